@@ -1,0 +1,52 @@
+//! Every fixed bound in one place, each with its why. What an operator may set is in the configuration instead.
+
+use std::time::Duration;
+
+/// The longest event type: the contract's figure, and short enough for a header.
+pub const EVENT_TYPE_BYTES: usize = 256;
+/// Nesting of an event's JSON. Receivers' parsers stop at about this depth (serde_json: 128), so deeper documents
+/// could not be read where they are sent.
+pub const JSON_DEPTH: usize = 128;
+/// Labels of one event (`tenant`, `channel`, `ordering_key`): enough for any id, small in an index row.
+pub const LABEL_BYTES: usize = 256;
+/// Attributes of one event.
+pub const ATTRIBUTES: usize = 64;
+/// An idempotency key: room for a URL-sized key, small in an index row.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// How far ahead an event may be delayed.
+pub const DELIVER_AHEAD: Duration = Duration::from_secs(366 * 86_400);
+
+/// An endpoint URL, as commonly accepted by servers.
+pub const URL_BYTES: usize = 2048;
+/// Custom headers of one endpoint.
+pub const ENDPOINT_HEADERS: usize = 64;
+/// One custom header's value.
+pub const HEADER_VALUE_BYTES: usize = 8 * 1024;
+/// Patterns, and channels, of one endpoint's subscription.
+pub const SUBSCRIPTION_PATTERNS: usize = 256;
+/// Metadata entries of one endpoint.
+pub const METADATA: usize = 64;
+/// Names, descriptions and metadata values of an endpoint.
+pub const TEXT_BYTES: usize = 1024;
+/// Retries one delivery may have: three a day for a year.
+pub const RETRIES: u32 = 1000;
+/// The longest delay between two attempts.
+pub const RETRY_DELAY: Duration = Duration::from_secs(30 * 86_400);
+/// Attempts at once to one endpoint.
+pub const ENDPOINT_CONCURRENCY: u16 = 1024;
+
+/// Bytes of an answer's body that are read before the connection is dropped.
+pub const RESPONSE_READ_BYTES: usize = 64 * 1024;
+/// Bytes of an answer's body that are kept with the attempt.
+pub const RESPONSE_KEPT_BYTES: usize = 4 * 1024;
+/// Bytes of an answer's head: more is a protocol error.
+pub const RESPONSE_HEAD_BYTES: usize = 64 * 1024;
+/// Header fields in an answer's head: more is a protocol error.
+pub const RESPONSE_HEADERS: usize = 100;
+
+/// Rows of a list, when the request does not say.
+pub const PAGE_DEFAULT: usize = 50;
+/// Rows of a list at the most.
+pub const PAGE_MAX: usize = 500;
+/// Rows looked at to fill one page of a filtered list, so that a rare filter cannot hold a thread.
+pub const PAGE_SCAN: usize = 20_000;

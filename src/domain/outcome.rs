@@ -1,0 +1,366 @@
+//! What an attempt's result means: the classification table.
+//!
+//! The sender observes ([`Observation`]); this file decides ([`classify`]). There is one table of statuses
+//! ([`status_class`]) and one of faults ([`Fault::class`]); docs/DELIVERY.md shows both and a test compares.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{duration::Span, time::Timestamp};
+
+/// Who or what an attempt's result is about. Ordinals are persisted: append only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The receiver took it.
+    Delivered,
+    /// It may work later: retried with backoff.
+    Transient,
+    /// About the endpoint, and not going away by itself.
+    EndpointError,
+    /// About this event: the receiver will not have it.
+    EventError,
+    /// Our own trouble: retried without spending an attempt, nobody blamed.
+    Ours,
+}
+
+impl Class {
+    pub const ALL: [Self; 5] =
+        [Self::Delivered, Self::Transient, Self::EndpointError, Self::EventError, Self::Ours];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Transient => "transient",
+            Self::EndpointError => "endpoint_error",
+            Self::EventError => "event_error",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+/// Why an attempt got no usable answer. Ordinals are persisted: append only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// No connection within the connect limit.
+    TimeoutConnect,
+    /// No complete answer head within the attempt's limit.
+    TimeoutTotal,
+    Refused,
+    Reset,
+    /// The host, or its network, cannot be reached.
+    Unreachable,
+    /// The connection ended before a whole answer head had come.
+    ClosedEarly,
+    /// The name server failed or did not answer (SERVFAIL, timeout).
+    Dns,
+    /// The name does not exist (NXDOMAIN), or has no address.
+    DnsNotFound,
+    TlsExpired,
+    TlsNotYetValid,
+    TlsUnknownIssuer,
+    TlsWrongName,
+    TlsRevoked,
+    /// No TLS version or cipher suite in common.
+    TlsNoCommonVersion,
+    /// Any other failure of the TLS handshake, as when TLS is spoken to a plain port.
+    TlsHandshake,
+    /// The answer is not HTTP, or breaks its rules or our bounds.
+    Protocol,
+    /// The rules forbid the address; nothing was sent.
+    AddressForbidden,
+    /// The URL no longer parses, or is no longer allowed.
+    UrlInvalid,
+    /// No file descriptor was free here.
+    Descriptors,
+    /// No memory was free here.
+    Memory,
+    /// The payload could not be read from our disk.
+    Disk,
+    /// Our signing failed.
+    Signing,
+    /// Our clock shows a time before this program was built.
+    Clock,
+    /// This machine has no route to any network.
+    NoRoute,
+    /// The attempt was stopped here, by a shutdown or a defect.
+    Interrupted,
+}
+
+impl Fault {
+    pub const ALL: [Self; 25] = [
+        Self::TimeoutConnect,
+        Self::TimeoutTotal,
+        Self::Refused,
+        Self::Reset,
+        Self::Unreachable,
+        Self::ClosedEarly,
+        Self::Dns,
+        Self::DnsNotFound,
+        Self::TlsExpired,
+        Self::TlsNotYetValid,
+        Self::TlsUnknownIssuer,
+        Self::TlsWrongName,
+        Self::TlsRevoked,
+        Self::TlsNoCommonVersion,
+        Self::TlsHandshake,
+        Self::Protocol,
+        Self::AddressForbidden,
+        Self::UrlInvalid,
+        Self::Descriptors,
+        Self::Memory,
+        Self::Disk,
+        Self::Signing,
+        Self::Clock,
+        Self::NoRoute,
+        Self::Interrupted,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimeoutConnect => "timeout_connect",
+            Self::TimeoutTotal => "timeout_total",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::ClosedEarly => "closed_early",
+            Self::Dns => "dns",
+            Self::DnsNotFound => "dns_not_found",
+            Self::TlsExpired => "tls_expired",
+            Self::TlsNotYetValid => "tls_not_yet_valid",
+            Self::TlsUnknownIssuer => "tls_unknown_issuer",
+            Self::TlsWrongName => "tls_wrong_name",
+            Self::TlsRevoked => "tls_revoked",
+            Self::TlsNoCommonVersion => "tls_no_common_version",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Protocol => "protocol",
+            Self::AddressForbidden => "address_forbidden",
+            Self::UrlInvalid => "url_invalid",
+            Self::Descriptors => "descriptors",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Signing => "signing",
+            Self::Clock => "clock",
+            Self::NoRoute => "no_route",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The class of this fault, and whether it is suspect.
+    pub const fn class(self) -> (Class, bool) {
+        match self {
+            Self::TimeoutConnect
+            | Self::TimeoutTotal
+            | Self::Refused
+            | Self::Reset
+            | Self::Unreachable
+            | Self::ClosedEarly
+            | Self::Dns => (Class::Transient, false),
+            Self::DnsNotFound
+            | Self::TlsExpired
+            | Self::TlsNotYetValid
+            | Self::TlsUnknownIssuer
+            | Self::TlsWrongName
+            | Self::TlsRevoked
+            | Self::TlsNoCommonVersion
+            | Self::TlsHandshake
+            | Self::Protocol => (Class::Transient, true),
+            Self::AddressForbidden | Self::UrlInvalid => (Class::EndpointError, false),
+            Self::Descriptors
+            | Self::Memory
+            | Self::Disk
+            | Self::Signing
+            | Self::Clock
+            | Self::NoRoute
+            | Self::Interrupted => (Class::Ours, false),
+        }
+    }
+}
+
+/// The stated reason of an outcome. Ordinals are persisted: append only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The answer's status code says it.
+    Status,
+    /// The receiver asked for it with the header `webhook-delivery: disable`.
+    DisableRequested,
+    /// The receiver asked for it with the header `webhook-delivery: abort-message`.
+    AbortRequested,
+    Fault(Fault),
+}
+
+impl Reason {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::DisableRequested => "disable_requested",
+            Self::AbortRequested => "abort_requested",
+            Self::Fault(fault) => fault.as_str(),
+        }
+    }
+}
+
+/// What a receiver may ask for in its answer's `webhook-delivery` header (Standard Webhooks 1.0).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Directive {
+    Disable,
+    AbortMessage,
+}
+
+/// When a receiver asked to be tried again (RFC 9110, `Retry-After`).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    Delay(Span),
+    At(Timestamp),
+}
+
+/// What the sender saw, before anyone judges it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    Response {
+        /// The status code as sent, also outside 100..=599.
+        status: u16,
+        directive: Option<Directive>,
+        retry_after: Option<RetryAfter>,
+        /// The head came whole, but the body broke off or ran past a limit.
+        body_broken: bool,
+    },
+    Fault(Fault),
+}
+
+/// An observation judged.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub class: Class,
+    pub reason: Reason,
+    pub status: Option<u16>,
+    /// A transient outcome that becomes an endpoint error if every attempt of the delivery ends so.
+    pub suspect: bool,
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// What an endpoint's `treat_as` may turn a status into.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Treatment {
+    Delivered,
+    Transient,
+    EndpointError,
+    EventError,
+}
+
+impl Treatment {
+    const fn class(self) -> Class {
+        match self {
+            Self::Delivered => Class::Delivered,
+            Self::Transient => Class::Transient,
+            Self::EndpointError => Class::EndpointError,
+            Self::EventError => Class::EventError,
+        }
+    }
+}
+
+/// Judges an observation by the endpoint's overrides, then by the tables.
+pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -> Outcome {
+    match observation {
+        Observation::Fault(fault) => {
+            let (class, suspect) = fault.class();
+            Outcome { class, reason: Reason::Fault(fault), status: None, suspect, retry_after: None }
+        }
+        Observation::Response { status, directive, retry_after, body_broken: _ } => {
+            let (class, suspect) = match treat_as.get(&status) {
+                Some(treatment) => (treatment.class(), false),
+                None => status_class(status),
+            };
+            let (class, reason, suspect) = match directive {
+                None => (class, Reason::Status, suspect),
+                Some(Directive::Disable) => (Class::EndpointError, Reason::DisableRequested, false),
+                Some(Directive::AbortMessage) => (Class::EventError, Reason::AbortRequested, false),
+            };
+            Outcome { class, reason, status: Some(status), suspect, retry_after }
+        }
+    }
+}
+
+/// The class of a status code, and whether it is suspect.
+pub const fn status_class(status: u16) -> (Class, bool) {
+    match status {
+        200..=299 => (Class::Delivered, false),
+        302 | 303 | 307 => (Class::Transient, true),
+        408 | 409 | 421 | 423 | 424 | 425 | 429 => (Class::Transient, false),
+        401 | 403 | 404 | 405 | 407 | 410 | 426 | 451 => (Class::EndpointError, false),
+        400..=499 => (Class::EventError, false),
+        501 | 505 | 506 | 508 | 510 => (Class::EndpointError, false),
+        500..=599 => (Class::Transient, false),
+        // 300, 301, 304, 305, 306, 308 and the like, 1xx as a final answer, and what is no status at all.
+        _ => (Class::EndpointError, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16) -> Observation {
+        Observation::Response { status, directive: None, retry_after: None, body_broken: false }
+    }
+
+    fn class_of(status: u16) -> (Class, bool) {
+        let outcome = classify(answer(status), &BTreeMap::new());
+        (outcome.class, outcome.suspect)
+    }
+
+    #[test]
+    fn every_status_of_the_contract_has_its_class() {
+        let table: [(&[u16], (Class, bool)); 6] = [
+            (&[200, 201, 202, 204, 206, 299], (Class::Delivered, false)),
+            (&[408, 409, 421, 423, 424, 425, 429, 500, 502, 503, 504, 507, 511, 599], (Class::Transient, false)),
+            (&[302, 303, 307], (Class::Transient, true)),
+            (&[410, 401, 403, 404, 405, 407, 426, 451, 501, 505, 506, 508, 510], (Class::EndpointError, false)),
+            (&[300, 301, 304, 305, 308, 0, 99, 100, 101, 199, 600, 999], (Class::EndpointError, false)),
+            (
+                &[400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 419, 499],
+                (Class::EventError, false),
+            ),
+        ];
+        for (statuses, class) in table {
+            for &status in statuses {
+                assert_eq!(class_of(status), class, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_endpoint_may_treat_a_status_otherwise() {
+        let treat_as = BTreeMap::from([(404, Treatment::Transient), (500, Treatment::Delivered)]);
+        assert_eq!(classify(answer(404), &treat_as).class, Class::Transient);
+        assert_eq!(classify(answer(500), &treat_as).class, Class::Delivered);
+        assert_eq!(classify(answer(410), &treat_as).class, Class::EndpointError);
+    }
+
+    #[test]
+    fn a_receiver_may_ask_to_be_disabled_or_to_be_spared_this_event() {
+        for (directive, class) in
+            [(Directive::Disable, Class::EndpointError), (Directive::AbortMessage, Class::EventError)]
+        {
+            let seen = Observation::Response {
+                status: 200,
+                directive: Some(directive),
+                retry_after: None,
+                body_broken: false,
+            };
+            assert_eq!(classify(seen, &BTreeMap::new()).class, class);
+        }
+    }
+
+    #[test]
+    fn fault_names_are_distinct_and_match_their_serialised_form() {
+        for fault in Fault::ALL {
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
+        }
+        let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
+        assert_eq!(names.len(), Fault::ALL.len());
+    }
+}
