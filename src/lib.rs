@@ -1,1 +1,20 @@
+//! posthaste: durable webhook delivery in one binary.
+//!
+//! # The map
+//!
+//! An event flows one way: `api` → `dispatch` (fan-out) → `journal` (durable) → `store` (queue) → `dispatch`
+//! (scheduler) → `sender` → `dispatch` (settle) → `journal` → `store`.
+//!
+//! - [`domain`]: nouns and rules, pure.
+//! - [`wire`]: how an event becomes bytes for a receiver, pure.
+//! - `journal`: the durable log, which is the truth.
+//! - [`store`]: the queue and index that serve it; the only place that names sled.
+//! - [`sender`]: HTTP out; the only place that names a hyper client for deliveries.
+//! - `dispatch`: decides when.
+//! - `api`: HTTP in, over the unix socket and TCP.
+//! - [`cli`]: one file per command; `cli::serve` alone wires everything.
+//! - [`config`], [`telemetry`], [`runtime`]: leaf helpers.
+//!
+//! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
+pub mod domain;

@@ -13,7 +13,13 @@ pub struct Span(u64);
 #[error("not a duration; write a number and a unit of ms, s, m, h or d, such as 5s, 10m or 1h30m")]
 pub struct InvalidSpan;
 
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 impl Span {
     pub const ZERO: Self = Self(0);
@@ -88,7 +94,9 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(D::Error::custom)
         } else {
             u64::deserialize(deserializer).map(Self)
         }
@@ -111,7 +119,18 @@ mod tests {
 
     #[test]
     fn spans_without_a_known_unit_are_refused() {
-        for text in ["", "5", "s", "-5s", "5 s", "1w", "5s5", "99999999999999999999d", "1.5s", "é"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "-5s",
+            "5 s",
+            "1w",
+            "5s5",
+            "99999999999999999999d",
+            "1.5s",
+            "é",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         assert_eq!("1h30m".parse::<Span>().unwrap(), Span::from_secs(5400));

@@ -26,8 +26,13 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Self; 5] =
-        [Self::Delivered, Self::Transient, Self::EndpointError, Self::EventError, Self::Ours];
+    pub const ALL: [Self; 5] = [
+        Self::Delivered,
+        Self::Transient,
+        Self::EndpointError,
+        Self::EventError,
+        Self::Ours,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,10 +92,12 @@ pub enum Fault {
     NoRoute,
     /// The attempt was stopped here, by a shutdown or a defect.
     Interrupted,
+    /// This machine has no certificate authorities to verify a receiver by.
+    TlsNoRoots,
 }
 
 impl Fault {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -116,6 +123,7 @@ impl Fault {
         Self::Clock,
         Self::NoRoute,
         Self::Interrupted,
+        Self::TlsNoRoots,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -145,6 +153,7 @@ impl Fault {
             Self::Clock => "clock",
             Self::NoRoute => "no_route",
             Self::Interrupted => "interrupted",
+            Self::TlsNoRoots => "tls_no_roots",
         }
     }
 
@@ -174,7 +183,8 @@ impl Fault {
             | Self::Signing
             | Self::Clock
             | Self::NoRoute
-            | Self::Interrupted => (Class::Ours, false),
+            | Self::Interrupted
+            | Self::TlsNoRoots => (Class::Ours, false),
         }
     }
 }
@@ -267,9 +277,20 @@ pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -
     match observation {
         Observation::Fault(fault) => {
             let (class, suspect) = fault.class();
-            Outcome { class, reason: Reason::Fault(fault), status: None, suspect, retry_after: None }
+            Outcome {
+                class,
+                reason: Reason::Fault(fault),
+                status: None,
+                suspect,
+                retry_after: None,
+            }
         }
-        Observation::Response { status, directive, retry_after, body_broken: _ } => {
+        Observation::Response {
+            status,
+            directive,
+            retry_after,
+            body_broken: _,
+        } => {
             let (class, suspect) = match treat_as.get(&status) {
                 Some(treatment) => (treatment.class(), false),
                 None => status_class(status),
@@ -279,7 +300,13 @@ pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -
                 Some(Directive::Disable) => (Class::EndpointError, Reason::DisableRequested, false),
                 Some(Directive::AbortMessage) => (Class::EventError, Reason::AbortRequested, false),
             };
-            Outcome { class, reason, status: Some(status), suspect, retry_after }
+            Outcome {
+                class,
+                reason,
+                status: Some(status),
+                suspect,
+                retry_after,
+            }
         }
     }
 }
@@ -304,7 +331,12 @@ mod tests {
     use super::*;
 
     fn answer(status: u16) -> Observation {
-        Observation::Response { status, directive: None, retry_after: None, body_broken: false }
+        Observation::Response {
+            status,
+            directive: None,
+            retry_after: None,
+            body_broken: false,
+        }
     }
 
     fn class_of(status: u16) -> (Class, bool) {
@@ -316,12 +348,25 @@ mod tests {
     fn every_status_of_the_contract_has_its_class() {
         let table: [(&[u16], (Class, bool)); 6] = [
             (&[200, 201, 202, 204, 206, 299], (Class::Delivered, false)),
-            (&[408, 409, 421, 423, 424, 425, 429, 500, 502, 503, 504, 507, 511, 599], (Class::Transient, false)),
-            (&[302, 303, 307], (Class::Transient, true)),
-            (&[410, 401, 403, 404, 405, 407, 426, 451, 501, 505, 506, 508, 510], (Class::EndpointError, false)),
-            (&[300, 301, 304, 305, 308, 0, 99, 100, 101, 199, 600, 999], (Class::EndpointError, false)),
             (
-                &[400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 419, 499],
+                &[
+                    408, 409, 421, 423, 424, 425, 429, 500, 502, 503, 504, 507, 511, 599,
+                ],
+                (Class::Transient, false),
+            ),
+            (&[302, 303, 307], (Class::Transient, true)),
+            (
+                &[410, 401, 403, 404, 405, 407, 426, 451, 501, 505, 506, 508, 510],
+                (Class::EndpointError, false),
+            ),
+            (
+                &[300, 301, 304, 305, 308, 0, 99, 100, 101, 199, 600, 999],
+                (Class::EndpointError, false),
+            ),
+            (
+                &[
+                    400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 419, 499,
+                ],
                 (Class::EventError, false),
             ),
         ];
@@ -342,9 +387,10 @@ mod tests {
 
     #[test]
     fn a_receiver_may_ask_to_be_disabled_or_to_be_spared_this_event() {
-        for (directive, class) in
-            [(Directive::Disable, Class::EndpointError), (Directive::AbortMessage, Class::EventError)]
-        {
+        for (directive, class) in [
+            (Directive::Disable, Class::EndpointError),
+            (Directive::AbortMessage, Class::EventError),
+        ] {
             let seen = Observation::Response {
                 status: 200,
                 directive: Some(directive),

@@ -15,15 +15,19 @@ pub struct Timestamp(u64);
 #[error("not an RFC 3339 time between 1970 and 9999, such as 2026-11-21T05:30:00Z")]
 pub struct InvalidTimestamp;
 
-/// 9999-12-31T00:00:00Z; later instants have no RFC 3339 form.
-const LATEST_MILLIS: u64 = 253_402_214_400_000;
+/// 9999-12-30T00:00:00Z; the last days of that year have no form in every zone.
+const LATEST_MILLIS: u64 = 253_402_128_000_000;
 
 impl Timestamp {
     pub const EPOCH: Self = Self(0);
 
     /// An instant from milliseconds since the epoch; what lies past the year 9999 becomes its last day.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(if millis > LATEST_MILLIS { LATEST_MILLIS } else { millis })
+        Self(if millis > LATEST_MILLIS {
+            LATEST_MILLIS
+        } else {
+            millis
+        })
     }
 
     pub const fn as_millis(self) -> u64 {
@@ -37,13 +41,19 @@ impl Timestamp {
     /// This instant and `by` later, saturating.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// This instant and `by` earlier, saturating at the epoch.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -86,7 +96,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(D::Error::custom)
         } else {
             u64::deserialize(deserializer).map(Self::from_millis)
         }
@@ -99,18 +111,27 @@ mod tests {
 
     #[test]
     fn a_timestamp_reads_back_what_it_writes() {
-        for millis in [0, 1, 1_614_265_330_000, 253_402_214_400_000] {
+        for millis in [0, 1, 1_614_265_330_000, 253_402_128_000_000] {
             let time = Timestamp::from_millis(millis);
             assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
         }
-        assert_eq!(Timestamp::from_millis(1_614_265_330_120).to_string(), "2021-02-25T15:02:10.120Z");
+        assert_eq!(
+            Timestamp::from_millis(1_614_265_330_120).to_string(),
+            "2021-02-25T15:02:10.120Z"
+        );
     }
 
     #[test]
     fn other_zones_become_utc_and_nonsense_is_refused() {
         let time: Timestamp = "2021-02-25T16:02:10+01:00".parse().unwrap();
         assert_eq!(time.to_string(), "2021-02-25T15:02:10.000Z");
-        for text in ["", "yesterday", "-000001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2021-02-30T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "-000001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2021-02-30T00:00:00Z",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }

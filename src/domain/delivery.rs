@@ -1,0 +1,129 @@
+//! Deliveries: the obligation to bring one event to one endpoint.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{DeliveryId, DeliveryKey, EndpointId, Lsn},
+    outcome::{Class, Reason},
+    time::Timestamp,
+};
+
+/// What is stored of a delivery's state. `held` and `in_flight` are not stored: a delivery is held while it is
+/// scheduled and its endpoint may not be sent to, and in flight while the dispatcher has it out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    Scheduled { due: Timestamp },
+    Delivered,
+    Failed,
+    Expired,
+    Cancelled,
+}
+
+impl Stage {
+    pub const fn due(self) -> Option<Timestamp> {
+        match self {
+            Self::Scheduled { due } => Some(due),
+            Self::Delivered | Self::Failed | Self::Expired | Self::Cancelled => None,
+        }
+    }
+
+    pub const fn is_final(self) -> bool {
+        self.due().is_none()
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled { .. } => "scheduled",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How far a delivery has come in its present retry budget.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Attempts that counted against the budget.
+    pub spent: u32,
+    /// Every one of them ended suspect (or there was none yet).
+    pub all_suspect: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            spent: 0,
+            all_suspect: true,
+        }
+    }
+}
+
+/// Why an attempt was made. Ordinals are persisted: append only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    Initial,
+    Retry,
+    Replay,
+    Probe,
+    Test,
+}
+
+impl Trigger {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Retry => "retry",
+            Self::Replay => "replay",
+            Self::Probe => "probe",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// The newest attempt of a delivery, in short.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAttempt {
+    /// The record that settled it; earlier attempts are found from there.
+    pub lsn: Lsn,
+    pub at: Timestamp,
+    pub class: Class,
+    pub reason: Reason,
+    pub status: Option<u16>,
+}
+
+/// One event's obligation to one endpoint. Persisted in the store; the row format's version is the store's.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    pub key: DeliveryKey,
+    /// The record that accepted the event.
+    pub event: Lsn,
+    pub endpoint: EndpointId,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub stage: Stage,
+    pub progress: Progress,
+    /// Attempts made in all budgets together.
+    pub attempts: u32,
+    /// The next attempt is a replay: someone asked for it.
+    pub replay: bool,
+    pub last: Option<LastAttempt>,
+    pub settled_at: Option<Timestamp>,
+}
+
+impl Delivery {
+    pub const fn id(&self) -> DeliveryId {
+        DeliveryId::new(self.created_at, self.key)
+    }
+
+    /// Why the next attempt will be made, unless it is a probe.
+    pub const fn next_trigger(&self) -> Trigger {
+        match (self.replay, self.progress.spent) {
+            (true, _) => Trigger::Replay,
+            (false, 0) if self.attempts == 0 => Trigger::Initial,
+            (false, _) => Trigger::Retry,
+        }
+    }
+}

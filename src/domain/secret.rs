@@ -1,0 +1,185 @@
+//! What requests to an endpoint are signed with.
+//!
+//! A secret is kept as the text that both sides know. How its bytes become a key is the scheme's affair
+//! ([`crate::wire::signature`]): `standard` decodes base64 after `whsec_`, most vendors take the text as it is.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// A signing secret; wiped when dropped, never shown by `Debug`.
+///
+/// Text input (`FromStr`, JSON) takes the `standard` form only: `whsec_` and base64 of 24 to 64 bytes. Secrets of
+/// other schemes come in through [`SigningSecret::raw`]; the binary form reads back either.
+#[derive(Clone)]
+pub struct SigningSecret(String);
+
+/// Why a text is not a secret. Never shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSecret {
+    #[error("not a secret of the standard form; write whsec_ and base64 of 24 to 64 bytes")]
+    Standard,
+    #[error("not a secret; use 1 to 512 characters without controls")]
+    Raw,
+}
+
+const PREFIX: &str = "whsec_";
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+const RAW_BYTES: usize = 512;
+
+impl SigningSecret {
+    /// A new secret of the `standard` form.
+    pub fn generate(random: [u8; 32]) -> Self {
+        Self(format!("{PREFIX}{}", STANDARD.encode(random)))
+    }
+
+    /// A secret of a scheme that takes its text as the key.
+    ///
+    /// # Errors
+    /// An empty or over-long text, or one with control characters.
+    pub fn raw(text: String) -> Result<Self, InvalidSecret> {
+        if text.is_empty() || text.len() > RAW_BYTES || text.chars().any(char::is_control) {
+            return Err(InvalidSecret::Raw);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text itself. For signing, for storing sealed, and for showing it once.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The key that the `standard` form holds.
+    ///
+    /// # Errors
+    /// A text that is not of that form.
+    pub fn standard_key(&self) -> Result<Zeroizing<Vec<u8>>, InvalidSecret> {
+        let encoded = self.0.strip_prefix(PREFIX).ok_or(InvalidSecret::Standard)?;
+        let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| InvalidSecret::Standard)?);
+        if KEY_BYTES.contains(&key.len()) {
+            Ok(key)
+        } else {
+            Err(InvalidSecret::Standard)
+        }
+    }
+}
+
+impl TryFrom<String> for SigningSecret {
+    type Error = InvalidSecret;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let secret = Self(text);
+        secret.standard_key()?;
+        Ok(secret)
+    }
+}
+
+impl std::str::FromStr for SigningSecret {
+    type Err = InvalidSecret;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningSecret(…)")
+    }
+}
+
+impl PartialEq for SigningSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for SigningSecret {}
+
+impl Drop for SigningSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Serialize for SigningSecret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SigningSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let people_wrote_it = deserializer.is_human_readable();
+        let text = String::deserialize(deserializer)?;
+        if people_wrote_it {
+            Self::try_from(text)
+        } else {
+            Self::raw(text)
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_secret_reads_back_and_holds_its_bytes() {
+        let secret = SigningSecret::generate([7; 32]);
+        let again: SigningSecret = secret.expose().parse().unwrap();
+        assert_eq!(again, secret);
+        assert_eq!(*again.standard_key().unwrap(), vec![7; 32]);
+    }
+
+    #[test]
+    fn only_24_to_64_bytes_after_the_prefix_are_a_standard_secret() {
+        let of = |len: usize| format!("whsec_{}", STANDARD.encode(vec![1; len])).parse::<SigningSecret>();
+        for len in [24, 32, 64] {
+            assert!(of(len).is_ok(), "{len}");
+        }
+        for len in [0, 1, 23, 65, 128] {
+            assert_eq!(of(len).unwrap_err(), InvalidSecret::Standard, "{len}");
+        }
+        for text in [
+            "",
+            "whsec_",
+            "secret",
+            "whsec_!!!!",
+            "WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsk_AAAA",
+        ] {
+            assert!(text.parse::<SigningSecret>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_an_error_shows_the_secret() {
+        let secret = SigningSecret::raw("hunter2".to_owned()).unwrap();
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        let error = "hunter2".parse::<SigningSecret>().unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+
+    #[test]
+    fn json_takes_the_standard_form_and_the_binary_form_reads_back_either() {
+        assert!(serde_json::from_str::<SigningSecret>("\"secret\"").is_err());
+        let standard = SigningSecret::generate([9; 32]);
+        let text = serde_json::to_string(&standard).unwrap();
+        assert_eq!(serde_json::from_str::<SigningSecret>(&text).unwrap(), standard);
+        let raw = SigningSecret::raw("It's a Secret to Everybody".to_owned()).unwrap();
+        for secret in [raw, standard] {
+            let bytes = bincode::serialize(&secret).unwrap();
+            assert_eq!(bincode::deserialize::<SigningSecret>(&bytes).unwrap(), secret);
+        }
+        assert_eq!(
+            SigningSecret::raw("a\nb".to_owned()).unwrap_err(),
+            InvalidSecret::Raw
+        );
+        assert_eq!(SigningSecret::raw(String::new()).unwrap_err(), InvalidSecret::Raw);
+    }
+}
