@@ -18,3 +18,4 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod domain;
+pub mod wire;

@@ -1,0 +1,17 @@
+//! How an event becomes bytes for a receiver. Pure: no IO, no clock.
+//!
+//! # The flow
+//!
+//! [`envelope`] shapes the document around the event's data, which it never parses again; [`signature`] signs
+//! exactly those bytes, as the endpoint's schemes say; [`request`] puts body, signatures, the endpoint's own
+//! headers and its credentials together into an [`request::OutboundRequest`], which the sender sends as it is.
+//!
+//! # What it guarantees
+//!
+//! The signed bytes are the bytes sent. The same event, endpoint and attempt time give the same request, byte
+//! for byte, which is what lets `preview` show a request without sending it.
+
+pub mod envelope;
+pub mod request;
+mod scheme_table;
+pub mod signature;

@@ -1,0 +1,256 @@
+//! The request of one attempt.
+//!
+//! Who may set which header: an endpoint's own headers may replace `User-Agent` and `Content-Type`, since some
+//! receivers insist on theirs, and `Authorization` where the endpoint has no credentials. Everything else of
+//! ours, the signatures above all, is written last and wins.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderName, InvalidHeaderValue, USER_AGENT},
+};
+
+use super::{
+    envelope::{Envelope, Payload},
+    signature::{Scheme, SignError, Signable},
+};
+use crate::domain::{
+    endpoint_url::EndpointUrl,
+    headers::{Auth, CustomHeaders},
+    secret::SigningSecret,
+    time::Timestamp,
+};
+
+const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
+
+/// A POST, complete but for what belongs to the connection: `Host`, `Content-Length`.
+#[derive(Clone)]
+pub struct OutboundRequest {
+    pub url: EndpointUrl,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What a request says of the event.
+#[derive(Clone, Copy, Debug)]
+pub struct EventParts<'a> {
+    pub id: &'a str,
+    pub event_type: &'a str,
+    pub occurred_at: Timestamp,
+    pub payload: &'a Payload,
+}
+
+/// What the endpoint wants of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointParts<'a> {
+    pub url: &'a EndpointUrl,
+    pub headers: &'a CustomHeaders,
+    pub auth: Option<&'a Auth>,
+    pub envelope: Envelope,
+    pub signatures: &'a [Signing<'a>],
+}
+
+/// A scheme and the secrets it signs with, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Signing<'a> {
+    pub scheme: Scheme,
+    pub secrets: &'a [SigningSecret],
+}
+
+/// Why a request could not be made. Never names a value.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("the request could not be signed")]
+    Sign(#[from] SignError),
+    #[error("a header value that cannot be sent")]
+    Value(#[from] InvalidHeaderValue),
+    #[error("a header name that cannot be sent")]
+    Name(#[from] InvalidHeaderName),
+}
+
+impl OutboundRequest {
+    /// Makes the request of an attempt that is made at `at`.
+    ///
+    /// # Errors
+    /// A secret that does not fit its scheme, or text that no header can carry.
+    pub fn build(
+        event: &EventParts<'_>,
+        endpoint: &EndpointParts<'_>,
+        at: Timestamp,
+    ) -> Result<Self, BuildError> {
+        let document = endpoint
+            .envelope
+            .wrap(event.event_type, event.occurred_at, event.payload);
+        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 8);
+        headers.insert(CONTENT_TYPE, HeaderValue::try_from(document.content_type)?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for (name, value) in endpoint.headers.iter() {
+            headers.insert(HeaderName::from_bytes(name.as_bytes())?, secret_value(value)?);
+        }
+        if let Some(auth) = endpoint.auth {
+            headers.insert(AUTHORIZATION, secret_value(&auth.authorization())?);
+        }
+        let what = Signable {
+            id: event.id,
+            event_type: event.event_type,
+            at,
+            body: &document.body,
+        };
+        for signing in endpoint.signatures {
+            signing.scheme.sign(signing.secrets, &what, &mut headers)?;
+        }
+        Ok(Self {
+            url: endpoint.url.clone(),
+            headers,
+            body: document.body,
+        })
+    }
+
+    /// The whole request as HTTP/1.1 carries it, byte for byte: what `preview` shows. Holds secrets.
+    pub fn http1_bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("POST {} HTTP/1.1\r\n", self.url.path_and_query()).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let length = self.body.len();
+        let ours = format!(
+            "host: {}\r\ncontent-length: {length}\r\n\r\n",
+            self.url.authority()
+        );
+        bytes.extend_from_slice(ours.as_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// A value that `Debug` does not show and HTTP/2 does not index.
+fn secret_value(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn custom(fields: &[(&str, &str)]) -> CustomHeaders {
+        CustomHeaders::new(
+            fields
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned())),
+        )
+        .unwrap()
+    }
+
+    fn build(headers: &CustomHeaders, auth: Option<&Auth>, signatures: &[Signing<'_>]) -> OutboundRequest {
+        let url = "https://h.test/hook?x=1".parse().unwrap();
+        let event = EventParts {
+            id: "evt_1",
+            event_type: "user.created",
+            occurred_at: Timestamp::from_millis(1_614_265_330_000),
+            payload: &Payload::Json(Bytes::from_static(br#"{"a":1}"#)),
+        };
+        let endpoint = EndpointParts {
+            url: &url,
+            headers,
+            auth,
+            envelope: Envelope::Standard,
+            signatures,
+        };
+        OutboundRequest::build(&event, &endpoint, Timestamp::from_millis(1_614_265_331_999)).unwrap()
+    }
+
+    #[test]
+    fn the_signature_covers_the_bytes_that_are_sent() {
+        let secrets = [SigningSecret::generate([1; 32])];
+        let signing = [Signing {
+            scheme: Scheme::Standard,
+            secrets: &secrets,
+        }];
+        let request = build(&CustomHeaders::default(), None, &signing);
+        let now = Timestamp::from_millis(1_614_265_332_000);
+        let verified = Scheme::Standard.verify(
+            &secrets,
+            &request.headers,
+            &request.body,
+            now,
+            Duration::from_secs(300),
+        );
+        assert_eq!(verified, Ok(()));
+        assert_eq!(request.headers["webhook-id"], "evt_1");
+        assert_eq!(request.headers["webhook-timestamp"], "1614265331");
+        assert_eq!(request.headers["content-type"], "application/json");
+        assert_eq!(
+            request.headers["user-agent"],
+            concat!("posthaste/", env!("CARGO_PKG_VERSION"))
+        );
+        let body = br#"{"type":"user.created","timestamp":"2021-02-25T15:02:10.000Z","data":{"a":1}}"#;
+        assert_eq!(&request.body[..], body);
+    }
+
+    #[test]
+    fn several_schemes_sign_the_same_bytes() {
+        let standard = [SigningSecret::generate([1; 32])];
+        let github = [SigningSecret::raw("s".to_owned()).unwrap()];
+        let signing = [
+            Signing {
+                scheme: Scheme::Standard,
+                secrets: &standard,
+            },
+            Signing {
+                scheme: Scheme::Github,
+                secrets: &github,
+            },
+        ];
+        let request = build(&CustomHeaders::default(), None, &signing);
+        let now = Timestamp::from_millis(1_614_265_332_000);
+        for Signing { scheme, secrets } in signing {
+            let verified = scheme.verify(
+                secrets,
+                &request.headers,
+                &request.body,
+                now,
+                Duration::from_secs(300),
+            );
+            assert_eq!(verified, Ok(()), "{scheme:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_may_replace_the_agent_and_the_media_type_but_no_signature() {
+        let secrets = [SigningSecret::raw("s".to_owned()).unwrap()];
+        let signing = [Signing {
+            scheme: Scheme::Github,
+            secrets: &secrets,
+        }];
+        let own = custom(&[
+            ("User-Agent", "mine"),
+            ("Content-Type", "text/x"),
+            ("X-Hub-Signature-256", "forged"),
+        ]);
+        let request = build(&own, None, &signing);
+        assert_eq!(
+            (&request.headers["user-agent"], &request.headers["content-type"]),
+            (
+                &HeaderValue::from_static("mine"),
+                &HeaderValue::from_static("text/x")
+            )
+        );
+        assert_ne!(request.headers["x-hub-signature-256"], "forged");
+        assert_eq!(request.headers.get_all("user-agent").iter().count(), 1);
+    }
+
+    #[test]
+    fn credentials_win_over_a_custom_authorization_and_debug_shows_neither() {
+        let own = custom(&[("Authorization", "Token hunter1"), ("X-Key", "hunter2")]);
+        assert_eq!(build(&own, None, &[]).headers["authorization"], "Token hunter1");
+        let auth = Auth::bearer("hunter3".to_owned()).unwrap();
+        let request = build(&own, Some(&auth), &[]);
+        assert_eq!(request.headers["authorization"], "Bearer hunter3");
+        assert!(!format!("{:?}", request.headers).contains("hunter"));
+        assert!(!request.headers.contains_key("webhook-id"));
+    }
+}
