@@ -18,4 +18,5 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod domain;
+pub mod runtime;
 pub mod wire;

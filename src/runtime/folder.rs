@@ -1,0 +1,336 @@
+//! The data folder: one owner, one format, one sealing key, and whether the machine stopped cleanly.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lock` | locked by the process that owns the folder |
+//! | `format` | the folder's format version, and a text sealed with the sealing key that proves a key right |
+//! | `key` | the sealing key, 64 hexadecimal digits, readable by its owner alone |
+//! | `boot` | the kernel's boot id when the store was last opened |
+//! | `clean` | there after a shutdown that synced everything, gone while the server runs |
+//! | `journal/`, `store/` | see those modules |
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{hex, random, seal::Sealer};
+
+/// The format that this program reads and writes.
+///
+/// A folder of a newer one is refused untouched. An older one is migrated into a copy beside it, which takes the
+/// folder's place when it is whole; the old folder is kept. There is no older one yet.
+pub const FORMAT: u32 = 1;
+
+const PROOF_OWNER: &[u8] = b"posthaste data folder";
+const PROOF: &[u8] = b"the right key";
+
+/// Why a data folder cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("cannot {action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("another posthaste is running on {0}; stop it first, or choose another data folder")]
+    Locked(PathBuf),
+    #[error("{path} is of format {found}, newer than this program's {FORMAT}; use the program that wrote it")]
+    Newer { path: PathBuf, found: u32 },
+    #[error("{0} does not say a format; it is not a posthaste data folder, or it is damaged")]
+    NotOurs(PathBuf),
+    #[error("the sealing key {0} is missing; without it the endpoints' secrets cannot be read: put it back")]
+    KeyMissing(PathBuf),
+    #[error("the sealing key {0} can be read by others; make it yours alone: chmod 600")]
+    KeyExposed(PathBuf),
+    #[error("the sealing key {0} is not 64 hexadecimal digits")]
+    KeyForm(PathBuf),
+    #[error("the sealing key {0} is not the one that this data folder was sealed with")]
+    KeyWrong(PathBuf),
+}
+
+/// An owned data folder. Dropping it gives it free.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    sealer: Sealer,
+    stopped_cleanly: bool,
+    same_boot: bool,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder, creating it when it is not there. `key_file` is the sealing key's place, `key` in the folder
+    /// when `None`.
+    ///
+    /// # Errors
+    /// When it is not ours to use; the message says what to do.
+    pub fn open(path: &Path, key_file: Option<&Path>) -> Result<Self, FolderError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(path)
+            .map_err(io_error("create", path))?;
+        let lock = lock(path)?;
+        let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
+        let sealer = if path.join("format").exists() {
+            reopen(path, &key_path)?
+        } else {
+            establish(path, &key_path)?
+        };
+        let boot_id = boot_id();
+        let recorded = fs::read_to_string(path.join("boot")).unwrap_or_default();
+        Ok(Self {
+            path: path.to_owned(),
+            sealer,
+            stopped_cleanly: path.join("clean").exists(),
+            same_boot: !boot_id.is_empty() && recorded == boot_id,
+            _lock: lock,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub const fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// Whether files that were written but not synced are still what was written: the machine has run on since, or
+    /// everything was synced at the last shutdown.
+    pub const fn unsynced_files_hold(&self) -> bool {
+        self.stopped_cleanly || self.same_boot
+    }
+
+    /// Notes that files are being written again. To be called before they are.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn begin(&self) -> Result<(), FolderError> {
+        write_whole(&self.path, "boot", boot_id().as_bytes(), 0o640)?;
+        let clean = self.path.join("clean");
+        match fs::remove_file(&clean) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &clean)(error)),
+            _ => sync_folder(&self.path),
+        }
+    }
+
+    /// Syncs every file of the folder's file system, then notes that it was done. To be called when all are closed.
+    ///
+    /// # Errors
+    /// When the sync fails; then the store is rebuilt at the next start.
+    pub fn finish(&self) -> Result<(), FolderError> {
+        let folder = File::open(&self.path).map_err(io_error("open", &self.path))?;
+        rustix::fs::syncfs(&folder).map_err(|error| io_error("sync", &self.path)(error.into()))?;
+        write_whole(&self.path, "clean", b"", 0o640)
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Io { action, path, source }
+}
+
+fn lock(folder: &Path) -> Result<File, FolderError> {
+    let path = folder.join("lock");
+    let open = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o640)
+        .open(&path);
+    let file = open.map_err(io_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+    }
+}
+
+/// Sets up a new folder. A crash in between leaves no `format`, and it is set up again.
+fn establish(folder: &Path, key_path: &Path) -> Result<Sealer, FolderError> {
+    let key = if key_path.exists() {
+        read_key(key_path)?
+    } else {
+        create_key(key_path)?
+    };
+    let sealer = Sealer::new(&key);
+    let proof = hex::encode(&sealer.seal(PROOF_OWNER, PROOF));
+    let text = format!("posthaste data folder\nformat {FORMAT}\nproof {proof}\n");
+    write_whole(folder, "format", text.as_bytes(), 0o640)?;
+    Ok(sealer)
+}
+
+fn reopen(folder: &Path, key_path: &Path) -> Result<Sealer, FolderError> {
+    let path = folder.join("format");
+    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+    };
+    let found: u32 = field("format")
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| FolderError::NotOurs(path.clone()))?;
+    if found > FORMAT {
+        return Err(FolderError::Newer {
+            path: folder.to_owned(),
+            found,
+        });
+    }
+    let proof = field("proof")
+        .and_then(hex::decode)
+        .ok_or_else(|| FolderError::NotOurs(path.clone()))?;
+    if !key_path.exists() {
+        return Err(FolderError::KeyMissing(key_path.to_owned()));
+    }
+    let sealer = Sealer::new(&read_key(key_path)?);
+    match sealer.open(PROOF_OWNER, &proof) {
+        Ok(text) if text == PROOF => Ok(sealer),
+        _ => Err(FolderError::KeyWrong(key_path.to_owned())),
+    }
+}
+
+fn create_key(path: &Path) -> Result<[u8; 32], FolderError> {
+    let key = random::secure();
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io_error("create", path))?;
+    writeln!(file, "{}", hex::encode(&key)).map_err(io_error("write", path))?;
+    file.sync_all().map_err(io_error("sync", path))?;
+    sync_folder(path.parent().unwrap_or(path))?;
+    Ok(key)
+}
+
+fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
+    let mut file = File::open(path).map_err(io_error("read", path))?;
+    let mode = file
+        .metadata()
+        .map_err(io_error("read", path))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(FolderError::KeyExposed(path.to_owned()));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io_error("read", path))?;
+    let bytes = hex::decode(text.trim()).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| FolderError::KeyForm(path.to_owned()))
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+fn write_whole(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), FolderError> {
+    let path = folder.join(name);
+    let temporary = folder.join(format!("{name}.tmp"));
+    let open = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(mode)
+        .open(&temporary);
+    let mut file = open.map_err(io_error("create", &temporary))?;
+    file.write_all(content).map_err(io_error("write", &temporary))?;
+    file.sync_all().map_err(io_error("sync", &temporary))?;
+    fs::rename(&temporary, &path).map_err(io_error("rename", &temporary))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), FolderError> {
+    let sync = || File::open(folder)?.sync_all();
+    sync().map_err(io_error("sync", folder))
+}
+
+/// The kernel's id of this boot; `POSTHASTE_BOOT_ID` overrides it, for tests that cut the power. Empty when unknown,
+/// which is never the same as anything.
+fn boot_id() -> String {
+    let given = std::env::var("POSTHASTE_BOOT_ID").ok();
+    let id = given.or_else(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").ok());
+    id.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_and_knows_how_it_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let folder = Folder::open(&path, None).unwrap();
+        assert!(!folder.unsynced_files_hold(), "a new folder holds nothing");
+        assert!(matches!(Folder::open(&path, None), Err(FolderError::Locked(_))));
+        folder.begin().unwrap();
+        drop(folder);
+        let folder = Folder::open(&path, None).unwrap();
+        assert!(folder.unsynced_files_hold(), "the same boot");
+        folder.begin().unwrap();
+        folder.finish().unwrap();
+        drop(folder);
+        fs::write(path.join("boot"), "another").unwrap();
+        let folder = Folder::open(&path, None).unwrap();
+        assert!(folder.unsynced_files_hold(), "stopped cleanly");
+        folder.begin().unwrap();
+        drop(folder);
+        fs::write(path.join("boot"), "another").unwrap();
+        assert!(
+            !Folder::open(&path, None).unwrap().unsynced_files_hold(),
+            "restarted without a clean stop"
+        );
+    }
+
+    #[test]
+    fn a_wrong_missing_or_exposed_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Folder::open(dir.path(), None).unwrap());
+        let key = dir.path().join("key");
+        let right = fs::read_to_string(&key).unwrap();
+        fs::write(&key, format!("{}\n", "ab".repeat(32))).unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::KeyWrong(_))
+        ));
+        fs::write(&key, "short").unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::KeyForm(_))
+        ));
+        fs::write(&key, &right).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::KeyExposed(_))
+        ));
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::KeyMissing(_))
+        ));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Folder::open(dir.path(), None).unwrap());
+        let format = dir.path().join("format");
+        let newer = fs::read_to_string(&format)
+            .unwrap()
+            .replace("format 1", "format 2");
+        fs::write(&format, &newer).unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::Newer { found: 2, .. })
+        ));
+        assert_eq!(fs::read_to_string(&format).unwrap(), newer);
+        fs::write(&format, "").unwrap();
+        assert!(matches!(
+            Folder::open(dir.path(), None),
+            Err(FolderError::NotOurs(_))
+        ));
+    }
+}

@@ -1,0 +1,8 @@
+//! Leaf helpers that know nothing of delivery: the clock, randomness, the row codec, sealing.
+
+pub mod clock;
+pub mod codec;
+pub mod folder;
+pub mod hex;
+pub mod random;
+pub mod seal;
