@@ -18,5 +18,6 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod domain;
+pub mod journal;
 pub mod runtime;
 pub mod wire;

@@ -1,0 +1,96 @@
+//! Names, and the ways in which files come into being: whole or not at all.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    disk::{self, Disk},
+    entry::Lsn,
+    format::SegmentHeader,
+};
+
+pub(super) const SEGMENT_SUFFIX: &str = ".seg";
+/// A segment on its way to its right name. Holds records: never deleted.
+pub(super) const MOVED_SUFFIX: &str = ".seg.moved";
+pub(super) const TEMP_SUFFIX: &str = ".tmp";
+pub(super) const IDENTITY: &str = "journal.id";
+pub(super) const QUARANTINE: &str = "quarantine";
+
+pub(super) fn segment_path(dir: &Path, first: Lsn) -> PathBuf {
+    dir.join(format!("{first:016x}{SEGMENT_SUFFIX}"))
+}
+
+/// The lsn that a segment's file name claims.
+pub(super) fn named_lsn(name: &str) -> Option<Lsn> {
+    let stem = name.strip_suffix(SEGMENT_SUFFIX)?;
+    if stem.len() == 16 {
+        Lsn::from_str_radix(stem, 16).ok().filter(|&lsn| lsn > 0)
+    } else {
+        None
+    }
+}
+
+/// Makes a segment file that holds only its header: on disk, with its name, before anything is written to it.
+pub(super) fn create_segment(
+    dir: &Path,
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    sync: bool,
+) -> io::Result<Arc<File>> {
+    let path = segment_path(dir, header.first);
+    if path.exists() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    replace(disk, &path, &header.encode(), sync)?;
+    Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+}
+
+/// Puts a file in place of another, or in a free place: after a crash there is the old one or the new one.
+pub(super) fn replace(disk: &dyn Disk, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+    let mut temp = path.as_os_str().to_owned();
+    temp.push(TEMP_SUFFIX);
+    let temp = PathBuf::from(temp);
+    let result = write_and_rename(disk, &temp, path, content, sync);
+    if result.is_err() {
+        // Best effort: on a full disk the leftover would take the space that is waited for.
+        let _ = std::fs::remove_file(&temp);
+    }
+    result
+}
+
+fn write_and_rename(disk: &dyn Disk, temp: &Path, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(temp)?;
+    disk::write_all(disk, &file, content, 0)?;
+    if sync {
+        disk.sync_data(&file)?;
+    }
+    std::fs::rename(temp, path)?;
+    match path.parent() {
+        Some(dir) if sync => disk.sync_dir(dir),
+        _ => Ok(()),
+    }
+}
+
+/// A path in the quarantine that is free, made from `name`. The directory is created.
+pub(super) fn quarantine_path(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let quarantine = dir.join(QUARANTINE);
+    std::fs::create_dir_all(&quarantine)?;
+    let free = (0u32..).map(|n| {
+        quarantine.join(if n == 0 {
+            name.to_owned()
+        } else {
+            format!("{name}.{n}")
+        })
+    });
+    free.into_iter()
+        .find(|path| !path.exists())
+        .ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+}

@@ -1,0 +1,245 @@
+//! Reading on as the journal grows.
+
+use std::sync::{
+    Arc, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use super::{
+    entry::{Entry, Lsn},
+    error::ReadError,
+    format::SEGMENT_HEADER,
+    scan::{Scanner, Step},
+    shared::{Shared, lock},
+};
+
+/// Hands out the journal's records in order, each once; for one consumer thread.
+///
+/// Recent records come from memory, older ones from the segment files. A record of a durable append is handed out
+/// only when it is synced, a lazy one as soon as it is written. Damaged ranges are counted, said and skipped.
+pub struct Follower {
+    shared: Arc<Shared>,
+    next: Lsn,
+    /// Where reading from files goes on: a scanner, or the place behind the last record that came from memory.
+    place: Place,
+    stopped: Arc<AtomicBool>,
+}
+
+enum Place {
+    Unknown,
+    Behind { segment: Lsn, offset: u64 },
+    Reading(Box<Scanner>),
+}
+
+/// Ends a [`Follower`] from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// The follower's `next_batch` returns `None` from now on, also when it is waiting.
+    pub fn stop(&self) {
+        let _catalogue = lock(&self.shared.catalogue);
+        self.stopped.store(true, Relaxed);
+        self.shared.published.notify_all();
+    }
+}
+
+/// How much one batch may hold. At least one record is returned, however large.
+#[derive(Copy, Clone)]
+struct Room {
+    records: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, entry: &Entry, first: bool) -> bool {
+        let len = entry.body.len();
+        if self.records == 0 || (len > self.bytes && !first) {
+            return false;
+        }
+        self.records -= 1;
+        self.bytes = self.bytes.saturating_sub(len);
+        true
+    }
+}
+
+impl Follower {
+    pub(super) fn new(shared: Arc<Shared>, after: Lsn) -> Self {
+        Self {
+            shared,
+            next: after.saturating_add(1),
+            place: Place::Unknown,
+            stopped: Arc::default(),
+        }
+    }
+
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            shared: self.shared.clone(),
+            stopped: self.stopped.clone(),
+        }
+    }
+
+    /// Waits for records and returns some, at most `max_records` (at least 1) and about `max_bytes` of bodies.
+    /// `None`: stopped, or the journal is closed and everything published was returned.
+    ///
+    /// # Errors
+    ///
+    /// A segment file could not be opened or read. Calling again tries again.
+    pub fn next_batch(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Entry>>, ReadError> {
+        while self.wait() {
+            let batch = self.try_next(max_records, max_bytes)?;
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As `next_batch`, but returns an empty batch rather than wait.
+    pub fn try_next(&mut self, max_records: usize, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
+        let room = Room {
+            records: max_records.max(1),
+            bytes: max_bytes,
+        };
+        if self.stopped.load(Relaxed) {
+            return Ok(Vec::new());
+        }
+        match self.from_memory(room) {
+            Some(batch) => Ok(batch),
+            None => self.from_files(room),
+        }
+    }
+
+    /// Blocks until something past the last returned record is published; false when nothing will be.
+    fn wait(&self) -> bool {
+        let mut catalogue = lock(&self.shared.catalogue);
+        loop {
+            if self.stopped.load(Relaxed) {
+                return false;
+            }
+            if catalogue.published >= self.next {
+                return true;
+            }
+            if catalogue.closed {
+                return false;
+            }
+            catalogue = self
+                .shared
+                .published
+                .wait(catalogue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn from_memory(&mut self, mut room: Room) -> Option<Vec<Entry>> {
+        let mut batch = Vec::new();
+        loop {
+            let found = {
+                let catalogue = lock(&self.shared.catalogue);
+                if catalogue.published < self.next {
+                    return Some(batch);
+                }
+                catalogue.tail.find(self.next)
+            };
+            let Some((group, from)) = found else {
+                return if batch.is_empty() { None } else { Some(batch) };
+            };
+            for entry in &group[from..] {
+                if !room.take(entry, batch.is_empty()) {
+                    return Some(batch);
+                }
+                let location = entry.location;
+                let offset = location.offset + u64::from(location.len);
+                self.place = Place::Behind {
+                    segment: location.segment,
+                    offset,
+                };
+                self.next = entry.lsn + 1;
+                batch.push(entry.clone());
+            }
+        }
+    }
+
+    fn from_files(&mut self, mut room: Room) -> Result<Vec<Entry>, ReadError> {
+        let mut batch = Vec::new();
+        loop {
+            self.open_scanner()?;
+            let Place::Reading(scanner) = &mut self.place else {
+                return Ok(batch);
+            };
+            let segment = scanner.segment();
+            match scanner.step().map_err(self.shared.read_error(segment))? {
+                Some(Step::Record(entry)) if entry.lsn < self.next => {}
+                Some(Step::Record(entry)) => {
+                    if !room.take(&entry, batch.is_empty()) {
+                        scanner.put_back(entry);
+                        return Ok(batch);
+                    }
+                    self.next = entry.lsn + 1;
+                    batch.push(entry);
+                }
+                Some(Step::Bad(bad) | Step::Tail(bad)) => self.shared.met_damage(bad),
+                None => {
+                    if !self.move_on(segment) {
+                        return Ok(batch);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a scanner where the follower stands, unless there is one.
+    fn open_scanner(&mut self) -> Result<(), ReadError> {
+        let behind = match self.place {
+            Place::Reading(_) => return Ok(()),
+            Place::Behind { segment, offset } => Some((segment, offset)),
+            Place::Unknown => None,
+        };
+        let found = {
+            let catalogue = lock(&self.shared.catalogue);
+            let known = behind.and_then(|(segment, _)| catalogue.segments.get(&segment).copied());
+            known.or_else(|| catalogue.segment_of(self.next))
+        };
+        let Some(segment) = found else { return Ok(()) };
+        let open = self.shared.open_segment(segment.header.first)?;
+        let scanner = match behind {
+            Some((first, offset)) if first == segment.header.first && offset > SEGMENT_HEADER as u64 => {
+                Scanner::resume(open.file, open.header, offset, self.next - 1, segment.end)
+            }
+            _ => Scanner::new(open.file, open.header, segment.end),
+        };
+        self.place = Place::Reading(Box::new(scanner));
+        Ok(())
+    }
+
+    /// At the end of what was readable of `segment`: reads further in it, goes to the next, or says that there is
+    /// nothing more.
+    fn move_on(&mut self, segment: Lsn) -> bool {
+        let catalogue = lock(&self.shared.catalogue);
+        let end = catalogue.segments.get(&segment).map(|segment| segment.end);
+        if let (Place::Reading(scanner), Some(end)) = (&mut self.place, end)
+            && scanner.at() < end
+        {
+            scanner.extend(end);
+            return true;
+        }
+        if let Some(after) = catalogue.after(segment) {
+            self.place = Place::Behind {
+                segment: after.header.first,
+                offset: SEGMENT_HEADER as u64,
+            };
+            self.next = self.next.max(after.header.first);
+            return true;
+        }
+        self.next = self.next.max(catalogue.published + 1);
+        false
+    }
+}

@@ -1,0 +1,23 @@
+//! Every fixed bound of the journal, each with its why. What an operator may set is in [`Options`](super::Options).
+
+use std::time::Duration;
+
+/// The body of one record, in bytes. An event is at most 256 KiB unless an operator raises that; this leaves room
+/// and still bounds what a damaged length can make a reader load.
+pub const MAX_BODY: usize = 16 * 1024 * 1024;
+/// The encoded records of one append, in bytes: they are written in one piece, so they must fit in memory twice.
+pub const MAX_APPEND: usize = 32 * 1024 * 1024;
+/// How long a figure for free space is believed; in between, what was written since is subtracted from it.
+pub(super) const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
+/// Segment files kept open for reading.
+pub(super) const OPEN_FILES: usize = 32;
+/// What a sequential reader loads at once, in bytes.
+pub(super) const READ_CHUNK: usize = 1024 * 1024;
+/// The piece in which a region is read again after the device reported an error there: one sector of 4 KiB.
+pub(super) const REREAD_BLOCK: usize = 4096;
+/// Damaged ranges remembered for reports; further ones are only counted.
+pub(super) const REMEMBERED_DAMAGE: usize = 1024;
+/// A sidecar larger than this is not believed: 64 MiB hold five million configuration records.
+pub(super) const SIDECAR_BYTES: u64 = 64 * 1024 * 1024;
+/// Sequence numbers are 50 bits wide in the ids made from them; a file name that claims more is not believed.
+pub(super) const MAX_LSN: u64 = (1 << 50) - 1;

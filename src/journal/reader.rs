@@ -1,0 +1,90 @@
+//! Single records by location.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+
+use super::{
+    entry::{Entry, Location, Lsn},
+    error::ReadError,
+    format::{RECORD_HEADER, RecordHeader, SegmentHeader},
+    limits::{MAX_BODY, OPEN_FILES},
+    scan,
+    shared::{Shared, lock},
+};
+
+/// Segment files that were read lately, the latest last.
+#[derive(Default)]
+pub(super) struct OpenFiles(Mutex<VecDeque<OpenFile>>);
+
+#[derive(Clone)]
+pub(super) struct OpenFile {
+    pub header: SegmentHeader,
+    pub file: Arc<File>,
+}
+
+impl OpenFiles {
+    fn get(&self, segment: Lsn) -> Option<OpenFile> {
+        let mut files = lock(&self.0);
+        let at = files.iter().position(|open| open.header.first == segment)?;
+        let open = files.remove(at)?;
+        files.push_back(open.clone());
+        Some(open)
+    }
+
+    fn insert(&self, open: OpenFile) {
+        let mut files = lock(&self.0);
+        files.push_back(open);
+        if files.len() > OPEN_FILES {
+            files.pop_front();
+        }
+    }
+}
+
+impl Shared {
+    /// The segment file, opened for reading or as it was left open.
+    pub fn open_segment(&self, first: Lsn) -> Result<OpenFile, ReadError> {
+        if let Some(open) = self.files.get(first) {
+            return Ok(open);
+        }
+        let header = lock(&self.catalogue)
+            .segments
+            .get(&first)
+            .map(|segment| segment.header);
+        let header = header.ok_or(ReadError::NoSegment { segment: first })?;
+        let file = File::open(self.segment_path(first)).map_err(self.read_error(first))?;
+        let open = OpenFile {
+            header,
+            file: Arc::new(file),
+        };
+        self.files.insert(open.clone());
+        Ok(open)
+    }
+
+    pub fn read(&self, location: Location) -> Result<Entry, ReadError> {
+        let open = self.open_segment(location.segment)?;
+        let len = location.len as usize;
+        if !(RECORD_HEADER..=RECORD_HEADER + MAX_BODY).contains(&len) {
+            return Err(ReadError::Damaged(location));
+        }
+        let mut bytes = vec![0; len];
+        match open.file.read_exact_at(&mut bytes, location.offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(ReadError::Damaged(location));
+            }
+            result => result.map_err(self.read_error(location.segment))?,
+        }
+        let bytes = Bytes::from(bytes);
+        let head = RecordHeader::decode(&bytes, &open.header).filter(|head| head.record_len() == len);
+        let body = bytes.slice(RECORD_HEADER..);
+        match head.filter(|head| head.matches(&body)) {
+            Some(head) => Ok(scan::entry(&head, body, location)),
+            None => Err(ReadError::Damaged(location)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Walking the records of one segment, past damage.
+
+use std::{fs::File, io, sync::Arc};
+
+use super::{
+    entry::{Entry, Location, Lsn, LsnRange},
+    format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
+    window::Window,
+};
+
+/// A stretch of a segment that holds no readable record.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct BadRange {
+    /// The segment's first lsn.
+    pub segment: Lsn,
+    /// Where the stretch begins, in bytes from the start of the file.
+    pub offset: u64,
+    pub bytes: u64,
+    /// The sequence numbers that stood there. `None`: none is missing, or the stretch ends the segment and what
+    /// it held cannot be told from within.
+    pub missing: Option<LsnRange>,
+}
+
+pub(super) enum Step {
+    Record(Entry),
+    /// Damage with a valid record after it.
+    Bad(BadRange),
+    /// From here to the limit there is no valid record.
+    Tail(BadRange),
+}
+
+/// Yields a segment's records in order, each checked. A record is valid only with an lsn above the one before:
+/// copies of older records inside a payload do not count.
+pub(super) struct Scanner {
+    file: Arc<File>,
+    header: SegmentHeader,
+    at: u64,
+    limit: u64,
+    last: Lsn,
+    window: Window,
+    ahead: Option<Entry>,
+}
+
+impl Scanner {
+    /// Reads from the first record up to the offset `limit`.
+    pub fn new(file: Arc<File>, header: SegmentHeader, limit: u64) -> Self {
+        Self::resume(file, header, SEGMENT_HEADER as u64, header.first - 1, limit)
+    }
+
+    /// Reads from `at`, which is a record's offset; `last` is the lsn before it.
+    pub fn resume(file: Arc<File>, header: SegmentHeader, at: u64, last: Lsn, limit: u64) -> Self {
+        Self {
+            file,
+            header,
+            at,
+            limit,
+            last,
+            window: Window::default(),
+            ahead: None,
+        }
+    }
+
+    /// More of the segment may be read now.
+    pub fn extend(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+
+    pub fn segment(&self) -> Lsn {
+        self.header.first
+    }
+
+    /// The lsn of the last record that was yielded, or the one before the segment's first.
+    pub fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// Where the next record begins.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub fn step(&mut self) -> io::Result<Option<Step>> {
+        if let Some(entry) = self.ahead.take() {
+            return Ok(Some(self.yielded(entry)));
+        }
+        if self.at >= self.limit {
+            return Ok(None);
+        }
+        match self.record_at(self.at)? {
+            Some(entry) if entry.lsn == self.last + 1 => Ok(Some(self.yielded(entry))),
+            Some(entry) => Ok(Some(self.skipped_to(entry))),
+            None => self.resync().map(Some),
+        }
+    }
+
+    /// Takes back the record that `step` has just yielded.
+    pub fn put_back(&mut self, entry: Entry) {
+        self.at = entry.location.offset;
+        self.last = entry.lsn - 1;
+        self.ahead = Some(entry);
+    }
+
+    fn yielded(&mut self, entry: Entry) -> Step {
+        self.at = entry.location.offset + u64::from(entry.location.len);
+        self.last = entry.lsn;
+        Step::Record(entry)
+    }
+
+    fn skipped_to(&mut self, entry: Entry) -> Step {
+        let bad = BadRange {
+            segment: self.header.first,
+            offset: self.at,
+            bytes: entry.location.offset - self.at,
+            missing: LsnRange::new(self.last + 1, entry.lsn - 1),
+        };
+        self.at = entry.location.offset;
+        self.ahead = Some(entry);
+        Step::Bad(bad)
+    }
+
+    /// Looks for the next valid record behind a damaged one.
+    fn resync(&mut self) -> io::Result<Step> {
+        let marker = self.header.marker();
+        let mut at = self.at + 1;
+        while at < self.limit {
+            let piece = self.window.piece(&self.file, at, self.limit)?;
+            let Some(found) = find(&piece, marker) else {
+                // A marker may straddle two pieces, so the last three bytes are looked at again.
+                at += piece.len().saturating_sub(marker.len() - 1).max(1) as u64;
+                continue;
+            };
+            at += found as u64;
+            if let Some(entry) = self.record_at(at)? {
+                return Ok(self.skipped_to(entry));
+            }
+            at += 1;
+        }
+        let bytes = self.limit - self.at;
+        let tail = BadRange {
+            segment: self.header.first,
+            offset: self.at,
+            bytes,
+            missing: None,
+        };
+        self.at = self.limit;
+        Ok(Step::Tail(tail))
+    }
+
+    fn record_at(&mut self, offset: u64) -> io::Result<Option<Entry>> {
+        let room = self.limit - offset;
+        if room < RECORD_HEADER as u64 {
+            return Ok(None);
+        }
+        let head = self.window.get(&self.file, offset, RECORD_HEADER, self.limit)?;
+        let Some(head) = RecordHeader::decode(&head, &self.header) else {
+            return Ok(None);
+        };
+        let len = head.record_len();
+        if head.lsn <= self.last || len as u64 > room {
+            return Ok(None);
+        }
+        let body = self
+            .window
+            .get(&self.file, offset, len, self.limit)?
+            .slice(RECORD_HEADER..);
+        if !head.matches(&body) {
+            return Ok(None);
+        }
+        let location = Location {
+            segment: self.header.first,
+            offset,
+            len: len as u32,
+        };
+        Ok(Some(entry(&head, body, location)))
+    }
+}
+
+pub(super) fn entry(head: &RecordHeader, body: bytes::Bytes, location: Location) -> Entry {
+    Entry {
+        lsn: head.lsn,
+        kind: head.kind,
+        version: head.version,
+        flags: head.flags,
+        body,
+        location,
+    }
+}
+
+fn find(bytes: &[u8], marker: [u8; 4]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(step) = bytes[from..].iter().position(|&byte| byte == marker[0]) {
+        let at = from + step;
+        if bytes[at..].starts_with(&marker) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}

@@ -1,0 +1,89 @@
+//! What the handle, the committer and the readers have in common.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Release},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::{
+    catalogue::Catalogue,
+    disk::Disk,
+    entry::Lsn,
+    error::{Failure, ReadError},
+    files,
+    limits::REMEMBERED_DAMAGE,
+    options::Options,
+    reader::OpenFiles,
+    scan::BadRange,
+    stats::{Counters, add},
+};
+
+pub(super) struct Shared {
+    pub options: Options,
+    pub uuid: [u8; 16],
+    pub disk: Arc<dyn Disk>,
+    pub catalogue: Mutex<Catalogue>,
+    /// Signalled when records were published, the journal closed, or a follower was stopped.
+    pub published: Condvar,
+    pub files: OpenFiles,
+    pub counters: Counters,
+    pub last: AtomicU64,
+    pub synced: AtomicU64,
+    pub damage: Mutex<BTreeSet<(Lsn, u64, u64)>>,
+    pub failure: watch::Sender<Option<Arc<Failure>>>,
+}
+
+/// A panic while a lock is held poisons the journal by other means; the values behind the locks stay whole, since
+/// every change of them is one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// The first failure is the one that counts.
+    pub fn fail(&self, failure: Failure) {
+        tracing::error!(error = %failure, cause = %failure.source, "the journal has failed and takes no more records");
+        self.failure.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(Arc::new(failure));
+            }
+            first
+        });
+    }
+
+    pub fn segment_path(&self, first: Lsn) -> PathBuf {
+        files::segment_path(&self.options.dir, first)
+    }
+
+    pub fn read_error(&self, segment: Lsn) -> impl FnOnce(std::io::Error) -> ReadError {
+        let path = self.segment_path(segment);
+        move |source| ReadError::Io { path, source }
+    }
+
+    /// Counts a damaged range, and says so once however often it is met.
+    pub fn met_damage(&self, bad: BadRange) {
+        let mut known = lock(&self.damage);
+        if known.len() >= REMEMBERED_DAMAGE && !known.contains(&(bad.segment, bad.offset, bad.bytes)) {
+            known.pop_first();
+        }
+        if known.insert((bad.segment, bad.offset, bad.bytes)) {
+            add(&self.counters.damaged_ranges, 1);
+            tracing::error!(range = %bad, "journal damaged: a range was skipped");
+        }
+    }
+
+    pub fn set_synced(&self, lsn: Lsn) {
+        self.synced.store(lsn, Release);
+    }
+}
