@@ -20,4 +20,5 @@
 pub mod domain;
 pub mod journal;
 pub mod runtime;
+pub mod store;
 pub mod wire;

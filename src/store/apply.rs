@@ -1,0 +1,335 @@
+//! From records to rows. Deterministic and idempotent: a record at or below the applied sequence number is skipped.
+
+use super::{
+    Placed, Store, StoreError,
+    draft::Draft,
+    keys,
+    rows::{Applied, AttemptRow, EndpointRow, EventRow, IdempotencyRow},
+};
+use crate::domain::{
+    delivery::{Delivery, LastAttempt, Progress, Stage},
+    endpoint::StateChange,
+    id::{DeliveryKey, EndpointId, Lsn},
+    record::{
+        AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, KeyRevoked, Record,
+    },
+    time::Timestamp,
+};
+
+/// What applying a record changed, for those who keep part of the state in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A delivery is scheduled.
+    Due {
+        endpoint: EndpointId,
+        due: Timestamp,
+        key: DeliveryKey,
+    },
+    /// An attempt's verdict is in the store.
+    Settled { endpoint: EndpointId, key: DeliveryKey },
+    /// A delivery ended, or was moved, without an attempt.
+    Moved { endpoint: EndpointId, key: DeliveryKey },
+    /// An endpoint was created, changed, or deleted.
+    Endpoint(EndpointId),
+    /// An API key was created or revoked.
+    ApiKeys,
+}
+
+impl Store {
+    /// Applies records in their order, as one atomic batch.
+    ///
+    /// # Errors
+    /// When sled fails; then nothing of the batch is applied.
+    pub fn apply(&self, journal: [u8; 16], records: &[Placed]) -> Result<Vec<Effect>, StoreError> {
+        let applied = self.applied()?;
+        let mut writer = Writer {
+            draft: Draft::new(self)?,
+            effects: Vec::with_capacity(records.len() * 2),
+        };
+        let mut last = applied.lsn;
+        for placed in records.iter().filter(|placed| placed.lsn > applied.lsn) {
+            writer.record(placed)?;
+            last = placed.lsn;
+        }
+        writer.draft.commit(&Applied { lsn: last, journal })?;
+        Ok(writer.effects)
+    }
+}
+
+struct Writer<'a> {
+    draft: Draft<'a>,
+    effects: Vec<Effect>,
+}
+
+impl Writer<'_> {
+    fn record(&mut self, placed: &Placed) -> Result<(), StoreError> {
+        let lsn = placed.lsn;
+        match &placed.record {
+            Record::EventAccepted(event) => self.event_accepted(placed, event),
+            Record::AttemptSettled(attempt) => self.attempt_settled(placed, attempt),
+            Record::EndpointChanged(changed) => {
+                if matches!(changed.change, StateChange::Enable { .. }) {
+                    let tally = self.draft.tally(changed.id)?;
+                    tally.health = tally.health.forgiven();
+                }
+                self.change_endpoint(placed)
+            }
+            // What a deleted endpoint still has scheduled is ended by records of its own, in bounded portions.
+            Record::EndpointPut(_) | Record::EndpointDeleted(_) => self.change_endpoint(placed),
+            Record::DeliveriesRetried(retried) => self.deliveries_retried(retried),
+            Record::DeliveriesEnded(ended) => self.deliveries_ended(ended),
+            Record::EventReplayed(replayed) => self.event_replayed(lsn, replayed),
+            Record::KeyPut(key) => {
+                self.effects.push(Effect::ApiKeys);
+                self.draft.put(keys::api_key(key.id), key)
+            }
+            Record::KeyRevoked(KeyRevoked { id, at: _ }) => {
+                self.effects.push(Effect::ApiKeys);
+                self.draft.remove(keys::api_key(*id));
+                Ok(())
+            }
+        }
+    }
+
+    fn event_accepted(&mut self, placed: &Placed, event: &EventAccepted) -> Result<(), StoreError> {
+        let id_key = keys::event_id(event.id.as_str());
+        if self.draft.get::<Lsn>(&id_key)?.is_some() {
+            return Ok(());
+        }
+        let row = EventRow {
+            id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            tenant: event.tenant.clone(),
+            accepted_at: event.accepted_at,
+            content_hash: event.content_hash,
+            deliveries: u32::try_from(event.fan_out.len()).unwrap_or(u32::MAX),
+            place: placed.place,
+        };
+        self.draft.put(keys::event(placed.lsn), &row)?;
+        self.draft.put(id_key, &placed.lsn)?;
+        if let Some(key) = &event.idempotency_key {
+            let row = IdempotencyRow {
+                event: placed.lsn,
+                until: event.idempotency_until,
+            };
+            self.draft.put(keys::idempotency(key), &row)?;
+        }
+        self.draft.totals().events += 1;
+        self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
+        for (endpoint, index) in event.fan_out.iter().zip(0..) {
+            let delivery = Delivery {
+                key: DeliveryKey::new(placed.lsn, index),
+                event: placed.lsn,
+                endpoint: *endpoint,
+                created_at: event.accepted_at,
+                expires_at: event.expires_at,
+                stage: Stage::Scheduled { due: event.due },
+                progress: Progress::default(),
+                attempts: 0,
+                replay: false,
+                last: None,
+                settled_at: None,
+            };
+            self.create(delivery)?;
+        }
+        self.change_endpoint(placed)
+    }
+
+    fn event_replayed(&mut self, lsn: Lsn, replayed: &EventReplayed) -> Result<(), StoreError> {
+        for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
+            let key = DeliveryKey::new(lsn, index);
+            self.draft.put(keys::added(replayed.event, key), &())?;
+            self.create(Delivery {
+                key,
+                event: replayed.event,
+                endpoint: *endpoint,
+                created_at: replayed.due,
+                expires_at: None,
+                stage: Stage::Scheduled { due: replayed.due },
+                progress: Progress::default(),
+                attempts: 0,
+                replay: true,
+                last: None,
+                settled_at: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes a new delivery; one to an endpoint that is gone by now is cancelled from the start.
+    fn create(&mut self, mut delivery: Delivery) -> Result<(), StoreError> {
+        if !self.exists(delivery.endpoint)? {
+            delivery.settled_at = Some(delivery.created_at);
+            delivery.stage = Stage::Cancelled;
+        }
+        let stage = delivery.stage;
+        self.draft
+            .count(delivery.endpoint, |counts| *counts.of(stage) += 1)?;
+        self.write(&delivery)
+    }
+
+    fn exists(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
+        let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(endpoint))?;
+        Ok(row.is_some_and(|row| row.deleted_at.is_none()))
+    }
+
+    /// Writes a delivery's row and what indexes it.
+    fn write(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
+        let Delivery {
+            key, endpoint, stage, ..
+        } = *delivery;
+        self.draft.put(keys::delivery(key), delivery)?;
+        match stage {
+            Stage::Scheduled { due } => {
+                self.effects.push(Effect::Due { endpoint, due, key });
+                self.draft.put(keys::due(endpoint, due, key), &())
+            }
+            Stage::Failed => self.draft.put(keys::failed(endpoint, key), &()),
+            Stage::Delivered | Stage::Expired | Stage::Cancelled => Ok(()),
+        }
+    }
+
+    /// Moves a delivery to another stage, keeping counts and indexes true.
+    fn restage(&mut self, delivery: &mut Delivery, stage: Stage) -> Result<(), StoreError> {
+        let Delivery {
+            key,
+            endpoint,
+            stage: old,
+            ..
+        } = *delivery;
+        match old {
+            Stage::Scheduled { due } => self.draft.remove(keys::due(endpoint, due, key)),
+            Stage::Failed => self.draft.remove(keys::failed(endpoint, key)),
+            Stage::Delivered | Stage::Expired | Stage::Cancelled => {}
+        }
+        self.draft.count(endpoint, |counts| {
+            *counts.of(old) = counts.of(old).saturating_sub(1);
+            *counts.of(stage) += 1;
+        })?;
+        delivery.stage = stage;
+        self.write(delivery)
+    }
+
+    fn attempt_settled(&mut self, placed: &Placed, attempt: &AttemptSettled) -> Result<(), StoreError> {
+        let lsn = placed.lsn;
+        let delivery: Option<Delivery> = match attempt.delivery {
+            None => None,
+            Some(key) => self.draft.get(&keys::delivery(key))?,
+        };
+        let row = AttemptRow {
+            place: placed.place,
+            delivery: attempt.delivery,
+            previous: delivery.and_then(|delivery| delivery.last).map(|last| last.lsn),
+            endpoint: attempt.endpoint,
+            event_type: attempt.event_type.clone(),
+            tenant: attempt.tenant.clone(),
+            started_at: attempt.started_at,
+            class: attempt.class,
+            reason: attempt.reason,
+            status: attempt.status,
+        };
+        self.draft.put(keys::attempt(lsn), &row)?;
+        self.draft
+            .count(attempt.endpoint, |counts| counts.attempts += 1)?;
+        if let Some(delivery) = delivery {
+            self.settle_delivery(lsn, attempt, delivery)?;
+        }
+        self.change_endpoint(placed)
+    }
+
+    fn settle_delivery(
+        &mut self,
+        lsn: Lsn,
+        attempt: &AttemptSettled,
+        mut delivery: Delivery,
+    ) -> Result<(), StoreError> {
+        delivery.attempts = delivery.attempts.saturating_add(1);
+        delivery.progress = attempt.progress;
+        delivery.replay = false;
+        delivery.last = Some(LastAttempt {
+            lsn,
+            at: attempt.started_at,
+            class: attempt.class,
+            reason: attempt.reason,
+            status: attempt.status,
+        });
+        let ended_meanwhile = delivery.stage.is_final() && attempt.stage != Stage::Delivered;
+        let stage = if ended_meanwhile {
+            delivery.stage
+        } else {
+            attempt.stage
+        };
+        if stage.is_final() {
+            delivery.settled_at = Some(attempt.ended_at());
+        }
+        self.draft.tally(attempt.endpoint)?.health = attempt.health;
+        self.effects.push(Effect::Settled {
+            endpoint: delivery.endpoint,
+            key: delivery.key,
+        });
+        self.restage(&mut delivery, stage)
+    }
+
+    /// Changes the row of the endpoint that the record is about.
+    fn change_endpoint(&mut self, placed: &Placed) -> Result<(), StoreError> {
+        let Some(id) = placed.record.endpoint() else {
+            return Ok(());
+        };
+        let key = keys::endpoint(id);
+        let row: Option<EndpointRow> = self.draft.get(&key)?;
+        match EndpointRow::after(row.as_ref(), placed.lsn, &placed.record) {
+            None => Ok(()),
+            Some(row) => {
+                self.effects.push(Effect::Endpoint(id));
+                self.draft.put(key, &row)
+            }
+        }
+    }
+
+    fn deliveries_retried(&mut self, retried: &DeliveriesRetried) -> Result<(), StoreError> {
+        for &key in &retried.keys {
+            let Some(mut delivery) = self.draft.get::<Delivery>(&keys::delivery(key))? else {
+                continue;
+            };
+            if !self.exists(delivery.endpoint)? {
+                continue;
+            }
+            if delivery.stage.is_final() {
+                delivery.progress = Progress::default();
+                delivery.replay = true;
+                delivery.settled_at = None;
+                delivery.expires_at = None;
+            }
+            self.effects.push(Effect::Moved {
+                endpoint: delivery.endpoint,
+                key,
+            });
+            self.restage(&mut delivery, Stage::Scheduled { due: retried.due })?;
+        }
+        Ok(())
+    }
+
+    fn deliveries_ended(&mut self, ended: &DeliveriesEnded) -> Result<(), StoreError> {
+        for &key in &ended.keys {
+            let found: Option<Delivery> = self.draft.get(&keys::delivery(key))?;
+            let Some(mut delivery) = found.filter(|delivery| !delivery.stage.is_final()) else {
+                continue;
+            };
+            delivery.settled_at = Some(ended.at);
+            self.effects.push(Effect::Moved {
+                endpoint: delivery.endpoint,
+                key,
+            });
+            self.restage(&mut delivery, ended.stage)?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Reads one row.
+    pub(super) fn row<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let row = super::guarded(|| Ok(self.db.get(key)?))?;
+        row.map(|row| super::draft::decode(key, &row)).transpose()
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether the rows agree with each other.
+//!
+//! sled checks the bytes of what it reads; this checks that nothing is missing: counts against rows, indexes against
+//! what they index.
+
+use std::collections::HashMap;
+
+use super::{
+    Store, StoreError,
+    draft::decode,
+    guarded, keys,
+    rows::{Counts, Tally},
+};
+use crate::domain::{
+    delivery::{Delivery, Stage},
+    id::EndpointId,
+};
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    pub rows: u64,
+    /// What does not agree, in words; at most [`MOST_FAULTS`].
+    pub faults: Vec<String>,
+}
+
+/// Faults that are named; the first few say enough.
+const MOST_FAULTS: usize = 20;
+
+impl CheckReport {
+    pub const fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn fault(&mut self, text: String) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(text);
+        }
+    }
+}
+
+impl Store {
+    /// Reads every row and compares.
+    ///
+    /// # Errors
+    /// When sled fails or a row does not decode, which is a fault too.
+    pub fn check(&self) -> Result<CheckReport, StoreError> {
+        let mut report = CheckReport::default();
+        let mut seen = Seen::default();
+        guarded(|| {
+            for entry in &*self.db {
+                let (key, row) = entry?;
+                report.rows += 1;
+                seen.row(self, &key, &row, &mut report)?;
+            }
+            Ok(())
+        })?;
+        self.compare(&seen, &mut report)?;
+        Ok(report)
+    }
+
+    fn compare(&self, seen: &Seen, report: &mut CheckReport) -> Result<(), StoreError> {
+        let totals = self.totals()?;
+        let mut sum = Counts::default();
+        for (endpoint, found) in &seen.deliveries {
+            let counted = self.tally(*endpoint)?.deliveries;
+            let counted = Counts {
+                attempts: 0,
+                ..counted
+            };
+            if counted != *found {
+                report.fault(format!(
+                    "endpoint {endpoint}: counts {counted:?}, but its rows are {found:?}"
+                ));
+            }
+            for stage in stages() {
+                *sum.of(stage) += *found.clone().of(stage);
+            }
+        }
+        if sum
+            != (Counts {
+                attempts: 0,
+                ..totals.deliveries
+            })
+        {
+            report.fault(format!(
+                "counts {:?}, but the rows are {sum:?}",
+                totals.deliveries
+            ));
+        }
+        if seen.events != totals.events {
+            report.fault(format!(
+                "counts {} events, but there are {}",
+                totals.events, seen.events
+            ));
+        }
+        if seen.attempts != totals.deliveries.attempts {
+            report.fault(format!(
+                "counts {} attempts, but there are {}",
+                totals.deliveries.attempts, seen.attempts
+            ));
+        }
+        if seen.schedule != sum.scheduled {
+            report.fault(format!(
+                "{} schedule entries for {} deliveries",
+                seen.schedule, sum.scheduled
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn stages() -> [Stage; 5] {
+    [
+        Stage::Scheduled {
+            due: crate::domain::time::Timestamp::EPOCH,
+        },
+        Stage::Delivered,
+        Stage::Failed,
+        Stage::Expired,
+        Stage::Cancelled,
+    ]
+}
+
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    attempts: u64,
+    schedule: u64,
+    deliveries: HashMap<EndpointId, Counts>,
+}
+
+impl Seen {
+    fn row(
+        &mut self,
+        store: &Store,
+        key: &[u8],
+        row: &[u8],
+        report: &mut CheckReport,
+    ) -> Result<(), StoreError> {
+        match key.first() {
+            Some(&keys::EVENT) => self.events += 1,
+            Some(&keys::ATTEMPT) => self.attempts += 1,
+            Some(&keys::ENDPOINT_TALLY) => {
+                let _: Tally = decode(key, row)?;
+                if let Some(endpoint) = keys::endpoint_in(key) {
+                    self.deliveries.entry(endpoint).or_default();
+                }
+            }
+            Some(&keys::DUE) => self.schedule += 1,
+            Some(&keys::DELIVERY) => {
+                let delivery: Delivery = decode(key, row)?;
+                *self
+                    .deliveries
+                    .entry(delivery.endpoint)
+                    .or_default()
+                    .of(delivery.stage) += 1;
+                if let Stage::Scheduled { due } = delivery.stage {
+                    let entry = keys::due(delivery.endpoint, due, delivery.key);
+                    if !store.db.contains_key(entry)? {
+                        report.fault(format!(
+                            "delivery {} is scheduled but not in the schedule",
+                            delivery.id()
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! A batch in the making: writes are gathered and seen by later reads, then committed at once.
+
+use std::collections::HashMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, StoreError, keys, rows};
+use crate::{
+    domain::id::EndpointId,
+    runtime::{
+        codec::{decode_row, encode_row},
+        hex,
+    },
+};
+
+/// Gathered writes over the store as it is.
+pub(super) struct Draft<'a> {
+    store: &'a Store,
+    changes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    tallies: HashMap<EndpointId, rows::Tally>,
+    totals: rows::Totals,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(store: &'a Store) -> Result<Self, StoreError> {
+        let totals = store.row(&keys::totals())?.unwrap_or_default();
+        Ok(Self {
+            store,
+            changes: HashMap::new(),
+            tallies: HashMap::new(),
+            totals,
+        })
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        match self.changes.get(key) {
+            Some(Some(row)) => decode(key, row).map(Some),
+            Some(None) => Ok(None),
+            None => self.store.row(key),
+        }
+    }
+
+    pub fn put<T: Serialize>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
+        let row = encode_row(rows::VERSION, row).map_err(StoreError::Encode)?;
+        self.changes.insert(key, Some(row));
+        Ok(())
+    }
+
+    pub fn remove(&mut self, key: Vec<u8>) {
+        self.changes.insert(key, None);
+    }
+
+    pub const fn totals(&mut self) -> &mut rows::Totals {
+        &mut self.totals
+    }
+
+    pub fn tally(&mut self, endpoint: EndpointId) -> Result<&mut rows::Tally, StoreError> {
+        use std::collections::hash_map::Entry;
+        match self.tallies.entry(endpoint) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let row = self.store.row(&keys::endpoint_tally(endpoint))?;
+                Ok(entry.insert(row.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Changes one endpoint's counts and the totals alike.
+    pub fn count(
+        &mut self,
+        endpoint: EndpointId,
+        change: impl Fn(&mut rows::Counts),
+    ) -> Result<(), StoreError> {
+        change(&mut self.totals.deliveries);
+        change(&mut self.tally(endpoint)?.deliveries);
+        Ok(())
+    }
+
+    /// Commits everything as one atomic batch, with `applied`.
+    pub fn commit(mut self, applied: &rows::Applied) -> Result<(), StoreError> {
+        for (endpoint, tally) in std::mem::take(&mut self.tallies) {
+            self.put(keys::endpoint_tally(endpoint), &tally)?;
+        }
+        let totals = self.totals;
+        self.put(keys::totals(), &totals)?;
+        self.put(keys::applied(), applied)?;
+        let mut batch = sled::Batch::default();
+        for (key, row) in self.changes {
+            match row {
+                Some(row) => batch.insert(key, row),
+                None => batch.remove(key),
+            }
+        }
+        super::guarded(|| Ok(self.store.db.apply_batch(batch)?))
+    }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], row: &[u8]) -> Result<T, StoreError> {
+    decode_row(rows::VERSION, row).map_err(|source| StoreError::Row {
+        key: hex::encode(key),
+        source,
+    })
+}

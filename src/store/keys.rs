@@ -1,0 +1,216 @@
+//! Keys: a kind byte, then fixed-width big-endian parts, so that byte order is logical order.
+//!
+//! | kind | key after the kind byte | row |
+//! |---|---|---|
+//! | `01` | | the applied sequence number |
+//! | `02` | | counts over everything |
+//! | `10` | endpoint (16) | endpoint |
+//! | `11` | endpoint (16) | counts and health of the endpoint |
+//! | `12` | key id (16) | API key |
+//! | `20` | lsn (8) | event |
+//! | `21` | event id (bytes) | the event's lsn |
+//! | `22` | idempotency key (bytes) | the event's lsn, and until when it is remembered |
+//! | `30` | lsn (8), index (4) | delivery |
+//! | `31` | event lsn (8), lsn (8), index (4) | a delivery that was added to the event later |
+//! | `32` | endpoint (16), lsn (8), index (4) | a delivery that failed |
+//! | `40` | endpoint (16), due in ms (8), lsn (8), index (4) | a scheduled delivery |
+//! | `50` | lsn (8) | attempt |
+//!
+//! Kinds are append-only.
+
+use crate::domain::{
+    id::{DeliveryKey, EndpointId, KeyId, Lsn},
+    time::Timestamp,
+};
+
+pub const EVENT: u8 = 0x20;
+pub const ENDPOINT: u8 = 0x10;
+pub const API_KEY: u8 = 0x12;
+pub const ENDPOINT_TALLY: u8 = 0x11;
+pub const DELIVERY: u8 = 0x30;
+pub const ADDED: u8 = 0x31;
+pub const FAILED: u8 = 0x32;
+pub const DUE: u8 = 0x40;
+pub const ATTEMPT: u8 = 0x50;
+
+fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(kind);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+pub fn applied() -> Vec<u8> {
+    vec![0x01]
+}
+
+pub fn totals() -> Vec<u8> {
+    vec![0x02]
+}
+
+pub fn endpoint(id: EndpointId) -> Vec<u8> {
+    key(ENDPOINT, &[id.as_bytes()])
+}
+
+pub fn endpoint_tally(id: EndpointId) -> Vec<u8> {
+    key(ENDPOINT_TALLY, &[id.as_bytes()])
+}
+
+pub fn api_key(id: KeyId) -> Vec<u8> {
+    key(API_KEY, &[id.as_bytes()])
+}
+
+pub fn event(lsn: Lsn) -> Vec<u8> {
+    key(EVENT, &[&lsn.to_be_bytes()])
+}
+
+pub fn event_id(id: &str) -> Vec<u8> {
+    key(0x21, &[id.as_bytes()])
+}
+
+pub fn idempotency(text: &str) -> Vec<u8> {
+    key(0x22, &[text.as_bytes()])
+}
+
+pub fn delivery(at: DeliveryKey) -> Vec<u8> {
+    key(DELIVERY, &[&at.lsn.to_be_bytes(), &at.index.to_be_bytes()])
+}
+
+/// The prefix of the deliveries that a record created.
+pub fn deliveries_of(lsn: Lsn) -> Vec<u8> {
+    key(DELIVERY, &[&lsn.to_be_bytes()])
+}
+
+pub fn added(event: Lsn, at: DeliveryKey) -> Vec<u8> {
+    key(
+        ADDED,
+        &[
+            &event.to_be_bytes(),
+            &at.lsn.to_be_bytes(),
+            &at.index.to_be_bytes(),
+        ],
+    )
+}
+
+/// The prefix of the deliveries that were added to an event later.
+pub fn added_to(event: Lsn) -> Vec<u8> {
+    key(ADDED, &[&event.to_be_bytes()])
+}
+
+pub fn failed(endpoint: EndpointId, at: DeliveryKey) -> Vec<u8> {
+    key(
+        FAILED,
+        &[
+            endpoint.as_bytes(),
+            &at.lsn.to_be_bytes(),
+            &at.index.to_be_bytes(),
+        ],
+    )
+}
+
+/// The prefix of an endpoint's failed deliveries.
+pub fn failed_of(endpoint: EndpointId) -> Vec<u8> {
+    key(FAILED, &[endpoint.as_bytes()])
+}
+
+pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Vec<u8> {
+    let millis = due.as_millis().to_be_bytes();
+    key(
+        DUE,
+        &[
+            endpoint.as_bytes(),
+            &millis,
+            &at.lsn.to_be_bytes(),
+            &at.index.to_be_bytes(),
+        ],
+    )
+}
+
+/// The prefix of an endpoint's scheduled deliveries.
+pub fn due_of(endpoint: EndpointId) -> Vec<u8> {
+    key(DUE, &[endpoint.as_bytes()])
+}
+
+pub fn attempt(lsn: Lsn) -> Vec<u8> {
+    key(ATTEMPT, &[&lsn.to_be_bytes()])
+}
+
+/// The first key after all that start with `prefix`.
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+/// The big-endian number in bytes `from..from + 8` of a key; zero when it is too short.
+fn number(key: &[u8], from: usize) -> u64 {
+    key.get(from..from + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
+}
+
+/// The sequence number behind the kind byte.
+pub fn lsn_in(key: &[u8]) -> Lsn {
+    number(key, 1)
+}
+
+/// The delivery key that ends a `30`, `31`, `32` or `40` key.
+pub fn delivery_in(key: &[u8]) -> DeliveryKey {
+    let Some(from) = key.len().checked_sub(12) else {
+        return DeliveryKey::MIN;
+    };
+    let index = key
+        .get(from + 8..)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u32::from_be_bytes);
+    DeliveryKey::new(number(key, from), index)
+}
+
+/// The endpoint behind the kind byte.
+pub fn endpoint_in(key: &[u8]) -> Option<EndpointId> {
+    key.get(1..17)?.try_into().ok().map(EndpointId::from_bytes)
+}
+
+/// The due time in a `40` key.
+pub fn due_in(key: &[u8]) -> Timestamp {
+    Timestamp::from_millis(number(key, 17))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn due_keys_sort_by_endpoint_then_time_then_journal(
+            a in (any::<[u8; 16]>(), 0..1u64 << 40, any::<u64>(), any::<u32>()),
+            b in (any::<[u8; 16]>(), 0..1u64 << 40, any::<u64>(), any::<u32>()),
+        ) {
+            let key = |(id, millis, lsn, index): ([u8; 16], u64, u64, u32)| {
+                due(EndpointId::from_bytes(id), Timestamp::from_millis(millis), DeliveryKey::new(lsn, index))
+            };
+            prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
+            prop_assert_eq!(delivery_in(&key(a)), DeliveryKey::new(a.2, a.3));
+            prop_assert_eq!(due_in(&key(a)).as_millis(), a.1);
+            prop_assert_eq!(endpoint_in(&key(a)), Some(EndpointId::from_bytes(a.0)));
+        }
+
+        #[test]
+        fn the_key_after_a_prefix_is_after_all_that_start_with_it(
+            prefix in prop::collection::vec(any::<u8>(), 1..8), rest in prop::collection::vec(any::<u8>(), 0..8),
+        ) {
+            prop_assume!(prefix.iter().any(|&byte| byte != u8::MAX));
+            let whole = [prefix.clone(), rest].concat();
+            prop_assert!(whole < after(&prefix) && whole >= prefix);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The delay queue and index, in sled: what is asked for by key.
+//!
+//! # The cast
+//!
+//! The journal is the truth; the store is what the journal says, arranged so that "which deliveries to this endpoint
+//! are due" and "what became of that event" are cheap to answer. [`Store::apply`] turns records into one atomic batch
+//! that also advances the applied sequence number, so a store is always the state after some record, never between
+//! two. Applying is deterministic: a store rebuilt from the journal equals the one it replaces, byte for byte.
+//!
+//! # What it guarantees
+//!
+//! After a crash of the process: a state at or before the last applied record, from which the journal is replayed.
+//! After a power cut: nothing at all. sled does not sync what it writes (its `flush` ends in `sync_file_range`), so
+//! its folder is thrown away then and rebuilt. [`open`] decides between the two.
+//!
+//! # What it does not do
+//!
+//! It never holds a payload (sled keeps large values in files that it neither syncs nor always deletes): rows are
+//! small and say where in the journal the rest lies. It decides nothing.
+//!
+//! # Rows
+//!
+//! One sled tree, keys by their first byte (see [`keys`]), every value with a version byte (see [`rows`]). One tree,
+//! since a batch on one tree is atomic without sled's multi-tree transactions.
+
+mod apply;
+mod check;
+mod draft;
+pub mod keys;
+pub mod open;
+pub mod query;
+pub mod rows;
+
+use std::path::Path;
+
+pub use apply::Effect;
+pub use check::CheckReport;
+pub use query::{DueRow, Scan};
+
+use crate::{domain::id::Lsn, runtime::codec::CodecError};
+
+/// Why the store cannot go on. Any of these closes it; it is reopened, or rebuilt from the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("sled failed")]
+    Sled(#[from] sled::Error),
+    #[error("sled panicked: {0}")]
+    Panicked(String),
+    #[error("row {key} does not decode")]
+    Row { key: String, source: CodecError },
+    #[error("cannot encode a row")]
+    Encode(#[source] CodecError),
+    #[error("row {0} is missing")]
+    Missing(String),
+}
+
+/// The open store. One writer, any number of readers; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: sled::Db,
+}
+
+impl Store {
+    /// The last record that is part of this state, and the journal it came from; zero when there is none.
+    ///
+    /// # Errors
+    /// When the row is unreadable.
+    pub fn applied(&self) -> Result<rows::Applied, StoreError> {
+        Ok(self.row(&keys::applied())?.unwrap_or_default())
+    }
+
+    /// Hands what sled has buffered to the operating system, so that the replay after a crash stays short. Not a
+    /// sync.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        guarded(|| Ok(self.db.flush().map(|_| ())?))
+    }
+
+    /// Bytes of sled's files.
+    pub fn size_on_disk(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    /// Every row in key order: what makes two stores comparable.
+    ///
+    /// # Errors
+    /// When sled fails.
+    pub fn dump(&self) -> Result<Vec<RawRow>, StoreError> {
+        guarded(|| Ok(self.db.iter().collect::<Result<_, _>>()?))
+    }
+}
+
+/// A row as it is stored: key and value.
+pub type RawRow = (sled::IVec, sled::IVec);
+
+/// The store's folder below the data folder.
+pub fn folder(data: &Path) -> std::path::PathBuf {
+    data.join("store")
+}
+
+/// Runs `work` and makes a panic inside sled (which corrupt files can cause) an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(StoreError::Panicked(
+                text.unwrap_or_else(|| "without a reason".to_owned()),
+            ))
+        }
+    }
+}
+
+/// A record to apply, with its place in the journal.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub lsn: Lsn,
+    pub place: crate::domain::record::Place,
+    pub record: crate::domain::record::Record,
+}

@@ -1,0 +1,191 @@
+//! Opening: trust what is there, or start afresh.
+//!
+//! sled survives a crash of the process but not a power cut, so the folder is trusted only when nothing worse can
+//! have happened: the machine has not been rebooted since it was opened (the kernel's boot id is the same), or the
+//! server was shut down cleanly and the files were synced. A distrusted folder is moved aside to `store.old`, one of
+//! which is kept, and an empty store is opened in its place; the journal is then replayed into it.
+//!
+//! Known ways of sled 0.34.7 that are met here: a kill during an open leaves `snap.*.generating`, with which the next
+//! open fails until it is deleted; the file lock can linger for some milliseconds after the last handle is dropped;
+//! damaged files can make it panic.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use super::{Store, StoreError, guarded, rows::Applied};
+
+/// Whether the files may be believed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nothing but a crash of the process can have happened to them.
+    Yes,
+    /// The power may have been cut while they were written.
+    No,
+}
+
+/// How to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder; the store is `store` in it.
+    pub data: PathBuf,
+    /// Bytes that sled may cache; it uses up to twice as many.
+    pub cache_bytes: u64,
+    /// The journal's identity and its last record: a store of another journal, or ahead of it, is not of this one.
+    pub journal: [u8; 16],
+    pub last_lsn: u64,
+    pub trust: Trust,
+    /// Stores up to this many bytes are checked whole at every open.
+    pub check_bytes: u64,
+}
+
+/// Why a store was begun afresh.
+#[derive(Debug, thiserror::Error)]
+pub enum Distrust {
+    #[error("the machine was restarted without a clean shutdown")]
+    Reboot,
+    #[error("it does not open")]
+    Unopenable(#[source] StoreError),
+    #[error("it belongs to another journal")]
+    OtherJournal,
+    #[error("it is ahead of the journal: {applied} is applied, {last} is the last record")]
+    Ahead { applied: u64, last: u64 },
+    #[error("its rows disagree: {0}")]
+    Check(String),
+}
+
+/// An open store, and why it is empty, when it had to be begun afresh.
+#[derive(Debug)]
+pub struct Opened {
+    pub store: Store,
+    pub distrusted: Option<Distrust>,
+}
+
+/// Why not even an empty store opens.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot move the old store aside: {path}")]
+    MoveAside { path: PathBuf, source: io::Error },
+    #[error("cannot open an empty store")]
+    Empty(#[source] StoreError),
+}
+
+/// Tries at a lock that lingers, and the pause between them: half a second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens the store, or an empty one in its place.
+///
+/// # Errors
+/// When the old folder cannot be moved aside, or even an empty store does not open.
+pub fn open(options: &Options) -> Result<Opened, OpenError> {
+    let distrusted = match believed(options) {
+        Ok(store) => {
+            return Ok(Opened {
+                store,
+                distrusted: None,
+            });
+        }
+        Err(distrust) => distrust,
+    };
+    let folder = super::folder(&options.data);
+    let fresh = !folder.exists();
+    move_aside(&folder)?;
+    let store = open_sled(&folder, options.cache_bytes).map_err(OpenError::Empty)?;
+    Ok(Opened {
+        store,
+        distrusted: (!fresh).then_some(distrusted),
+    })
+}
+
+/// Opens what is there, as it is, for `check`: nothing is moved, though sled itself may write.
+///
+/// # Errors
+/// When sled does not open it.
+pub fn open_as_is(data: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
+    open_sled(&super::folder(data), cache_bytes)
+}
+
+fn believed(options: &Options) -> Result<Store, Distrust> {
+    let folder = super::folder(&options.data);
+    if options.trust == Trust::No {
+        return Err(Distrust::Reboot);
+    }
+    if !folder.exists() {
+        return Err(Distrust::OtherJournal);
+    }
+    let store = open_sled(&folder, options.cache_bytes).map_err(Distrust::Unopenable)?;
+    let Applied { lsn, journal } = store.applied().map_err(Distrust::Unopenable)?;
+    if lsn > 0 && journal != options.journal {
+        return Err(Distrust::OtherJournal);
+    }
+    if lsn > options.last_lsn {
+        return Err(Distrust::Ahead {
+            applied: lsn,
+            last: options.last_lsn,
+        });
+    }
+    if store.size_on_disk() <= options.check_bytes {
+        let report = store.check().map_err(Distrust::Unopenable)?;
+        if let Some(fault) = report.faults.into_iter().next() {
+            return Err(Distrust::Check(fault));
+        }
+    }
+    Ok(store)
+}
+
+fn open_sled(folder: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
+    remove_half_snapshots(folder);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let config = sled::Config::new()
+            .path(folder)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None);
+        match guarded(|| Ok(config.open()?)) {
+            Err(StoreError::Sled(sled::Error::Io(error))) if lingers(&error) && tries < LOCK_TRIES => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            result => return result.map(|db| Store { db }),
+        }
+    }
+}
+
+/// sled reports a lock that is held as an error of kind `Other` around the real one.
+fn lingers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Other | io::ErrorKind::ResourceBusy
+    )
+}
+
+fn remove_half_snapshots(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().ends_with(".generating") {
+            // A file that stays makes the open fail, which is reported then.
+            _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn move_aside(folder: &Path) -> Result<(), OpenError> {
+    let aside = folder.with_extension("old");
+    let done = match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => match fs::rename(folder, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    };
+    done.map_err(|source| OpenError::MoveAside {
+        path: folder.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,278 @@
+//! Questions. Every scan is bounded; a scan that stops early says where to go on.
+
+use std::ops::Bound;
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    Store, StoreError,
+    draft::decode,
+    guarded, keys,
+    rows::{AttemptRow, EndpointRow, EventRow, IdempotencyRow, Tally, Totals},
+};
+use crate::{
+    domain::{
+        delivery::Delivery,
+        id::{DeliveryKey, EndpointId, EventId, Lsn},
+        record::{KeyPut, Place},
+        time::Timestamp,
+    },
+    runtime::hex,
+};
+
+/// A delivery that is due, with where its event lies.
+#[derive(Clone, Debug)]
+pub struct DueRow {
+    pub due: Timestamp,
+    pub delivery: Delivery,
+    pub place: Place,
+}
+
+/// A bounded look at a lane's schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// Due by now, earliest first.
+    pub rows: Vec<DueRow>,
+    /// The due time of the first row that was left: later than now, or past the limit.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Rows in key order, and the key to go on after when the scan stopped before the end.
+#[derive(Debug)]
+pub struct Rows<T> {
+    pub found: Vec<(Vec<u8>, T)>,
+    pub stopped_at: Option<Vec<u8>>,
+}
+
+/// Which part of a kind of rows to look at, and how long.
+#[derive(Debug)]
+pub struct Window {
+    /// All keys of the answer start so.
+    pub prefix: Vec<u8>,
+    /// Only keys beyond this one, in the direction of the scan.
+    pub beyond: Option<Vec<u8>>,
+    pub ascending: bool,
+    /// Rows wanted.
+    pub limit: usize,
+    /// Rows looked at.
+    pub looks: usize,
+}
+
+impl Store {
+    /// The endpoint's deliveries due by `now`, from the schedule entry `from` on, at most `limit`; entries for which
+    /// `skip` holds are passed over.
+    ///
+    /// # Errors
+    /// When sled fails or a row is damaged.
+    pub fn due(
+        &self,
+        endpoint: EndpointId,
+        from: (Timestamp, DeliveryKey),
+        now: Timestamp,
+        limit: usize,
+        skip: impl Fn(DeliveryKey) -> bool,
+    ) -> Result<Scan, StoreError> {
+        let start = keys::due(endpoint, from.0, from.1);
+        let end = keys::after(&keys::due_of(endpoint));
+        let mut scan = Scan::default();
+        guarded(|| {
+            for entry in self.db.range(start..end).keys() {
+                let entry = entry?;
+                let (due, key) = (keys::due_in(&entry), keys::delivery_in(&entry));
+                if skip(key) {
+                    continue;
+                }
+                if due > now || scan.rows.len() == limit {
+                    scan.next_due = Some(due);
+                    break;
+                }
+                scan.rows.push(self.due_row(due, key)?);
+            }
+            Ok(())
+        })?;
+        Ok(scan)
+    }
+
+    fn due_row(&self, due: Timestamp, key: DeliveryKey) -> Result<DueRow, StoreError> {
+        let delivery: Delivery = self.expect(&keys::delivery(key))?;
+        let event: EventRow = self.expect(&keys::event(delivery.event))?;
+        Ok(DueRow {
+            due,
+            delivery,
+            place: event.place,
+        })
+    }
+
+    fn expect<T: DeserializeOwned>(&self, key: &[u8]) -> Result<T, StoreError> {
+        self.row(key)?
+            .ok_or_else(|| StoreError::Missing(hex::encode(key)))
+    }
+
+    /// When the endpoint's earliest scheduled delivery is due.
+    ///
+    /// # Errors
+    /// When sled fails.
+    pub fn first_due(&self, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
+        guarded(
+            || match self.db.scan_prefix(keys::due_of(endpoint)).keys().next() {
+                None => Ok(None),
+                Some(key) => Ok(Some(keys::due_in(&key?))),
+            },
+        )
+    }
+
+    /// Some of the endpoint's scheduled deliveries, earliest first.
+    ///
+    /// # Errors
+    /// When sled fails.
+    pub fn scheduled(&self, endpoint: EndpointId, limit: usize) -> Result<Vec<DeliveryKey>, StoreError> {
+        guarded(|| {
+            let entries = self.db.scan_prefix(keys::due_of(endpoint)).keys().take(limit);
+            entries.map(|key| Ok(keys::delivery_in(&key?))).collect()
+        })
+    }
+
+    /// Rows of one kind within a window, those that `keep` keeps.
+    ///
+    /// # Errors
+    /// When sled fails or a row is damaged.
+    pub fn window<T: DeserializeOwned>(
+        &self,
+        window: &Window,
+        keep: impl Fn(&[u8], &T) -> bool,
+    ) -> Result<Rows<T>, StoreError> {
+        let low = Bound::Included(window.prefix.clone());
+        let high = Bound::Excluded(keys::after(&window.prefix));
+        let (low, high) = match (&window.beyond, window.ascending) {
+            (None, _) => (low, high),
+            (Some(key), true) => (Bound::Excluded(key.clone()), high),
+            (Some(key), false) => (low, Bound::Excluded(key.clone())),
+        };
+        let mut rows = Rows {
+            found: Vec::new(),
+            stopped_at: None,
+        };
+        guarded(|| {
+            let mut range = self.db.range::<Vec<u8>, _>((low, high));
+            for look in 1.. {
+                let next = if window.ascending {
+                    range.next()
+                } else {
+                    range.next_back()
+                };
+                let Some(entry) = next else {
+                    break;
+                };
+                let (key, row) = entry?;
+                let value: T = decode(&key, &row)?;
+                if keep(&key, &value) {
+                    rows.found.push((key.to_vec(), value));
+                }
+                if rows.found.len() == window.limit || look == window.looks {
+                    rows.stopped_at = Some(key.to_vec());
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// # Errors
+    /// When sled fails or a row is damaged; so for all that follow.
+    pub fn event_lsn(&self, id: &EventId) -> Result<Option<Lsn>, StoreError> {
+        self.event_lsn_by_text(id.as_str())
+    }
+
+    pub fn event_lsn_by_text(&self, id: &str) -> Result<Option<Lsn>, StoreError> {
+        self.row(&keys::event_id(id))
+    }
+
+    pub fn event(&self, lsn: Lsn) -> Result<Option<EventRow>, StoreError> {
+        self.row(&keys::event(lsn))
+    }
+
+    pub fn idempotency(&self, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
+        self.row(&keys::idempotency(key))
+    }
+
+    pub fn delivery(&self, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+        self.row(&keys::delivery(key))
+    }
+
+    /// An event's deliveries, those of its fan-out first; at most `limit`.
+    pub fn deliveries_of(&self, event: Lsn, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+        guarded(|| {
+            let first = self.db.scan_prefix(keys::deliveries_of(event)).keys();
+            let added = self.db.scan_prefix(keys::added_to(event)).keys();
+            let found = first.chain(added).take(limit);
+            found
+                .map(|key| self.expect(&keys::delivery(keys::delivery_in(&key?))))
+                .collect()
+        })
+    }
+
+    pub fn attempt(&self, lsn: Lsn) -> Result<Option<AttemptRow>, StoreError> {
+        self.row(&keys::attempt(lsn))
+    }
+
+    pub fn tally(&self, endpoint: EndpointId) -> Result<Tally, StoreError> {
+        Ok(self.row(&keys::endpoint_tally(endpoint))?.unwrap_or_default())
+    }
+
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        Ok(self.row(&keys::totals())?.unwrap_or_default())
+    }
+
+    pub fn endpoint(&self, id: EndpointId) -> Result<Option<EndpointRow>, StoreError> {
+        self.row(&keys::endpoint(id))
+    }
+
+    /// Every endpoint, deleted ones too.
+    pub fn endpoints(&self) -> Result<Vec<(EndpointId, EndpointRow)>, StoreError> {
+        let rows = self.all::<EndpointRow>(keys::ENDPOINT)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(key, row)| Some((keys::endpoint_in(&key)?, row)))
+            .collect())
+    }
+
+    pub fn api_keys(&self) -> Result<Vec<KeyPut>, StoreError> {
+        Ok(self
+            .all::<KeyPut>(keys::API_KEY)?
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect())
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: u8) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+        let whole = Window {
+            prefix: vec![kind],
+            beyond: None,
+            ascending: true,
+            limit: usize::MAX,
+            looks: usize::MAX,
+        };
+        Ok(self.window(&whole, |_, _| true)?.found)
+    }
+}
+
+impl Store {
+    /// The newest time that a row records.
+    pub fn newest(&self) -> Result<Timestamp, StoreError> {
+        let last = |kind: u8| Window {
+            prefix: vec![kind],
+            beyond: None,
+            ascending: false,
+            limit: 1,
+            looks: 1,
+        };
+        let events = self.window::<EventRow>(&last(keys::EVENT), |_, _| true)?.found;
+        let attempts = self
+            .window::<AttemptRow>(&last(keys::ATTEMPT), |_, _| true)?
+            .found;
+        let event = events.first().map(|(_, row)| row.accepted_at);
+        let attempt = attempts.first().map(|(_, row)| row.started_at);
+        Ok(event.max(attempt).unwrap_or_default())
+    }
+}
