@@ -20,5 +20,6 @@
 pub mod domain;
 pub mod journal;
 pub mod runtime;
+pub mod sender;
 pub mod store;
 pub mod wire;

@@ -1,0 +1,3 @@
+mod receivers;
+mod support;
+mod tls;

@@ -1,0 +1,140 @@
+//! What is read of an answer: its status, three headers, and the beginning of its body.
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, Response,
+    header::{LOCATION, RETRY_AFTER},
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::{
+    duration::Span,
+    limits,
+    outcome::{Directive, Observation, RetryAfter},
+    time::Timestamp,
+};
+
+/// A `Location` that is kept as a hint: one line on a page.
+const LOCATION_BYTES: usize = 512;
+
+pub(super) struct Answer {
+    pub(super) observation: Observation,
+    pub(super) excerpt: Bytes,
+    pub(super) body_bytes_read: usize,
+    pub(super) location: Option<String>,
+    /// The body came whole, so the connection can carry another request.
+    pub(super) is_complete: bool,
+}
+
+/// Reads an answer's body up to the limit or `deadline`. The status decides what the answer means, whatever
+/// becomes of the body.
+pub(super) async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
+    let (head, mut body) = answer.into_parts();
+    let mut excerpt = BytesMut::new();
+    let mut body_bytes_read = 0;
+    let is_complete = loop {
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Err(_) | Ok(Some(Err(_))) => break false,
+            Ok(None) => break true,
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        body_bytes_read += data.len();
+        let room = limits::RESPONSE_KEPT_BYTES - excerpt.len();
+        excerpt.extend_from_slice(&data[..data.len().min(room)]);
+        if body_bytes_read > limits::RESPONSE_READ_BYTES {
+            break false;
+        }
+    };
+    Answer {
+        observation: Observation::Response {
+            status: head.status.as_u16(),
+            directive: directive(&head.headers),
+            retry_after: retry_after(&head.headers),
+            body_broken: !is_complete,
+        },
+        excerpt: excerpt.freeze(),
+        body_bytes_read,
+        location: location(&head.headers),
+        is_complete,
+    }
+}
+
+/// `Retry-After` (RFC 9110, 10.2.3): whole seconds or a date; anything else is as good as none.
+fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is still a wish for later; the endpoint's own limit caps it.
+        let seconds = text.parse::<u32>().unwrap_or(u32::MAX);
+        return Some(RetryAfter::Delay(Span::from_secs(u64::from(seconds))));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Some(RetryAfter::At(Timestamp::EPOCH.plus(since_epoch)))
+}
+
+fn directive(headers: &HeaderMap) -> Option<Directive> {
+    match headers.get("webhook-delivery")?.to_str().ok()?.trim() {
+        "disable" => Some(Directive::Disable),
+        "abort-message" => Some(Directive::AbortMessage),
+        _ => None,
+    }
+}
+
+fn location(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(LOCATION)?.to_str().ok()?;
+    (text.len() <= LOCATION_BYTES).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn retry_after_takes_seconds_and_dates_and_ignores_the_rest() {
+        let delay = |seconds| Some(RetryAfter::Delay(Span::from_secs(seconds)));
+        let at = |millis| Some(RetryAfter::At(Timestamp::from_millis(millis)));
+        let table = [
+            ("0", delay(0)),
+            ("120", delay(120)),
+            (" 7 ", delay(7)),
+            ("99999999999999999999", delay(u64::from(u32::MAX))),
+            ("-1", None),
+            ("+5", None),
+            ("1e30", None),
+            ("1.5", None),
+            ("", None),
+            ("soon", None),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", at(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", at(784_111_777_000)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", at(784_111_777_000)),
+            ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(retry_after(&with("retry-after", text)), expected, "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_receiver_may_direct_us() {
+        assert_eq!(
+            directive(&with("webhook-delivery", "disable")),
+            Some(Directive::Disable)
+        );
+        assert_eq!(
+            directive(&with("webhook-delivery", "abort-message")),
+            Some(Directive::AbortMessage)
+        );
+        assert_eq!(directive(&with("webhook-delivery", "explode")), None);
+        assert_eq!(directive(&HeaderMap::new()), None);
+    }
+}

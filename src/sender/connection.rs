@@ -1,0 +1,302 @@
+//! One connection to a receiver, from dialling to the exchange of a request for an answer's head.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header::HOST};
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::{Protocol, fault, resolve::Resolver, socket::Socket, tasks::Tasks, tls::Trust};
+use crate::{
+    domain::{address::AddressRules, endpoint_url::EndpointUrl, limits, outcome::Fault},
+    wire::request::OutboundRequest,
+};
+
+/// Addresses of one name that are tried, so that a name with hundreds does not eat the attempt.
+const ADDRESSES: usize = 8;
+/// How long an answered connection may take to be ready for the next request before it is given up.
+const READY: Duration = Duration::from_millis(50);
+/// What a receiver may have in flight towards us over one HTTP/2 connection, all streams together.
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is needed to make connections.
+pub(super) struct Dialler {
+    pub(super) rules: AddressRules,
+    pub(super) resolver: Resolver,
+    pub(super) trust: Trust,
+    pub(super) tasks: Tasks,
+}
+
+pub(super) struct Connection {
+    pub(super) remote: SocketAddr,
+    requests: Requests,
+    socket: Socket,
+}
+
+enum Requests {
+    Http1 {
+        requests: http1::SendRequest<Full<Bytes>>,
+        /// Moves the bytes; ends with what ended the connection.
+        driver: JoinHandle<Option<Option<Fault>>>,
+    },
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Why there is no answer head.
+pub(super) enum Failed {
+    /// Nothing of the request has left this machine.
+    Unsent(Fault),
+    Maybe(Fault),
+}
+
+impl Dialler {
+    /// Resolves, checks, dials, checks again, and shakes hands, all by `deadline`.
+    ///
+    /// # Errors
+    /// What kept it from a connection; `AddressForbidden` before anything is sent.
+    pub(super) async fn connect(&self, url: &EndpointUrl, deadline: Instant) -> Result<Connection, Fault> {
+        let remotes = self.allowed(url, deadline).await?;
+        let (socket, remote) = self.dial_any(&remotes, deadline).await?;
+        let opened = timeout_at(deadline, self.open(url, socket.clone())).await;
+        let requests = opened.unwrap_or(Err(Fault::TimeoutConnect))?;
+        Ok(Connection {
+            remote,
+            requests,
+            socket,
+        })
+    }
+
+    async fn allowed(&self, url: &EndpointUrl, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
+        let ips = match url.literal_ip() {
+            Some(ip) => vec![ip],
+            None => self.resolver.resolve(&url.host_name(), deadline).await?,
+        };
+        let remotes = ips.into_iter().map(|ip| SocketAddr::new(ip, url.port()));
+        let allowed: Vec<_> = remotes
+            .filter(|remote| self.rules.check_socket(*remote).is_ok())
+            .collect();
+        if allowed.is_empty() {
+            Err(Fault::AddressForbidden)
+        } else {
+            Ok(allowed)
+        }
+    }
+
+    /// Dials one after the other, each with its share of the time that is left.
+    async fn dial_any(
+        &self,
+        remotes: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<(Socket, SocketAddr), Fault> {
+        let mut telling: Option<Fault> = None;
+        let count = remotes.len().min(ADDRESSES);
+        for (index, &remote) in remotes[..count].iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(count - index).unwrap_or(1);
+            let dialled = timeout_at(Instant::now() + share, self.dial(remote)).await;
+            match dialled.unwrap_or(Err(Fault::TimeoutConnect)) {
+                Ok(found) => return Ok(found),
+                Err(fault @ (Fault::Descriptors | Fault::Memory | Fault::AddressForbidden)) => {
+                    return Err(fault);
+                }
+                Err(fault) if telling.is_none_or(|told| weight(fault) > weight(told)) => {
+                    telling = Some(fault)
+                }
+                Err(_) => {}
+            }
+        }
+        Err(telling.unwrap_or(Fault::TimeoutConnect))
+    }
+
+    async fn dial(&self, remote: SocketAddr) -> Result<(Socket, SocketAddr), Fault> {
+        let stream = TcpStream::connect(remote)
+            .await
+            .map_err(|error| match fault::of_io(&error) {
+                // Most machines without a route to an IPv6 address have none to any, and are not cut off for that.
+                Fault::NoRoute | Fault::Descriptors if remote.is_ipv6() && !is_exhausted(&error) => {
+                    Fault::Unreachable
+                }
+                fault => fault,
+            })?;
+        let socket = Socket::new(stream).map_err(|error| fault::of_io(&error))?;
+        let (Ok(local), Ok(peer)) = (socket.local_addr(), socket.peer_addr()) else {
+            return Err(Fault::Reset);
+        };
+        if self.rules.check_socket(peer).is_err() || self.rules.is_own_listener(local, peer) {
+            return Err(Fault::AddressForbidden);
+        }
+        Ok((socket, peer))
+    }
+
+    async fn open(&self, url: &EndpointUrl, socket: Socket) -> Result<Requests, Fault> {
+        if !url.is_https() {
+            return self.open_http1(socket).await;
+        }
+        let stream = self.trust.handshake(&url.host_name(), socket).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return self.open_http2(stream).await;
+        }
+        self.open_http1(stream).await
+    }
+
+    async fn open_http1<S>(&self, stream: S) -> Result<Requests, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http1::Builder::new()
+            .max_headers(limits::RESPONSE_HEADERS)
+            .max_buf_size(limits::RESPONSE_HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (requests, connection) = handshake.map_err(|error| fault::of_hyper(&error))?;
+        let driver = self
+            .tasks
+            .spawn(async { connection.await.err().map(|error| fault::of_hyper(&error)) });
+        Ok(Requests::Http1 { requests, driver })
+    }
+
+    async fn open_http2<S>(&self, stream: S) -> Result<Requests, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http2::Builder::new(self.tasks.clone())
+            .initial_stream_window_size(limits::RESPONSE_READ_BYTES as u32)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_header_list_size(limits::RESPONSE_HEAD_BYTES as u32)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (requests, connection) = handshake.map_err(|error| fault::of_hyper(&error))?;
+        // Its end reaches every stream by itself.
+        self.tasks.spawn(connection);
+        Ok(Requests::Http2(requests))
+    }
+}
+
+/// Which of several addresses' faults speaks for the name: one from further out shows that there is a route, and
+/// having none in IPv4 says more than having none in IPv6. Among equals the first.
+fn weight(fault: Fault) -> u8 {
+    match fault {
+        Fault::Unreachable => 0,
+        Fault::NoRoute => 1,
+        _ => 2,
+    }
+}
+
+/// Whether this machine has run out of descriptors, rather than having no such address.
+fn is_exhausted(error: &std::io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
+impl Connection {
+    pub(super) fn protocol(&self) -> Protocol {
+        match self.requests {
+            Requests::Http1 { .. } => Protocol::Http1,
+            Requests::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Whether a request may be put on it: open, idle if it must be, and silent.
+    pub(super) fn is_usable(&self) -> bool {
+        match &self.requests {
+            Requests::Http1 { requests, .. } => requests.is_ready() && self.socket.is_quiet(),
+            Requests::Http2(requests) => requests.is_ready(),
+        }
+    }
+
+    /// Another handle to the same connection, where it carries several requests at once.
+    pub(super) fn share(&self) -> Option<Self> {
+        match &self.requests {
+            Requests::Http1 { .. } => None,
+            Requests::Http2(requests) => Some(Self {
+                remote: self.remote,
+                requests: Requests::Http2(requests.clone()),
+                socket: self.socket.clone(),
+            }),
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a request half sent; the connection must then not be used again.
+    pub(super) async fn exchange(&mut self, request: &OutboundRequest) -> Result<Response<Incoming>, Failed> {
+        let answer = match &mut self.requests {
+            Requests::Http1 { requests, .. } => {
+                let request = http_request(request, Version::HTTP_11).map_err(Failed::Unsent)?;
+                requests.try_send_request(request).await
+            }
+            Requests::Http2(requests) => {
+                let request = http_request(request, Version::HTTP_2).map_err(Failed::Unsent)?;
+                requests.try_send_request(request).await
+            }
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// hyper says of a request that it never began only that the connection was closed; the connection's own end
+    /// says why.
+    async fn failed(&mut self, mut error: TrySendError<Request<Full<Bytes>>>) -> Failed {
+        if error.take_message().is_none() {
+            return Failed::Maybe(fault::of_hyper(error.error()));
+        }
+        let ended = match &mut self.requests {
+            Requests::Http1 { driver, .. } => match driver.await {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(_) => Some(Fault::Interrupted),
+            },
+            Requests::Http2(_) => None,
+        };
+        Failed::Unsent(ended.unwrap_or_else(|| fault::of_hyper(error.error())))
+    }
+
+    /// Waits a moment for the connection to be ready for another request; `false` when it is of no more use.
+    pub(super) async fn is_ready_again(&mut self) -> bool {
+        match &mut self.requests {
+            Requests::Http1 { requests, .. } => {
+                matches!(tokio::time::timeout(READY, requests.ready()).await, Ok(Ok(())))
+            }
+            Requests::Http2(requests) => requests.is_ready(),
+        }
+    }
+
+    /// Closes the connection at once, whatever it is doing. Other requests on an HTTP/2 connection go on.
+    pub(super) fn abort(self) {
+        if let Requests::Http1 { driver, .. } = self.requests {
+            driver.abort();
+        }
+    }
+}
+
+fn http_request(request: &OutboundRequest, version: Version) -> Result<Request<Full<Bytes>>, Fault> {
+    let url = &request.url;
+    let mut headers = request.headers.clone();
+    let mut uri = http::Uri::builder().path_and_query(url.path_and_query());
+    if version == Version::HTTP_2 {
+        uri = uri.scheme("https").authority(url.authority());
+    } else {
+        headers.insert(
+            HOST,
+            HeaderValue::try_from(url.authority()).map_err(|_| Fault::UrlInvalid)?,
+        );
+    }
+    let mut built = Request::new(Full::new(request.body.clone()));
+    *built.method_mut() = http::Method::POST;
+    *built.uri_mut() = uri.build().map_err(|_| Fault::UrlInvalid)?;
+    *built.headers_mut() = headers;
+    Ok(built)
+}

@@ -1,0 +1,194 @@
+//! From errors to faults, by type and error number, never by text.
+//!
+//! What went wrong often sits several errors deep: rustls' reason inside an `io::Error` inside hyper's error. So
+//! the whole chain is walked, and the most telling link decides.
+
+use std::{error::Error as StdError, io};
+
+use hickory_resolver::{
+    net::{DnsError, NetError},
+    proto::op::ResponseCode,
+};
+use rustix::io::Errno;
+use rustls::{AlertDescription, CertificateError};
+
+use crate::domain::outcome::Fault;
+
+/// The fault of a failed exchange on an open connection.
+pub(super) fn of_hyper(error: &hyper::Error) -> Fault {
+    if let Some(io) = find::<io::Error>(error) {
+        return match of_io(io) {
+            // The kernel's own timeout on a connection that was made.
+            Fault::TimeoutConnect => Fault::TimeoutTotal,
+            fault => fault,
+        };
+    }
+    if let Some(h2) = find::<h2::Error>(error) {
+        return of_h2(h2);
+    }
+    if error.is_parse() {
+        return Fault::Protocol;
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return Fault::ClosedEarly;
+    }
+    Fault::Protocol
+}
+
+/// The fault of a failed dial, TLS handshake or exchange.
+pub(super) fn of_io(error: &io::Error) -> Fault {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return of_tls(tls);
+    }
+    if let Some(code) = error.raw_os_error() {
+        return of_errno(Errno::from_raw_os_error(code));
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Fault::Refused,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            Fault::Reset
+        }
+        io::ErrorKind::OutOfMemory => Fault::Memory,
+        io::ErrorKind::InvalidData => Fault::Protocol,
+        // Above all UnexpectedEof and WriteZero.
+        _ => Fault::ClosedEarly,
+    }
+}
+
+fn of_errno(errno: Errno) -> Fault {
+    match errno {
+        Errno::MFILE | Errno::NFILE => Fault::Descriptors,
+        Errno::NOMEM | Errno::NOBUFS => Fault::Memory,
+        Errno::NETUNREACH | Errno::NETDOWN => Fault::NoRoute,
+        Errno::CONNREFUSED => Fault::Refused,
+        Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE => Fault::Reset,
+        Errno::TIMEDOUT => Fault::TimeoutConnect,
+        // No local port is left for this destination.
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Fault::Descriptors,
+        // HOSTUNREACH, and what a firewall here answers: ACCES, PERM.
+        _ => Fault::Unreachable,
+    }
+}
+
+fn of_tls(error: &rustls::Error) -> Fault {
+    use rustls::Error as Tls;
+    match error {
+        Tls::InvalidCertificate(reason) => of_certificate(reason),
+        Tls::PeerIncompatible(_)
+        | Tls::AlertReceived(
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity,
+        ) => Fault::TlsNoCommonVersion,
+        _ => Fault::TlsHandshake,
+    }
+}
+
+fn of_certificate(reason: &CertificateError) -> Fault {
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Fault::TlsExpired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Fault::TlsNotYetValid,
+        // A private authority that was made anew under its old name shows as a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Fault::TlsUnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Fault::TlsWrongName
+        }
+        CertificateError::Revoked => Fault::TlsRevoked,
+        _ => Fault::TlsHandshake,
+    }
+}
+
+/// A stream or connection that the receiver ended without an answer may be tried again; the rest is its defect.
+fn of_h2(error: &h2::Error) -> Fault {
+    match error.reason() {
+        Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM) => Fault::ClosedEarly,
+        Some(h2::Reason::CANCEL | h2::Reason::INTERNAL_ERROR | h2::Reason::ENHANCE_YOUR_CALM) => Fault::Reset,
+        _ => Fault::Protocol,
+    }
+}
+
+/// The fault of a failed lookup: whether the name is known not to exist, or nobody would say.
+pub(super) fn of_dns(error: &NetError) -> Fault {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(answer))
+            if matches!(
+                answer.response_code,
+                ResponseCode::NXDomain | ResponseCode::NoError
+            ) =>
+        {
+            Fault::DnsNotFound
+        }
+        NetError::Io(io) => match of_io(io) {
+            fault @ (Fault::Descriptors | Fault::Memory | Fault::NoRoute) => fault,
+            _ => Fault::Dns,
+        },
+        _ => Fault::Dns,
+    }
+}
+
+/// The first error of type `T` in a chain of sources; an `io::Error` may hold it as its inner error.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // Its source() skips the inner error itself.
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_numbers_have_their_faults() {
+        let table = [
+            (Errno::MFILE, Fault::Descriptors),
+            (Errno::NFILE, Fault::Descriptors),
+            (Errno::NOMEM, Fault::Memory),
+            (Errno::NETUNREACH, Fault::NoRoute),
+            (Errno::HOSTUNREACH, Fault::Unreachable),
+            (Errno::CONNREFUSED, Fault::Refused),
+            (Errno::CONNRESET, Fault::Reset),
+            (Errno::PIPE, Fault::Reset),
+        ];
+        for (errno, fault) in table {
+            assert_eq!(of_io(&errno.into()), fault, "{errno:?}");
+        }
+        assert_eq!(of_io(&io::ErrorKind::UnexpectedEof.into()), Fault::ClosedEarly);
+    }
+
+    #[test]
+    fn a_tls_reason_is_found_however_deep_it_sits() {
+        let reasons = [
+            (CertificateError::Expired, Fault::TlsExpired),
+            (CertificateError::NotValidYet, Fault::TlsNotYetValid),
+            (CertificateError::UnknownIssuer, Fault::TlsUnknownIssuer),
+            (CertificateError::NotValidForName, Fault::TlsWrongName),
+            (CertificateError::Revoked, Fault::TlsRevoked),
+            (CertificateError::BadEncoding, Fault::TlsHandshake),
+        ];
+        for (reason, fault) in reasons {
+            let tls = rustls::Error::InvalidCertificate(reason);
+            let inner = io::Error::new(io::ErrorKind::InvalidData, tls);
+            assert_eq!(of_io(&io::Error::other(inner)), fault);
+        }
+        let alert = rustls::Error::AlertReceived(AlertDescription::ProtocolVersion);
+        assert_eq!(of_io(&io::Error::other(alert)), Fault::TlsNoCommonVersion);
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_told_from_a_server_that_fails() {
+        let of = |code| of_dns(&NetError::Dns(DnsError::ResponseCode(code)));
+        assert_eq!(of(ResponseCode::ServFail), Fault::Dns);
+        assert_eq!(of(ResponseCode::Refused), Fault::Dns);
+        assert_eq!(of_dns(&NetError::Timeout), Fault::Dns);
+        assert_eq!(of_dns(&NetError::NoConnections), Fault::Dns);
+    }
+}

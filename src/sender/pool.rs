@@ -1,0 +1,161 @@
+//! Open connections that wait for the next request.
+//!
+//! One queue in the order of last use, so that the oldest is at the front: it goes first when the pool is full,
+//! and the sweeper needs to look no further. An HTTP/1.1 connection is taken out while it is used, an HTTP/2
+//! connection stays and is shared.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Protocol, connection::Connection, tasks::Tasks};
+use crate::domain::endpoint_url::EndpointUrl;
+
+/// What connections are alike for: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    port: u16,
+    is_https: bool,
+    host: String,
+}
+
+impl Key {
+    pub(super) fn of(url: &EndpointUrl) -> Self {
+        Self {
+            port: url.port(),
+            is_https: url.is_https(),
+            host: url.host_name(),
+        }
+    }
+}
+
+pub(super) struct Pool {
+    state: Mutex<State>,
+    max_per_host: usize,
+    max_total: usize,
+    idle_timeout: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    idle: VecDeque<Idle>,
+    is_swept: bool,
+    is_closed: bool,
+}
+
+struct Idle {
+    key: Key,
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(max_per_host: usize, max_total: usize, idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            max_per_host,
+            max_total,
+            idle_timeout,
+        })
+    }
+
+    /// A connection that was open a moment ago, the one used last first.
+    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+        let mut state = self.state();
+        loop {
+            let place = state.idle.iter().rposition(|idle| idle.key == *key)?;
+            let idle = state.idle.remove(place)?;
+            if !idle.connection.is_usable() {
+                continue;
+            }
+            match idle.connection.share() {
+                None => return Some(idle.connection),
+                Some(shared) => {
+                    state.idle.push_back(Idle {
+                        since: Instant::now(),
+                        ..idle
+                    });
+                    return Some(shared);
+                }
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn put(self: &Arc<Self>, key: Key, connection: Connection, tasks: &Tasks) {
+        let mut state = self.state();
+        let alike = state.idle.iter().filter(|idle| idle.key == key).count();
+        let most = if connection.protocol() == Protocol::Http2 {
+            1
+        } else {
+            self.max_per_host
+        };
+        if state.is_closed || alike >= most || self.max_total == 0 {
+            return;
+        }
+        if state.idle.len() >= self.max_total {
+            state.idle.pop_front();
+        }
+        state.idle.push_back(Idle {
+            key,
+            connection,
+            since: Instant::now(),
+        });
+        if !state.is_swept {
+            state.is_swept = true;
+            tasks.spawn(sweep(self.clone()));
+        }
+    }
+
+    /// Forgets the connections to a receiver that has gone silent.
+    pub(super) fn forget(&self, key: &Key) {
+        self.state().idle.retain(|idle| idle.key != *key);
+    }
+
+    /// How many connections are idle, not counting those that the receiver has closed meanwhile.
+    pub(super) fn usable(&self) -> usize {
+        self.state()
+            .idle
+            .iter()
+            .filter(|idle| idle.connection.is_usable())
+            .count()
+    }
+
+    /// Closes what is idle, and everything that comes back from now on.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.idle.clear();
+    }
+
+    /// Closes what has been idle too long; when to look again, or `None` if nothing is left.
+    fn close_expired(&self) -> Option<Instant> {
+        let mut state = self.state();
+        let now = Instant::now();
+        while let Some(oldest) = state.idle.front() {
+            let until = oldest.since + self.idle_timeout;
+            if until > now {
+                return Some(until);
+            }
+            state.idle.pop_front();
+        }
+        state.is_swept = false;
+        None
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics with the lock held; if something did, a list of connections is still a list.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs only while there are idle connections: a server that sends nothing wakes for nothing.
+async fn sweep(pool: Arc<Pool>) {
+    while let Some(until) = pool.close_expired() {
+        sleep_until(until).await;
+    }
+}

@@ -1,0 +1,96 @@
+//! Whom to believe on https.
+//!
+//! The system's certificate authorities (or those of `SSL_CERT_FILE`), and the operator's own. They are read at
+//! the first https attempt: a server that sends to plain ports only never holds them in memory. There is no
+//! switch that turns verification off.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::sync::OnceCell;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{fault, socket::Socket};
+use crate::domain::outcome::Fault;
+
+pub(super) struct Trust {
+    extra_roots: Vec<CertificateDer<'static>>,
+    connector: OnceCell<TlsConnector>,
+}
+
+/// Why a file of certificate authorities is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRoots {
+    #[error("not a file of certificates in pem form")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    #[error("no certificate in the file")]
+    Empty,
+}
+
+/// The certificates of a PEM file, for [`super::SenderOptions::extra_roots`].
+///
+/// # Errors
+/// Text that is not PEM, or holds no certificate.
+pub fn roots_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidRoots> {
+    let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    if roots.is_empty() {
+        Err(InvalidRoots::Empty)
+    } else {
+        Ok(roots)
+    }
+}
+
+impl Trust {
+    pub(super) fn new(extra_roots: Vec<CertificateDer<'static>>) -> Self {
+        Self {
+            extra_roots,
+            connector: OnceCell::new(),
+        }
+    }
+
+    /// Shakes hands over an open connection and verifies who is there.
+    ///
+    /// # Errors
+    /// The fault that the handshake ended with; `TlsNoRoots` when there is nobody to believe.
+    pub(super) async fn handshake(&self, host: &str, socket: Socket) -> Result<TlsStream<Socket>, Fault> {
+        let connector = self.connector.get_or_try_init(|| self.connector()).await?;
+        let host = host.strip_suffix('.').unwrap_or(host).to_owned();
+        let name = ServerName::try_from(host).map_err(|_| Fault::UrlInvalid)?;
+        connector
+            .connect(name, socket)
+            .await
+            .map_err(|error| fault::of_io(&error))
+    }
+
+    async fn connector(&self) -> Result<TlsConnector, Fault> {
+        let system = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
+        let system = system.await.map_err(|_| Fault::Interrupted)?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(system.certs);
+        let (_, unusable) = roots.add_parsable_certificates(self.extra_roots.iter().cloned());
+        if unusable > 0 {
+            tracing::warn!(
+                certificates.unusable = unusable,
+                "some certificates of delivery.ca_file are unusable"
+            );
+        }
+        if roots.is_empty() {
+            tracing::error!(
+                errors = ?system.errors,
+                "no certificate authorities here; install ca-certificates or set delivery.ca_file"
+            );
+            return Err(Fault::TlsNoRoots);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|_| Fault::TlsNoCommonVersion)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
