@@ -17,9 +17,11 @@
 //!
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
+pub mod config;
 pub mod domain;
 pub mod journal;
 pub mod runtime;
 pub mod sender;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

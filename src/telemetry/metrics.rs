@@ -1,0 +1,90 @@
+//! One function for each thing that is counted.
+//!
+//! They cost a look-up in a sharded table and an atomic addition, and do nothing before
+//! [`Metrics::install`](super::Metrics::install).
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+use super::names;
+use crate::domain::outcome::{Class, Reason};
+
+/// Events were accepted and are durable.
+pub fn events_accepted(count: u64) {
+    counter!(names::EVENTS_ACCEPTED.name).increment(count);
+}
+
+/// An event was answered with the result of an earlier one.
+pub fn event_duplicate() {
+    counter!(names::EVENTS_DUPLICATE.name).increment(1);
+}
+
+/// An event was refused; `reason` is the problem's name in the table of problems.
+pub fn event_rejected(reason: &'static str) {
+    counter!(names::EVENTS_REJECTED.name, names::REASON => reason).increment(1);
+}
+
+/// A delivery reached a final state, one of [`names::SETTLED_STATES`].
+pub fn delivery_settled(state: &'static str) {
+    counter!(names::DELIVERIES_SETTLED.name, names::STATE => state).increment(1);
+}
+
+/// An attempt was settled after `took`.
+pub fn attempt(outcome: Class, reason: Reason, took: Duration) {
+    let (outcome, reason) = (outcome.as_str(), reason.as_str());
+    counter!(names::ATTEMPTS.name, names::OUTCOME => outcome, names::REASON => reason).increment(1);
+    histogram!(names::ATTEMPT_DURATION.name).record(took);
+}
+
+/// A delivery's first attempt began `lag` after its event was accepted, or after its `deliver_at`.
+pub fn first_attempt(lag: Duration) {
+    histogram!(names::DELIVERY_LAG.name).record(lag);
+}
+
+/// So many attempts are under way.
+pub fn deliveries_in_flight(count: usize) {
+    gauge!(names::DELIVERIES_IN_FLIGHT.name).set(count as f64);
+}
+
+/// So many endpoints are in `state`, one of [`names::ENDPOINT_STATES`].
+pub fn endpoints(state: &'static str, count: usize) {
+    gauge!(names::ENDPOINTS.name, names::STATE => state).set(count as f64);
+}
+
+/// An endpoint was disabled; `reason` is the machine-readable one.
+pub fn endpoint_disabled(reason: &'static str) {
+    counter!(names::ENDPOINTS_DISABLED.name, names::REASON => reason).increment(1);
+}
+
+/// What the journal has counted since it was opened.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct JournalCounts {
+    pub groups: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub last_lsn: u64,
+    /// How long the last sync took.
+    pub last_sync: Duration,
+    pub damaged_ranges: u64,
+}
+
+/// The journal's own counts, as they are now.
+pub fn journal(counts: JournalCounts) {
+    counter!(names::JOURNAL_GROUPS.name).absolute(counts.groups);
+    counter!(names::JOURNAL_RECORDS.name).absolute(counts.records);
+    counter!(names::JOURNAL_BYTES.name).absolute(counts.bytes);
+    counter!(names::JOURNAL_DAMAGED.name).absolute(counts.damaged_ranges);
+    gauge!(names::JOURNAL_LAST_LSN.name).set(counts.last_lsn as f64);
+    gauge!(names::JOURNAL_SYNC.name).set(counts.last_sync.as_secs_f64());
+}
+
+/// The store holds every record up to `lsn`.
+pub fn store_applied(lsn: u64) {
+    gauge!(names::STORE_APPLIED_LSN.name).set(lsn as f64);
+}
+
+/// So many times has the store been rebuilt from the journal since the start.
+pub fn store_rebuilds(count: u64) {
+    counter!(names::STORE_REBUILDS.name).absolute(count);
+}
