@@ -18,6 +18,7 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod journal;
 pub mod runtime;

@@ -1,0 +1,313 @@
+//! Accepting: one record, event and fan-out together, durable before the answer.
+
+use std::sync::Arc;
+
+use super::{
+    codec,
+    engine::{Engine, Shared, refused},
+    error::EngineError,
+    registry::Audience,
+    reservations::{Claim, Reserve},
+    view::Accepted,
+};
+use crate::{
+    domain::{
+        event::NewEvent,
+        id::{EndpointId, EventId},
+        limits,
+        record::{EventAccepted, Record},
+        time::Timestamp,
+    },
+    journal::Draft,
+    store::rows::EventRow,
+    telemetry::metrics,
+};
+
+impl Engine {
+    /// Accepts an event. Durable when it answers.
+    ///
+    /// # Errors
+    /// `Invalid` names a member at fault; `DifferentContent` when the id or key was used before for something else;
+    /// `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
+    ///
+    /// # Cancel safety
+    /// A caller that stops waiting may have been too late: the event may be accepted. The same id tells.
+    pub async fn accept(
+        &self,
+        event: NewEvent,
+        idempotency_key: Option<String>,
+    ) -> Result<Accepted, EngineError> {
+        if let Some(key) = &idempotency_key {
+            check_key(key)?;
+        }
+        let mut open = match self.0.prepare(event, idempotency_key).await? {
+            Prepared::Known(accepted) => return Ok(accepted),
+            Prepared::New(open) => vec![*open],
+        };
+        let answers = self.0.commit(&mut open).await;
+        answers.into_iter().next().unwrap_or(Err(EngineError::Stopping))
+    }
+
+    /// Accepts events in groups; answers each, in order.
+    pub async fn accept_all(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, EngineError>> {
+        let mut answers: Vec<Option<Result<Accepted, EngineError>>> = Vec::with_capacity(events.len());
+        let mut open: Vec<Open> = Vec::with_capacity(events.len());
+        let mut places: Vec<usize> = Vec::with_capacity(events.len());
+        for (event, place) in events.into_iter().zip(0..) {
+            // An id that another event of this batch has reserved is answered only when that one is committed.
+            let repeated = event
+                .id
+                .as_ref()
+                .is_some_and(|id| open.iter().any(|open| &open.record.id == id));
+            if repeated {
+                settle(&mut answers, &places, self.0.commit(&mut open).await);
+                places.clear();
+            }
+            match self.0.prepare(event, None).await {
+                Err(error) => answers.push(Some(Err(error))),
+                Ok(Prepared::Known(accepted)) => answers.push(Some(Ok(accepted))),
+                Ok(Prepared::New(new)) => {
+                    answers.push(None);
+                    open.push(*new);
+                    places.push(place);
+                }
+            }
+        }
+        settle(&mut answers, &places, self.0.commit(&mut open).await);
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or(Err(EngineError::Stopping)))
+            .collect()
+    }
+}
+
+fn settle(
+    answers: &mut [Option<Result<Accepted, EngineError>>],
+    places: &[usize],
+    committed: Vec<Result<Accepted, EngineError>>,
+) {
+    for (place, answer) in places.iter().zip(committed) {
+        if let Some(slot) = answers.get_mut(*place) {
+            *slot = Some(answer);
+        }
+    }
+}
+
+fn check_key(key: &str) -> Result<(), EngineError> {
+    let fits = (1..=limits::IDEMPOTENCY_KEY_BYTES).contains(&key.len());
+    if fits && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Ok(());
+    }
+    Err(EngineError::Invalid {
+        field: "Idempotency-Key".to_owned(),
+        rule: "use 1 to 256 visible ASCII characters".to_owned(),
+    })
+}
+
+enum Prepared {
+    Known(Accepted),
+    New(Box<Open>),
+}
+
+/// An event that is about to be appended; its claims are freed if that does not come about.
+pub(super) struct Open {
+    shared: Arc<Shared>,
+    claims: Vec<Claim>,
+    record: EventAccepted,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.claims.is_empty() {
+            self.shared.reservations.give_up(&self.claims);
+        }
+    }
+}
+
+impl Shared {
+    async fn prepare(
+        self: &Arc<Self>,
+        event: NewEvent,
+        key: Option<String>,
+    ) -> Result<Prepared, EngineError> {
+        if self.stopping.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        let now = self.clock.now();
+        event.check(now)?;
+        let hash = event.content_hash();
+        let id_claim = event.id.as_ref().map(|id| Claim::EventId(id.as_str().to_owned()));
+        let claims: Vec<Claim> = id_claim
+            .into_iter()
+            .chain(key.clone().map(Claim::IdempotencyKey))
+            .collect();
+        if !claims.is_empty() {
+            // Whether an id was used before is known only to a store that has caught up.
+            let store = self.storage.get()?;
+            loop {
+                match self.reservations.reserve(&claims, hash) {
+                    Reserve::First => break,
+                    Reserve::Known(accepted) => {
+                        metrics::event_duplicate();
+                        return Ok(Prepared::Known(accepted));
+                    }
+                    Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
+                    Reserve::Wait(changed) => {
+                        // A wake-up between the look and the wait is lost; the next look makes up for it.
+                        let pause = std::time::Duration::from_millis(20);
+                        _ = tokio::time::timeout(pause, changed.notified()).await;
+                    }
+                }
+            }
+            let open = Open {
+                shared: self.clone(),
+                claims,
+                record: self.record(event, hash, key, now),
+            };
+            for claim in &open.claims {
+                let row = used_before(&store, claim, now).map_err(|error| self.storage.failure(error))?;
+                match row {
+                    None => {}
+                    Some(row) if row.content_hash == hash => {
+                        metrics::event_duplicate();
+                        return Ok(Prepared::Known(answer(&row)));
+                    }
+                    Some(_) => return Err(EngineError::DifferentContent(claim.name())),
+                }
+            }
+            return Ok(Prepared::New(Box::new(open)));
+        }
+        let record = self.record(event, hash, key, now);
+        Ok(Prepared::New(Box::new(Open {
+            shared: self.clone(),
+            claims,
+            record,
+        })))
+    }
+
+    fn record(
+        &self,
+        event: NewEvent,
+        content_hash: [u8; 16],
+        idempotency_key: Option<String>,
+        now: Timestamp,
+    ) -> EventAccepted {
+        let fan_out = self.registry.matching(&Audience {
+            event_type: &event.event_type,
+            channel: event.channel.as_ref(),
+            tenant: event.tenant.as_ref(),
+        });
+        self.record_for(event, content_hash, idempotency_key, now, fan_out)
+    }
+
+    pub(super) fn record_for(
+        &self,
+        event: NewEvent,
+        content_hash: [u8; 16],
+        idempotency_key: Option<String>,
+        now: Timestamp,
+        fan_out: Vec<EndpointId>,
+    ) -> EventAccepted {
+        EventAccepted {
+            id: event
+                .id
+                .unwrap_or_else(|| EventId::generate(now, fastrand::u128(..))),
+            event_type: event.event_type,
+            tenant: event.tenant,
+            channel: event.channel,
+            ordering_key: event.ordering_key,
+            accepted_at: now,
+            occurred_at: event.occurred_at.unwrap_or(now),
+            due: event.deliver_at.map_or(now, |at| at.max(now)),
+            expires_at: event.expires_at,
+            attributes: event.attributes,
+            content_hash,
+            idempotency_key,
+            idempotency_until: now.plus(self.options.idempotency_window),
+            fan_out,
+            notice_for: None,
+            payload: event.payload,
+        }
+    }
+
+    /// Appends what is open, as one group, and answers each.
+    pub(super) async fn commit(&self, open: &mut Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
+        if open.is_empty() {
+            return Vec::new();
+        }
+        let drafts: Result<Vec<Draft>, _> = open
+            .iter()
+            .map(|open| codec::encode(&Record::EventAccepted(open.record.clone())))
+            .collect();
+        let appended = match drafts {
+            Err(error) => Err(EngineError::Storage(Box::new(error))),
+            Ok(drafts) => self.journal.append(drafts).await.map_err(refused),
+        };
+        let open = std::mem::take(open);
+        match appended {
+            Ok(durable) => {
+                metrics::events_accepted(open.len() as u64);
+                let first = durable.first;
+                open.into_iter()
+                    .zip(first..)
+                    .map(|(open, lsn)| Ok(open.accepted(self, lsn)))
+                    .collect()
+            }
+            Err(error) => open.iter().map(|_| Err(again(&error))).collect(),
+        }
+    }
+}
+
+impl Open {
+    fn accepted(mut self, shared: &Shared, lsn: u64) -> Accepted {
+        let accepted = Accepted {
+            id: self.record.id.clone(),
+            event_type: self.record.event_type.clone(),
+            deliveries: u32::try_from(self.record.fan_out.len()).unwrap_or(u32::MAX),
+            duplicate: false,
+        };
+        let claims = std::mem::take(&mut self.claims);
+        if !claims.is_empty() {
+            shared.reservations.answer(claims, lsn, &accepted);
+        }
+        accepted
+    }
+}
+
+/// The same refusal once more, for another event of the same group.
+fn again(error: &EngineError) -> EngineError {
+    match error {
+        EngineError::DiskFull => EngineError::DiskFull,
+        EngineError::Invalid { field, rule } => EngineError::Invalid {
+            field: field.clone(),
+            rule: rule.clone(),
+        },
+        EngineError::Storage(source) => EngineError::Storage(super::error::chain(&**source).into()),
+        _ => EngineError::Stopping,
+    }
+}
+
+/// The event that a claim stands for, when it was used before and is still remembered.
+fn used_before(
+    store: &crate::store::Store,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Option<EventRow>, crate::store::StoreError> {
+    let lsn = match claim {
+        Claim::EventId(id) => store.event_lsn_by_text(id)?,
+        Claim::IdempotencyKey(key) => store
+            .idempotency(key)?
+            .filter(|row| row.until > now)
+            .map(|row| row.event),
+    };
+    lsn.map_or(Ok(None), |lsn| store.event(lsn))
+}
+
+fn answer(row: &EventRow) -> Accepted {
+    Accepted {
+        id: row.id.clone(),
+        event_type: row.event_type.clone(),
+        deliveries: row.deliveries,
+        duplicate: true,
+    }
+}

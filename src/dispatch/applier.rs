@@ -1,0 +1,339 @@
+//! The applier: one thread that follows the journal, applies what it reads, and says what changed.
+//!
+//! It is also the one that repairs: when the store fails, it is closed and opened again, or begun afresh, and the
+//! journal is replayed into it, while the journal goes on accepting.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{codec, document, engine::Shared, error::chain, scheduler::Signal};
+use crate::{
+    domain::{
+        endpoint::Endpoint,
+        id::{EndpointId, Lsn},
+    },
+    journal::{Entry, Follower, ReadError, Stopper},
+    store::{
+        Effect, Placed, Store, StoreError,
+        open::{self, Trust},
+        rows::EndpointRow,
+    },
+    telemetry::metrics,
+};
+
+/// Records applied as one batch: a few milliseconds of work.
+const BATCH_RECORDS: usize = 1024;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Between handing sled's buffers to the operating system; what is younger is replayed after a crash.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Before a store that failed is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Stops the applier.
+#[derive(Clone)]
+pub(super) struct ApplierStop {
+    stopped: Arc<AtomicBool>,
+    stopper: Arc<std::sync::Mutex<Stopper>>,
+}
+
+impl ApplierStop {
+    /// Ends the applier for good.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Makes the applier look up: the store is to be opened again.
+    pub fn wake(&self) {
+        self.stopper
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .stop();
+    }
+}
+
+pub(super) struct Applier {
+    shared: Arc<Shared>,
+    store: Store,
+    follower: Follower,
+    open: open::Options,
+    signals: mpsc::Sender<Signal>,
+    stop: ApplierStop,
+    /// The store is behind until it has applied this record.
+    target: Lsn,
+    flushed_at: Instant,
+}
+
+/// Why the applier looks up from the journal.
+enum Pause {
+    Stopped,
+    Reopen,
+}
+
+impl Applier {
+    pub fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        open: open::Options,
+        signals: mpsc::Sender<Signal>,
+    ) -> Self {
+        let applied = shared.storage.applied();
+        let follower = shared.journal.follow(applied);
+        let stop = ApplierStop {
+            stopped: Arc::new(AtomicBool::new(false)),
+            stopper: Arc::new(std::sync::Mutex::new(follower.stopper())),
+        };
+        let target = shared.journal.last_lsn();
+        Self {
+            shared,
+            store,
+            follower,
+            open,
+            signals,
+            stop,
+            target,
+            flushed_at: Instant::now(),
+        }
+    }
+
+    pub fn stopper(&self) -> ApplierStop {
+        self.stop.clone()
+    }
+
+    /// Runs until stopped. Gives the store back flushed.
+    pub fn run(mut self) {
+        loop {
+            match self.follow() {
+                Ok(Pause::Stopped) => break,
+                Ok(Pause::Reopen) => self.reopen(),
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "the store failed");
+                    self.reopen();
+                }
+            }
+        }
+        if let Err(error) = self.store.flush() {
+            tracing::warn!(error = %chain(&error), "the store could not be flushed; it will be replayed");
+        }
+    }
+
+    fn follow(&mut self) -> Result<Pause, StoreError> {
+        loop {
+            // What was last written before this look is applied once the look finds nothing more.
+            let written = self.shared.journal.last_lsn();
+            let entries = self.next(written)?;
+            match entries {
+                None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
+                None => return Ok(Pause::Reopen),
+                Some(entries) => self.apply(entries)?,
+            }
+        }
+    }
+
+    /// The next records; waits for them when there are none.
+    fn next(&mut self, written: Lsn) -> Result<Option<Vec<Entry>>, StoreError> {
+        match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
+            Ok(entries) if entries.is_empty() => {
+                let synced = self.shared.journal.synced_lsn().min(written);
+                self.caught_up(synced)?;
+                Ok(self
+                    .follower
+                    .next_batch(BATCH_RECORDS, BATCH_BYTES)
+                    .unwrap_or_else(|error| {
+                        self.unreadable(&error);
+                        Some(Vec::new())
+                    }))
+            }
+            Ok(entries) => Ok(Some(entries)),
+            Err(error) => {
+                self.unreadable(&error);
+                Ok(Some(Vec::new()))
+            }
+        }
+    }
+
+    fn unreadable(&self, error: &ReadError) {
+        tracing::error!(error = %chain(error), "the journal cannot be read; trying again");
+        std::thread::sleep(REOPEN_PAUSE);
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        let Some(last) = entries.last().map(|entry| entry.lsn) else {
+            return Ok(());
+        };
+        let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
+        let effects = self.store.apply(self.shared.journal.uuid(), &placed)?;
+        self.publish(effects)?;
+        self.advance(last);
+        if self.flushed_at.elapsed() >= FLUSH_EVERY {
+            self.store.flush()?;
+            self.flushed_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A record that does not decode is passed over and named: it is as good as damaged.
+    fn placed(&self, entry: &Entry) -> Option<Placed> {
+        match codec::decode(entry) {
+            Ok(record) => Some(Placed {
+                lsn: entry.lsn,
+                place: codec::place(entry.location),
+                record,
+            }),
+            Err(error) => {
+                tracing::error!(lsn = entry.lsn, error = %chain(&error), "a journal record does not decode");
+                None
+            }
+        }
+    }
+
+    fn advance(&self, lsn: Lsn) {
+        self.shared.storage.set_applied(lsn);
+        self.shared.reservations.applied(lsn);
+    }
+
+    /// Everything up to `lsn` is applied, or damaged.
+    fn caught_up(&mut self, lsn: Lsn) -> Result<(), StoreError> {
+        self.advance(lsn);
+        if !self.shared.storage.is_ready() && lsn >= self.target {
+            self.shared.load_registry(&self.store)?;
+            self.shared.storage.set_ready();
+            self.say(Signal::Begin);
+            self.shared.herald.notify_one();
+            tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
+        }
+        if self.flushed_at.elapsed() >= FLUSH_EVERY {
+            self.store.flush()?;
+            self.flushed_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Tells the registry, then the scheduler. Nothing is told before the store has caught up.
+    fn publish(&self, effects: Vec<Effect>) -> Result<(), StoreError> {
+        if !self.shared.storage.is_ready() {
+            return Ok(());
+        }
+        let mut told = false;
+        for effect in &effects {
+            match effect {
+                Effect::Endpoint(id) => told |= self.shared.refresh(&self.store, *id)?,
+                Effect::ApiKeys => self.shared.registry.set_keys(self.store.api_keys()?),
+                Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
+            }
+        }
+        if told {
+            self.shared.herald.notify_one();
+        }
+        if !effects.is_empty() {
+            self.say(Signal::Applied(effects));
+        }
+        Ok(())
+    }
+
+    /// The scheduler may be gone at the end; then nobody needs to know.
+    fn say(&self, signal: Signal) {
+        _ = self.signals.blocking_send(signal);
+    }
+
+    /// Closes the store and opens an empty one in its place, to be filled from the journal.
+    fn reopen(&mut self) {
+        self.shared.storage.withdraw();
+        self.say(Signal::Suspend);
+        while !self.stop.stopped.load(Ordering::Acquire) {
+            std::thread::sleep(REOPEN_PAUSE);
+            let options = open::Options {
+                trust: Trust::No,
+                last_lsn: self.shared.journal.last_lsn(),
+                ..self.open.clone()
+            };
+            match open::open(&options) {
+                Ok(opened) => {
+                    tracing::warn!("the store is being rebuilt from the journal");
+                    self.store = opened.store;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "the store cannot be opened; trying again")
+                }
+            }
+        }
+        self.shared.storage.begin(self.store.clone(), 0, true);
+        self.follower = self.shared.journal.follow(0);
+        self.target = self.shared.journal.last_lsn();
+        let stopper = self.follower.stopper();
+        *self
+            .stop
+            .stopper
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = stopper;
+        if self.stop.stopped.load(Ordering::Acquire) {
+            self.stop.wake();
+        }
+    }
+}
+
+impl Shared {
+    /// Takes every endpoint and key from the store, all at once: nobody sees half of them.
+    pub(super) fn load_registry(&self, store: &Store) -> Result<(), StoreError> {
+        self.register_all(store.endpoints()?);
+        self.registry.set_keys(store.api_keys()?);
+        Ok(())
+    }
+
+    pub(super) fn register_all(&self, rows: Vec<(EndpointId, EndpointRow)>) {
+        let (deleted, rows): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(_, row)| row.deleted_at.is_some());
+        let endpoints = rows
+            .iter()
+            .filter_map(|(id, row)| self.unseal(*id, row))
+            .collect();
+        self.registry
+            .replace(endpoints, deleted.into_iter().map(|(id, _)| id).collect());
+    }
+
+    /// Takes one endpoint from the store; answers whether a notice is due for it.
+    fn refresh(&self, store: &Store, id: EndpointId) -> Result<bool, StoreError> {
+        let Some(row) = store.endpoint(id)? else {
+            return Ok(false);
+        };
+        if row.deleted_at.is_some() {
+            self.registry.remove(id);
+        } else if let Some(endpoint) = self.unseal(id, &row) {
+            self.say_if_disabled(&endpoint);
+            self.registry.put(endpoint);
+        }
+        Ok(row.standing.notice_due)
+    }
+
+    fn unseal(&self, id: EndpointId, row: &EndpointRow) -> Option<Endpoint> {
+        document::unseal(&self.sealer, id, row)
+            .inspect_err(|error| {
+                tracing::error!(endpoint.id = %id, error = %chain(error), "an endpoint cannot be read");
+            })
+            .ok()
+    }
+
+    fn say_if_disabled(&self, endpoint: &Endpoint) {
+        let was = self
+            .registry
+            .get(endpoint.id)
+            .is_some_and(|old| old.standing.disabled.is_some());
+        if let (Some(reason), false) = (endpoint.standing.disabled, was) {
+            metrics::endpoint_disabled(reason.why.as_str());
+            tracing::warn!(
+                endpoint.id = %endpoint.id,
+                why = reason.why.as_str(),
+                status = reason.status,
+                "endpoint disabled; its deliveries are held"
+            );
+        }
+    }
+}

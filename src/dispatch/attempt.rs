@@ -1,0 +1,214 @@
+//! One attempt: read the event, make the request, send it, say what was seen.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{codec, engine::Shared, error::chain};
+use crate::{
+    domain::{
+        delivery::Trigger,
+        duration::Span,
+        endpoint::{Endpoint, Scheme},
+        event::{EventType, Label},
+        id::{EndpointId, EventId},
+        outcome::{Class, Fault, Observation, Outcome, Reason, classify},
+        record::{EventAccepted, Record},
+        time::Timestamp,
+    },
+    journal::ReadError,
+    sender::{AttemptLimits, Exchange},
+    store::DueRow,
+    wire::{
+        self,
+        envelope::Envelope,
+        request::{BuildError, EndpointParts, EventParts, OutboundRequest, Signing},
+    },
+};
+
+/// Before this, the present cannot be: 2026-11-01T00:00:00Z. A clock that says so is wrong.
+const BUILT: Timestamp = Timestamp::from_millis(1_793_491_200_000);
+
+/// An attempt that ended, and whose it was.
+pub(super) struct Finished {
+    pub endpoint: Arc<Endpoint>,
+    pub row: DueRow,
+    pub trigger: Trigger,
+    pub started_at: Timestamp,
+    pub seen: Seen,
+}
+
+/// What was seen of an attempt.
+pub(super) struct Seen {
+    pub about: Option<About>,
+    pub outcome: Outcome,
+    pub body_broken: bool,
+    pub duration: Duration,
+    pub remote: Option<String>,
+    pub excerpt: Bytes,
+}
+
+/// What the record of an attempt says of its event.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub event_id: EventId,
+    pub event_type: EventType,
+    pub tenant: Option<Label>,
+}
+
+impl Seen {
+    /// Nothing was sent.
+    pub fn nothing(about: Option<About>, fault: Fault) -> Self {
+        let outcome = classify(Observation::Fault(fault), &Default::default());
+        Self {
+            about,
+            outcome,
+            body_broken: false,
+            duration: Duration::ZERO,
+            remote: None,
+            excerpt: Bytes::new(),
+        }
+    }
+
+    /// The event's record is damaged: it can never be sent, and says so by failing.
+    fn lost(about: Option<About>) -> Self {
+        let nothing = Self::nothing(about, Fault::Disk);
+        let outcome = Outcome {
+            class: Class::EventError,
+            ..nothing.outcome
+        };
+        Self { outcome, ..nothing }
+    }
+}
+
+/// Makes the attempt of a due delivery.
+pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow) -> Seen {
+    let accepted = match read(shared, row) {
+        Ok(accepted) => accepted,
+        Err(seen) => return *seen,
+    };
+    send(shared, endpoint, accepted).await
+}
+
+/// Sends an event to an endpoint.
+pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccepted) -> Seen {
+    let about = About {
+        event_id: event.id.clone(),
+        event_type: event.event_type.clone(),
+        tenant: event.tenant.clone(),
+    };
+    let request = match build(endpoint, event, shared.clock.wall()) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), endpoint.id = %endpoint.id, "cannot make a request");
+            return Seen::nothing(Some(about), Fault::Signing);
+        }
+    };
+    let total = endpoint
+        .spec
+        .timeout
+        .map_or(shared.options.timeout, Span::as_duration);
+    let exchange = shared.sender.send(request, AttemptLimits { total }).await;
+    judge(shared, endpoint, about, exchange)
+}
+
+fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange) -> Seen {
+    let clock_is_wrong = shared.clock.wall() < BUILT;
+    let observation = match exchange.observation {
+        Observation::Fault(Fault::TlsNotYetValid) if clock_is_wrong => Observation::Fault(Fault::Clock),
+        other => other,
+    };
+    let body_broken = matches!(
+        observation,
+        Observation::Response {
+            body_broken: true,
+            ..
+        }
+    );
+    Seen {
+        about: Some(about),
+        outcome: classify(observation, &endpoint.spec.treat_as),
+        body_broken,
+        duration: exchange.duration,
+        remote: exchange.remote.map(|remote| remote.to_string()),
+        excerpt: exchange.excerpt,
+    }
+}
+
+/// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
+fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
+    let entry = shared.journal.read(codec::location(row.place)).map_err(|error| {
+        tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot read an event");
+        Box::new(match error {
+            ReadError::Io { .. } => Seen::nothing(None, Fault::Disk),
+            ReadError::Damaged(_) | ReadError::NoSegment { .. } => Seen::lost(None),
+        })
+    })?;
+    match codec::decode(&entry) {
+        Ok(Record::EventAccepted(accepted)) => Ok(accepted),
+        Ok(_) => Err(Box::new(Seen::lost(None))),
+        Err(error) => {
+            tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot decode an event");
+            Err(Box::new(Seen::lost(None)))
+        }
+    }
+}
+
+fn build(endpoint: &Endpoint, event: EventAccepted, at: Timestamp) -> Result<OutboundRequest, BuildError> {
+    let payload = match event.payload.content_type {
+        None => wire::envelope::Payload::Json(event.payload.bytes),
+        Some(content_type) => wire::envelope::Payload::Bytes {
+            content_type,
+            bytes: event.payload.bytes,
+        },
+    };
+    let parts = EventParts {
+        id: event.id.as_str(),
+        event_type: event.event_type.as_str(),
+        occurred_at: event.occurred_at,
+        payload: &payload,
+    };
+    let spec = &endpoint.spec;
+    let signings: Vec<_> = spec
+        .signatures
+        .iter()
+        .map(|signature| Signing {
+            scheme: match signature.scheme {
+                Scheme::Standard => wire::signature::Scheme::Standard,
+            },
+            secrets: signature.secret.as_slice(),
+        })
+        .collect();
+    let target = EndpointParts {
+        url: &spec.url,
+        headers: &spec.headers,
+        auth: spec.auth.as_ref(),
+        envelope: Envelope::Standard,
+        signatures: &signings,
+    };
+    OutboundRequest::build(&parts, &target, at)
+}
+
+/// The names of an endpoint in a log line: never its URL's path, query or credentials.
+pub(super) fn log_outcome(id: EndpointId, finished: &Finished) {
+    let Finished {
+        row, trigger, seen, ..
+    } = finished;
+    let about = seen
+        .about
+        .as_ref()
+        .map(|about| about.event_id.as_str())
+        .unwrap_or_default();
+    tracing::debug!(
+        event.id = about,
+        delivery.id = %row.delivery.id(),
+        endpoint.id = %id,
+        attempt.number = row.delivery.attempts + 1,
+        attempt.trigger = trigger.as_str(),
+        outcome = seen.outcome.class.as_str(),
+        reason = Reason::as_str(seen.outcome.reason),
+        status = seen.outcome.status,
+        duration_ms = u64::try_from(seen.duration.as_millis()).unwrap_or(u64::MAX),
+        "attempt ended"
+    );
+}

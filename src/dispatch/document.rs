@@ -1,0 +1,268 @@
+//! An endpoint's configuration as a document: read, merged, sealed, shown.
+
+use serde_json::{Map, Value};
+
+use super::{
+    error::EngineError,
+    view::{DisabledView, EndpointView},
+};
+use crate::{
+    domain::{
+        endpoint::{Endpoint, EndpointSpec, Scheme, Standing},
+        id::{AttemptId, DeliveryKey, EndpointId},
+        outcome::Reason,
+        secret::SigningSecret,
+    },
+    runtime::{
+        random,
+        seal::{SealError, Sealer},
+    },
+    store::rows::EndpointRow,
+};
+
+/// What is shown in place of a secret, and means "unchanged" when it comes back.
+const HIDDEN: &str = "***";
+
+/// Why a stored configuration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DocumentError {
+    #[error("cannot unseal an endpoint")]
+    Seal(#[from] SealError),
+    #[error("cannot read an endpoint's configuration")]
+    Json(#[from] serde_json::Error),
+}
+
+pub(super) fn seal(sealer: &Sealer, id: EndpointId, spec: &EndpointSpec) -> Result<Vec<u8>, DocumentError> {
+    Ok(sealer.seal(id.as_bytes(), &serde_json::to_vec(spec)?))
+}
+
+pub(super) fn unseal(sealer: &Sealer, id: EndpointId, row: &EndpointRow) -> Result<Endpoint, DocumentError> {
+    let spec = serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)?;
+    Ok(Endpoint {
+        id,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        standing: row.standing,
+        spec,
+    })
+}
+
+/// Gives every scheme without a secret one, and checks those that are given.
+pub(super) fn complete(spec: &mut EndpointSpec) -> Result<(), EngineError> {
+    for (signature, at) in spec.signatures.iter_mut().zip(0..) {
+        match (&signature.secret, signature.scheme) {
+            (None, Scheme::Standard) => {
+                signature.secret = Some(SigningSecret::generate(random::secure()));
+            }
+            (Some(secret), Scheme::Standard) => {
+                secret.standard_key().map_err(|error| EngineError::Invalid {
+                    field: format!("signatures[{at}].secret"),
+                    rule: error.to_string(),
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applies a JSON merge patch (RFC 7396) to a configuration. Hidden secrets that come back stay as they are.
+pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, EngineError> {
+    let Value::Object(members) = patch else {
+        return Err(EngineError::Invalid {
+            field: String::new(),
+            rule: "the patch is not a JSON object".to_owned(),
+        });
+    };
+    let storage = |error| EngineError::Storage(Box::new(DocumentError::Json(error)));
+    let mut document = serde_json::to_value(spec).map_err(storage)?;
+    let before = document.clone();
+    for (name, value) in members {
+        merge_member(&mut document, name, value);
+    }
+    restore(&mut document, &before);
+    serde_path_to_error::deserialize(document).map_err(|error| EngineError::Invalid {
+        field: error.path().to_string(),
+        rule: error.into_inner().to_string(),
+    })
+}
+
+fn merge_member(target: &mut Value, name: &str, value: &Value) {
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(members) = target else {
+        return;
+    };
+    match value {
+        Value::Null => _ = members.remove(name),
+        // These are chosen among shapes: a new one replaces the old one whole.
+        Value::Object(_) if name == "retry" || name == "auth" => {
+            _ = members.insert(name.to_owned(), value.clone());
+        }
+        Value::Object(inner) => {
+            let place = members.entry(name.to_owned()).or_insert(Value::Null);
+            if !place.is_object() {
+                *place = Value::Object(Map::new());
+            }
+            for (name, value) in inner {
+                merge_member(place, name, value);
+            }
+        }
+        other => _ = members.insert(name.to_owned(), other.clone()),
+    }
+}
+
+/// Puts back what was hidden, where the same place held it before; a signature given without its secret keeps it.
+fn restore(document: &mut Value, before: &Value) {
+    for pointer in ["/auth/password", "/auth/token"] {
+        restore_at(document, before, pointer);
+    }
+    let names: Vec<String> = document["headers"]
+        .as_object()
+        .map(|fields| fields.keys().cloned().collect())
+        .unwrap_or_default();
+    for name in names {
+        restore_at(
+            document,
+            before,
+            &format!("/headers/{}", name.replace('~', "~0").replace('/', "~1")),
+        );
+    }
+    let old = before["signatures"].as_array().cloned().unwrap_or_default();
+    for signature in document["signatures"].as_array_mut().into_iter().flatten() {
+        let hidden = signature.get("secret").is_none_or(|secret| secret == HIDDEN);
+        let same = old.iter().find(|old| old["scheme"] == signature["scheme"]);
+        match (hidden, same, signature.as_object_mut()) {
+            (true, Some(same), Some(members)) => _ = members.insert("secret".into(), same["secret"].clone()),
+            (true, None, Some(members)) => _ = members.remove("secret"),
+            _ => {}
+        }
+    }
+}
+
+fn restore_at(document: &mut Value, before: &Value, pointer: &str) {
+    if let Some(place) = document.pointer_mut(pointer)
+        && place == HIDDEN
+        && let Some(old) = before.pointer(pointer)
+    {
+        *place = old.clone();
+    }
+}
+
+/// The endpoint as it is shown: without secrets.
+pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
+    let mut settings = match serde_json::to_value(&endpoint.spec) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    for own in ["url", "profile", "enabled"] {
+        settings.remove(own);
+    }
+    hide(&mut settings);
+    EndpointView {
+        id: endpoint.id,
+        url: endpoint.spec.url.to_string(),
+        state: endpoint.standing.state,
+        disabled_reason: disabled(&endpoint.standing),
+        state_since: endpoint.standing.since,
+        created_at: endpoint.created_at,
+        updated_at: endpoint.updated_at,
+        profile: endpoint.spec.profile,
+        settings,
+    }
+}
+
+fn hide(settings: &mut Map<String, Value>) {
+    let conceal = |value: &mut Value| *value = HIDDEN.into();
+    for value in settings
+        .get_mut("headers")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+    {
+        conceal(value.1);
+    }
+    for name in ["password", "token"] {
+        if let Some(value) = settings.get_mut("auth").and_then(|auth| auth.get_mut(name)) {
+            conceal(value);
+        }
+    }
+    for signature in settings
+        .get_mut("signatures")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(secret) = signature.get_mut("secret") {
+            conceal(secret);
+        }
+    }
+}
+
+pub(super) fn disabled(standing: &Standing) -> Option<DisabledView> {
+    standing.disabled.map(|disabled| DisabledView {
+        why: disabled.why.as_str(),
+        reason: disabled.reason.map(Reason::as_str),
+        status: disabled.status,
+        attempt_id: standing
+            .disabled_by
+            .map(|lsn| AttemptId::new(standing.since, DeliveryKey::new(lsn, 0))),
+        at: standing.since,
+    })
+}
+
+/// The `signatures` member with its secrets.
+pub(super) fn secrets(spec: &EndpointSpec) -> Vec<Value> {
+    spec.signatures
+        .iter()
+        .filter_map(|signature| serde_json::to_value(signature).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(document: Value) -> EndpointSpec {
+        let mut spec = serde_json::from_value(document).unwrap();
+        complete(&mut spec).unwrap();
+        spec
+    }
+
+    #[test]
+    fn a_shown_endpoint_patched_with_itself_is_unchanged() {
+        let spec = spec(json!({
+            "url": "https://h.test/x", "headers": {"x-token": "secret"}, "metadata": {"a": "b"},
+            "auth": {"type": "basic", "username": "u", "password": "p"},
+        }));
+        let mut settings = serde_json::to_value(&spec).unwrap().as_object().unwrap().clone();
+        hide(&mut settings);
+        let shown = Value::Object(settings);
+        assert!(!shown.to_string().contains("secret\":\"whsec") && !shown.to_string().contains("\"p\""));
+        assert_eq!(patch(&spec, &shown).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_patch_replaces_removes_and_names_what_is_wrong() {
+        let spec = spec(json!({"url": "https://h.test/x", "name": "a", "retry": {"delays": ["5s"]}}));
+        let patched = patch(
+            &spec,
+            &json!({"name": null, "retry": {"retries": 1, "delay": "1s"}, "metadata": {"k": "v"}}),
+        )
+        .unwrap();
+        assert_eq!((patched.name, patched.retry.retries()), (None, 1));
+        assert_eq!(patched.signatures, spec.signatures);
+        let field = |document: Value| match patch(&spec, &document) {
+            Err(EngineError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(json!({"events": ["a..b"]})), "events[0]");
+        assert_eq!(field(json!({"url": null})), "");
+        assert!(matches!(
+            patch(&spec, &json!([])),
+            Err(EngineError::Invalid { .. })
+        ));
+    }
+}

@@ -1,0 +1,290 @@
+//! Endpoints and keys: created, changed, shown.
+//!
+//! A change is one record; it is answered when the store, and with it fan-out and the scheduler, knows of it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    document,
+    engine::{Engine, KeyView, Shared},
+    error::EngineError,
+    view::{EndpointView, Listed, Page},
+};
+use crate::{
+    domain::{
+        endpoint::{Endpoint, EndpointSpec, EndpointState, StateChange},
+        id::{DeliveryKey, EndpointId, KeyId},
+        record::{
+            DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
+        },
+        time::Timestamp,
+    },
+    runtime::{hex, random},
+};
+
+/// Deliveries ended by one record: a bounded batch for the store.
+const END_AT_ONCE: usize = 1000;
+
+impl Engine {
+    /// Creates an endpoint. Answers it with its `signatures`, secrets included, shown this once.
+    ///
+    /// # Errors
+    /// `Invalid` names the member at fault.
+    pub async fn create_endpoint(
+        &self,
+        mut spec: EndpointSpec,
+    ) -> Result<(EndpointView, Vec<Value>), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        if shared.registry.len() >= shared.options.max_endpoints {
+            return Err(EngineError::TooMany {
+                what: "endpoints",
+                limit: shared.options.max_endpoints,
+            });
+        }
+        let initial = match spec.enabled.take() {
+            None | Some(true) => StateChange::Enable { discard: false },
+            Some(false) => StateChange::Pause,
+        };
+        document::complete(&mut spec)?;
+        shared.check(&spec)?;
+        let id = EndpointId::new(self.now(), u128::from_le_bytes(random::secure()));
+        let endpoint = shared.put(id, initial, &spec).await?;
+        Ok((document::show(&endpoint), document::secrets(&endpoint.spec)))
+    }
+
+    /// Changes an endpoint's configuration by a JSON merge patch (RFC 7396).
+    ///
+    /// # Errors
+    /// `Invalid` names the member at fault.
+    pub async fn patch_endpoint(&self, id: EndpointId, patch: Value) -> Result<EndpointView, EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        let endpoint = shared.endpoint(id)?;
+        let mut spec = document::patch(&endpoint.spec, &patch)?;
+        let enabled = spec.enabled.take();
+        document::complete(&mut spec)?;
+        shared.check(&spec)?;
+        if spec.tenant != endpoint.spec.tenant {
+            return Err(EngineError::Invalid {
+                field: "tenant".to_owned(),
+                rule: "cannot be changed; create another endpoint".to_owned(),
+            });
+        }
+        let changed = shared.put(id, StateChange::Pause, &spec).await?;
+        match (enabled, changed.standing.state) {
+            (Some(true), EndpointState::Active) | (Some(false), EndpointState::Paused) | (None, _) => {
+                Ok(document::show(&changed))
+            }
+            (Some(true), _) => shared.change(id, StateChange::Enable { discard: false }).await,
+            (Some(false), _) => shared.change(id, StateChange::Pause).await,
+        }
+    }
+
+    /// Deletes an endpoint; what it still had scheduled is cancelled.
+    pub async fn delete_endpoint(&self, id: EndpointId) -> Result<(), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        shared.endpoint(id)?;
+        let deleted = EndpointDeleted { id, at: self.now() };
+        shared.write_and_apply(&Record::EndpointDeleted(deleted)).await?;
+        shared.cancel_scheduled(id).await
+    }
+
+    /// Enables, disables or pauses. Disabling by hand gives the reason `manual`.
+    pub async fn change_endpoint(
+        &self,
+        id: EndpointId,
+        change: StateChange,
+    ) -> Result<EndpointView, EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        shared.endpoint(id)?;
+        if matches!(change, StateChange::Enable { discard: true }) {
+            shared.cancel_scheduled(id).await?;
+        }
+        shared.change(id, change).await
+    }
+
+    pub async fn endpoint(&self, id: EndpointId) -> Result<EndpointView, EngineError> {
+        Ok(document::show(&*self.0.endpoint(id)?))
+    }
+
+    /// The `signatures` member with its secrets.
+    pub async fn endpoint_secrets(&self, id: EndpointId) -> Result<Vec<Value>, EngineError> {
+        Ok(document::secrets(&self.0.endpoint(id)?.spec))
+    }
+
+    pub async fn endpoints(
+        &self,
+        tenant: Option<&str>,
+        page: &Page,
+    ) -> Result<Listed<EndpointView>, EngineError> {
+        let beyond: Option<EndpointId> = match &page.cursor {
+            None => None,
+            Some(cursor) => Some(cursor.parse().map_err(|_| super::queries::bad_cursor())?),
+        };
+        let mut all = self.0.registry.all();
+        if !page.ascending {
+            all.reverse();
+        }
+        let of_tenant = |endpoint: &&Arc<Endpoint>| {
+            tenant.is_none_or(|tenant| {
+                endpoint
+                    .spec
+                    .tenant
+                    .as_ref()
+                    .is_some_and(|label| label.as_str() == tenant)
+            })
+        };
+        let after = |endpoint: &&Arc<Endpoint>| {
+            beyond.is_none_or(|beyond| {
+                if page.ascending {
+                    endpoint.id > beyond
+                } else {
+                    endpoint.id < beyond
+                }
+            })
+        };
+        let rows: Vec<_> = all
+            .iter()
+            .filter(of_tenant)
+            .filter(after)
+            .take(page.limit + 1)
+            .collect();
+        let more = rows.len() > page.limit;
+        let shown = &rows[..rows.len().min(page.limit)];
+        let next = shown
+            .last()
+            .filter(|_| more)
+            .map(|endpoint| endpoint.id.to_string());
+        Ok(Listed {
+            data: shown.iter().map(|endpoint| document::show(endpoint)).collect(),
+            next,
+        })
+    }
+
+    /// The key that has this SHA-256, when it is neither revoked nor expired.
+    pub fn key_by_hash(&self, hash: &[u8; 32]) -> Option<Arc<KeyView>> {
+        self.0.registry.key_by_hash(hash, self.now())
+    }
+
+    pub fn keys(&self) -> Vec<Arc<KeyView>> {
+        self.0.registry.keys()
+    }
+
+    /// Stores the hash of a new key; answers the key itself, which is shown once.
+    pub async fn create_key(
+        &self,
+        name: String,
+        role: Role,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(Arc<KeyView>, String), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        let key = format!("ph_{}", hex::encode(&random::secure::<32>()));
+        let now = self.now();
+        let put = KeyPut {
+            id: KeyId::new(now, u128::from_le_bytes(random::secure())),
+            name,
+            role,
+            tenant: None,
+            created_at: now,
+            expires_at,
+            hash: Sha256::digest(key.as_bytes()).into(),
+        };
+        shared.write_and_apply(&Record::KeyPut(put.clone())).await?;
+        Ok((Arc::new(put), key))
+    }
+
+    pub async fn revoke_key(&self, id: KeyId) -> Result<(), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        if !self.keys().iter().any(|key| key.id == id) {
+            return Err(EngineError::NotFound("key"));
+        }
+        shared
+            .write_and_apply(&Record::KeyRevoked(KeyRevoked { id, at: self.now() }))
+            .await?;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The endpoint, or why there is none.
+    pub(super) fn endpoint(&self, id: EndpointId) -> Result<Arc<Endpoint>, EngineError> {
+        match self.registry.get(id) {
+            Some(endpoint) => Ok(endpoint),
+            None if self.registry.is_deleted(id) => Err(EngineError::Gone),
+            None => Err(EngineError::NotFound("endpoint")),
+        }
+    }
+
+    fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
+        spec.check()?;
+        spec.url
+            .check_literal(&self.options.rules, self.options.require_https)
+            .map_err(|error| EngineError::Invalid {
+                field: "url".to_owned(),
+                rule: error.to_string(),
+            })
+    }
+
+    async fn put(
+        &self,
+        id: EndpointId,
+        initial: StateChange,
+        spec: &EndpointSpec,
+    ) -> Result<Arc<Endpoint>, EngineError> {
+        let sealed =
+            document::seal(&self.sealer, id, spec).map_err(|error| EngineError::Storage(Box::new(error)))?;
+        let put = EndpointPut {
+            id,
+            at: self.clock.now(),
+            initial,
+            sealed,
+        };
+        self.write_and_apply(&Record::EndpointPut(put)).await?;
+        self.endpoint(id)
+    }
+
+    async fn change(&self, id: EndpointId, change: StateChange) -> Result<EndpointView, EngineError> {
+        let changed = EndpointChanged {
+            id,
+            at: self.clock.now(),
+            change,
+        };
+        self.write_and_apply(&Record::EndpointChanged(changed)).await?;
+        Ok(document::show(&*self.endpoint(id)?))
+    }
+
+    /// Cancels everything that an endpoint has scheduled and that is not out, portion by portion.
+    pub(super) async fn cancel_scheduled(&self, id: EndpointId) -> Result<(), EngineError> {
+        loop {
+            let store = self.storage.get()?;
+            let scheduled = store
+                .scheduled(id, END_AT_ONCE)
+                .map_err(|error| self.storage.failure(error))?;
+            let keys: Vec<DeliveryKey> = scheduled
+                .into_iter()
+                .filter(|key| !self.in_flight.contains(*key))
+                .collect();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let at = self.clock.now();
+            let stage = crate::domain::delivery::Stage::Cancelled;
+            self.write_and_apply(&Record::DeliveriesEnded(DeliveriesEnded { keys, at, stage }))
+                .await?;
+        }
+    }
+}

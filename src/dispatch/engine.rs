@@ -1,0 +1,148 @@
+//! The engine: what the API calls.
+//!
+//! Its operations are in the domain's words, with no type of sled or of the journal in their signatures; each file
+//! beside this one adds those of one kind.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock::EngineClock, error::EngineError, registry::Registry, reservations::Reservations, storage::Storage,
+};
+use crate::{
+    domain::{
+        address::AddressRules,
+        id::{DeliveryKey, Lsn},
+        record::{KeyPut, Record},
+        time::Timestamp,
+    },
+    journal::{AppendError, Appended, Durability, Journal},
+    runtime::{random::Jitter, seal::Sealer},
+    sender::Sender,
+};
+
+/// What an operator may set of dispatch.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    pub durability: Durability,
+    /// Attempts at once to one endpoint, unless it says otherwise.
+    pub concurrency: u16,
+    /// One attempt's whole time, unless the endpoint says otherwise.
+    pub timeout: Duration,
+    /// Attempts at once in all.
+    pub max_in_flight: usize,
+    /// Transient failures in a row that open an endpoint's breaker.
+    pub breaker_after: u32,
+    /// How long attempts that are out may take to end at shutdown.
+    pub shutdown_grace: Duration,
+    /// How long an idempotency key is remembered.
+    pub idempotency_window: Duration,
+    pub max_endpoints: usize,
+    pub rules: AddressRules,
+    pub require_https: bool,
+}
+
+/// What all parts of dispatch share.
+pub(super) struct Shared {
+    pub options: EngineOptions,
+    pub clock: EngineClock,
+    pub jitter: Jitter,
+    pub journal: Journal,
+    pub storage: Storage,
+    pub registry: Registry,
+    pub reservations: Reservations,
+    pub sealer: Sealer,
+    pub sender: Sender,
+    pub in_flight: InFlight,
+    /// One change of configuration at a time: read, check, write, applied.
+    pub configuring: tokio::sync::Mutex<()>,
+    pub herald: tokio::sync::Notify,
+    pub stopping: CancellationToken,
+    /// No more patience: what is out is given up.
+    pub stopping_now: CancellationToken,
+    pub started_at: Timestamp,
+    /// What opening found damaged.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+/// The deliveries that are out.
+#[derive(Default)]
+pub(super) struct InFlight(Mutex<HashSet<DeliveryKey>>);
+
+impl InFlight {
+    pub fn insert(&self, key: DeliveryKey) {
+        self.lock().insert(key);
+    }
+
+    pub fn remove(&self, key: DeliveryKey) {
+        self.lock().remove(&key);
+    }
+
+    pub fn contains(&self, key: DeliveryKey) -> bool {
+        self.lock().contains(&key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<DeliveryKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What dispatch and storage can do, for the API. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(pub(super) Arc<Shared>);
+
+/// An API key as it is known.
+pub type KeyView = KeyPut;
+
+impl Engine {
+    /// The present engine time.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Takes note of something that was found damaged, for the status.
+    pub fn warn(&self, warning: String) {
+        self.0
+            .warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(warning);
+    }
+}
+
+impl Shared {
+    /// Makes one record durable.
+    pub async fn write(&self, record: &Record) -> Result<Appended, EngineError> {
+        let draft = super::codec::encode(record).map_err(|error| EngineError::Storage(Box::new(error)))?;
+        let durable = self.journal.append(vec![draft]).await.map_err(refused)?;
+        Ok(durable.into_inner())
+    }
+
+    /// Makes one record durable and waits until the store, and with it everyone, knows.
+    pub async fn write_and_apply(&self, record: &Record) -> Result<Lsn, EngineError> {
+        let lsn = self.write(record).await?.first;
+        self.storage.caught_up_with(lsn).await?;
+        Ok(lsn)
+    }
+}
+
+/// What it means to a caller that the journal did not take a record.
+pub(super) fn refused(error: AppendError) -> EngineError {
+    match error {
+        AppendError::Full { .. } => EngineError::DiskFull,
+        AppendError::Closed | AppendError::Poisoned => EngineError::Stopping,
+        AppendError::TooLarge { limit, .. } => EngineError::Invalid {
+            field: "data".to_owned(),
+            rule: format!("is too large; at most {limit} bytes"),
+        },
+    }
+}

@@ -1,0 +1,68 @@
+//! Why an operation was not done. A kind exists only where a caller acts differently.
+
+use crate::domain::{endpoint::InvalidSpec, event::InvalidEvent};
+
+/// Why the engine refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such thing, and there has been none; names the kind of thing.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The endpoint existed and was deleted.
+    #[error("the endpoint was deleted")]
+    Gone,
+    /// The same event id, or idempotency key, came with other content.
+    #[error("{0} was used before with other content")]
+    DifferentContent(&'static str),
+    /// The thing's present state does not allow it.
+    #[error("{0}")]
+    NotNow(&'static str),
+    /// A member is at fault; `field` is its path in the document.
+    #[error("{field}: {rule}")]
+    Invalid { field: String, rule: String },
+    /// More than the configured number of something.
+    #[error("the limit of {limit} {what} is reached")]
+    TooMany { what: &'static str, limit: usize },
+    /// There is too little disk space to accept more; nothing was stored.
+    #[error("the disk has too little free space")]
+    DiskFull,
+    /// The store is being rebuilt from the journal; this needs what it does not hold yet.
+    #[error("the store is being rebuilt")]
+    Rebuilding,
+    /// The server is shutting down, or its journal has failed.
+    #[error("the server is stopping")]
+    Stopping,
+    /// Reading what is stored failed.
+    #[error("storage failed")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<InvalidSpec> for EngineError {
+    fn from(error: InvalidSpec) -> Self {
+        Self::Invalid {
+            field: error.field.to_owned(),
+            rule: error.rule.to_owned(),
+        }
+    }
+}
+
+impl From<InvalidEvent> for EngineError {
+    fn from(error: InvalidEvent) -> Self {
+        Self::Invalid {
+            field: error.field.to_owned(),
+            rule: error.rule.to_owned(),
+        }
+    }
+}
+
+/// An error and all its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,231 @@
+//! A lane: one endpoint's due deliveries on their way out.
+//!
+//! A lane exists only while its endpoint has work, or its token bucket is still filling. It holds a page of due rows at
+//! most, however deep the backlog, and asks the store for the next page from where it stopped.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    breaker::{Breaker, Permit},
+    bucket::Bucket,
+};
+use crate::{
+    domain::{
+        delivery::Trigger,
+        endpoint::Endpoint,
+        health::Health,
+        id::DeliveryKey,
+        outcome::{Class, Outcome},
+        settle,
+        time::Timestamp,
+    },
+    store::{DueRow, Scan, Store, StoreError},
+};
+
+/// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.
+const PAGE: usize = 128;
+
+pub(super) struct Lane {
+    pub endpoint: Arc<Endpoint>,
+    pub health: Health,
+    pub breaker: Breaker,
+    bucket: Bucket,
+    concurrency: u16,
+    /// The schedule entry to read on from.
+    floor: (Timestamp, DeliveryKey),
+    ready: VecDeque<DueRow>,
+    /// Read and not yet settled in the store: not to be read again.
+    busy: HashSet<DeliveryKey>,
+    /// Taken because they expired; the record that ends them is on its way.
+    expiring: HashSet<DeliveryKey>,
+    pub in_flight: usize,
+    /// The earliest schedule entry that is known and not read.
+    next_due: Option<Timestamp>,
+    /// The receiver asked not to be called before.
+    pub not_before: Timestamp,
+    /// A verdict has disabled the endpoint; until the store says so too, nothing more goes out.
+    pub stopped: bool,
+    /// Waits in the line of lanes whose turn may come.
+    pub queued: bool,
+    /// When the lane is to be looked at again.
+    pub wake: Option<Timestamp>,
+}
+
+/// What a lane does with its turn.
+pub(super) enum Turn {
+    Start(Box<DueRow>, Trigger),
+    /// It expired before it could be sent.
+    Expired(Box<DueRow>),
+    /// Nothing before this time, or before something changes.
+    Wait(Option<Timestamp>),
+}
+
+impl Lane {
+    pub fn new(endpoint: Arc<Endpoint>, health: Health, default_concurrency: u16, now: Instant) -> Self {
+        Self {
+            health,
+            breaker: Breaker::default(),
+            bucket: Bucket::new(endpoint.spec.rate, now),
+            concurrency: endpoint.spec.concurrency.unwrap_or(default_concurrency),
+            floor: (Timestamp::EPOCH, DeliveryKey::MIN),
+            ready: VecDeque::new(),
+            busy: HashSet::new(),
+            expiring: HashSet::new(),
+            in_flight: 0,
+            next_due: Some(Timestamp::EPOCH),
+            not_before: Timestamp::EPOCH,
+            stopped: false,
+            queued: false,
+            wake: None,
+            endpoint,
+        }
+    }
+
+    /// A schedule entry appeared.
+    pub fn scheduled(&mut self, due: Timestamp, key: DeliveryKey) {
+        self.floor = self.floor.min((due, key));
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+
+    /// The store has settled a delivery that was out.
+    pub fn settled(&mut self, key: DeliveryKey) {
+        self.busy.remove(&key);
+    }
+
+    /// A delivery was moved or ended without an attempt: what was read of it is stale. One that is out stays busy
+    /// until its attempt is settled.
+    pub fn moved(&mut self, key: DeliveryKey) {
+        let before = self.ready.len();
+        self.ready.retain(|row| row.delivery.key != key);
+        if self.ready.len() < before || self.expiring.remove(&key) {
+            self.busy.remove(&key);
+        }
+    }
+
+    /// The endpoint's configuration or state changed.
+    pub fn changed(&mut self, endpoint: Arc<Endpoint>, default_concurrency: u16, now: Instant) {
+        let reopened = endpoint.is_active() && endpoint.standing.since > self.endpoint.standing.since;
+        self.bucket.set(endpoint.spec.rate, now);
+        self.concurrency = endpoint.spec.concurrency.unwrap_or(default_concurrency);
+        self.stopped = false;
+        self.endpoint = endpoint;
+        if reopened {
+            self.breaker = Breaker::default();
+            self.health = self.health.forgiven();
+            self.not_before = Timestamp::EPOCH;
+        }
+        self.reread();
+    }
+
+    /// Draws the lane's conclusions from an attempt.
+    pub fn learn(&mut self, outcome: &Outcome, probe: bool, open_after: u32, now: Timestamp, random: f64) {
+        match outcome.class {
+            Class::Delivered => self.breaker.succeeded(self.concurrency),
+            Class::Transient => {
+                let policy = self.endpoint.spec.policy();
+                self.not_before = self.not_before.max(settle::earliest(outcome, &policy, now));
+                self.breaker.failed(probe, open_after, &policy.retry, now, random);
+            }
+            Class::EndpointError | Class::EventError | Class::Ours if probe => self.breaker.probe_ended(),
+            Class::EndpointError | Class::EventError | Class::Ours => {}
+        }
+    }
+
+    /// Begins anew over another store, with nothing but what is out.
+    pub fn restart(&mut self, out: Vec<DeliveryKey>) {
+        self.ready.clear();
+        self.expiring.clear();
+        self.busy = out.into_iter().collect();
+        self.queued = false;
+        self.wake = None;
+        self.reread();
+    }
+
+    /// Forgets what was read ahead, and reads from the front again.
+    fn reread(&mut self) {
+        for row in self.ready.drain(..) {
+            self.busy.remove(&row.delivery.key);
+        }
+        self.floor = (Timestamp::EPOCH, DeliveryKey::MIN);
+        self.next_due = Some(Timestamp::EPOCH);
+    }
+
+    /// Nothing left to do, and nothing worth remembering.
+    pub fn is_idle(&mut self, now: Instant) -> bool {
+        self.busy.is_empty()
+            && (self.stopped || !self.endpoint.is_active() || self.next_due.is_none())
+            && self.bucket.full_in(now).is_zero()
+    }
+
+    /// Takes the lane's next step at engine time `now`.
+    pub fn turn(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Turn, StoreError> {
+        if self.stopped || !self.endpoint.is_active() {
+            return Ok(Turn::Wait(None));
+        }
+        let permit = match self.breaker.permit(now, self.in_flight, self.concurrency) {
+            Permit::Busy => return Ok(Turn::Wait(None)),
+            Permit::At(at) => return Ok(Turn::Wait(Some(at))),
+            permit @ (Permit::Go | Permit::Probe) => permit,
+        };
+        if now < self.not_before {
+            return Ok(Turn::Wait(Some(self.not_before)));
+        }
+        if self.ready.is_empty() {
+            self.read(store, now)?;
+        }
+        let Some(row) = self.ready.front() else {
+            let full = self.bucket.full_in(tick);
+            let rested = (!full.is_zero()).then(|| now.plus(full));
+            return Ok(Turn::Wait(self.next_due.or(rested)));
+        };
+        if row.delivery.expires_at.is_some_and(|at| at <= now) {
+            return Ok(self.expire());
+        }
+        if let Err(wait) = self.bucket.take(tick) {
+            return Ok(Turn::Wait(Some(now.plus(wait))));
+        }
+        Ok(match self.ready.pop_front() {
+            None => Turn::Wait(None),
+            Some(row) => self.start(row, permit),
+        })
+    }
+
+    fn expire(&mut self) -> Turn {
+        self.ready.pop_front().map_or(Turn::Wait(None), |row| {
+            self.expiring.insert(row.delivery.key);
+            Turn::Expired(Box::new(row))
+        })
+    }
+
+    fn start(&mut self, row: DueRow, permit: Permit) -> Turn {
+        self.in_flight += 1;
+        let trigger = if permit == Permit::Probe {
+            self.breaker.probe_began();
+            Trigger::Probe
+        } else {
+            row.delivery.next_trigger()
+        };
+        Turn::Start(Box::new(row), trigger)
+    }
+
+    fn read(&mut self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+        if self.next_due.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let busy = &self.busy;
+        let scan = store.due(self.endpoint.id, self.floor, now, PAGE, |key| busy.contains(&key))?;
+        let Scan { rows, next_due } = scan;
+        if let Some(last) = rows.last() {
+            self.floor = (last.due, last.delivery.key);
+        }
+        self.busy.extend(rows.iter().map(|row| row.delivery.key));
+        self.ready = rows.into();
+        self.next_due = next_due;
+        Ok(())
+    }
+}

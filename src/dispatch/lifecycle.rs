@@ -1,0 +1,275 @@
+//! Starting and stopping: in which order the parts come and go.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    applier::{Applier, ApplierStop},
+    clock::EngineClock,
+    codec,
+    engine::{Engine, EngineOptions, InFlight, Shared},
+    error::chain,
+    herald,
+    registry::Registry,
+    reservations::Reservations,
+    scheduler::{INBOX, Scheduler},
+    settler,
+    storage::Storage,
+};
+use crate::{
+    domain::{
+        id::{EndpointId, KeyId},
+        record::{KeyPut, Record},
+    },
+    journal::{self, Journal},
+    runtime::{
+        clock::Clock,
+        folder::{Folder, FolderError},
+        random::Jitter,
+    },
+    sender::Sender,
+    store::{
+        StoreError,
+        open::{self, Trust},
+        rows::EndpointRow,
+    },
+};
+
+/// What an engine is made of.
+pub struct StartOptions {
+    pub engine: EngineOptions,
+    pub journal: journal::Options,
+    /// Bytes that sled may cache.
+    pub store_cache_bytes: u64,
+    pub clock: Arc<dyn Clock>,
+    pub jitter: Jitter,
+    pub sender: Sender,
+}
+
+/// Stores up to this size are read and compared whole at every start: well under a second.
+const CHECK_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("cannot open the journal")]
+    Journal(#[from] journal::OpenError),
+    #[error("cannot read the journal")]
+    Read(#[from] journal::ReadError),
+    #[error("cannot open the store")]
+    OpenStore(#[from] open::OpenError),
+    #[error("cannot read the store")]
+    Store(#[from] StoreError),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running engine, to be stopped.
+pub struct Running {
+    engine: Engine,
+    folder: Folder,
+    tasks: JoinSet<()>,
+    background: JoinSet<()>,
+    applier: Option<thread::JoinHandle<()>>,
+    applier_stop: ApplierStop,
+}
+
+impl Running {
+    /// Opens the journal and the store in an owned folder, and begins to deliver. Answers as soon as events can be
+    /// accepted; a store that is behind is caught up in the background.
+    ///
+    /// # Errors
+    /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
+    pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
+        let trust = if folder.unsynced_files_hold() {
+            Trust::Yes
+        } else {
+            Trust::No
+        };
+        let (journal, recovery) = Journal::open(options.journal)?;
+        for line in recovery.lines() {
+            tracing::info!("{line}");
+        }
+        folder.begin()?;
+        let open = open::Options {
+            data: folder.path().to_owned(),
+            cache_bytes: options.store_cache_bytes,
+            journal: journal.uuid(),
+            last_lsn: recovery.last_lsn,
+            trust,
+            check_bytes: CHECK_BYTES,
+        };
+        let opened = open::open(&open)?;
+        if let Some(distrust) = &opened.distrusted {
+            tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
+        }
+        let store = opened.store;
+        let newest = store.newest()?;
+        let clock = EngineClock::new(options.clock, newest);
+        let shared = Arc::new(Shared {
+            started_at: clock.now(),
+            options: options.engine,
+            clock,
+            jitter: options.jitter,
+            journal,
+            storage: Storage::new(),
+            registry: Registry::default(),
+            reservations: Reservations::default(),
+            sealer: folder.sealer().clone(),
+            sender: options.sender,
+            in_flight: InFlight::default(),
+            configuring: tokio::sync::Mutex::new(()),
+            herald: tokio::sync::Notify::new(),
+            stopping: CancellationToken::new(),
+            stopping_now: CancellationToken::new(),
+            warnings: Mutex::new(if recovery.is_damaged() {
+                recovery.lines()
+            } else {
+                Vec::new()
+            }),
+        });
+        let applied = store.applied()?.lsn;
+        shared
+            .storage
+            .begin(store.clone(), applied, opened.distrusted.is_some());
+        if applied < recovery.last_lsn {
+            shared.load_configuration()?;
+        } else {
+            shared.load_registry(&store)?;
+        }
+        Self::spawn(folder, shared, store, open)
+    }
+
+    fn spawn(
+        folder: Folder,
+        shared: Arc<Shared>,
+        store: crate::store::Store,
+        open: open::Options,
+    ) -> Result<Self, StartError> {
+        let (signals, inbox) = mpsc::channel(INBOX);
+        let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
+        let applier = Applier::new(shared.clone(), store, open, signals);
+        let applier_stop = applier.stopper();
+        let thread = thread::Builder::new()
+            .name("applier".to_owned())
+            .spawn(move || applier.run())
+            .map_err(StartError::Thread)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Scheduler::new(shared.clone(), verdicts).run(inbox));
+        tasks.spawn(settler::run(shared.clone(), to_write));
+        let mut background = JoinSet::new();
+        background.spawn(herald::run(shared.clone()));
+        background.spawn(watch_store(shared.clone(), applier_stop.clone()));
+        Ok(Self {
+            engine: Engine(shared),
+            folder,
+            tasks,
+            background,
+            applier: Some(thread),
+            applier_stop,
+        })
+    }
+
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Waits until something happens that leaves no way on: the journal has failed, or a part has come to grief.
+    /// Answers with the reason.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            failure = self.engine.0.journal.failed() => {
+                format!("the journal has failed, nothing more can be made durable: {}", chain(&*failure))
+            }
+            ended = self.tasks.join_next() => match ended {
+                Some(Err(error)) => format!("a part of dispatch came to grief: {error}"),
+                _ => "a part of dispatch ended".to_owned(),
+            },
+        }
+    }
+
+    /// Stops: no more attempts are begun, those that are out may end within the grace period, verdicts are written,
+    /// everything is synced. `hurry` ends the grace period.
+    ///
+    /// # Errors
+    /// When the last sync fails; then the store is rebuilt at the next start.
+    pub async fn stop(mut self, hurry: CancellationToken) -> Result<(), FolderError> {
+        let shared = self.engine.0.clone();
+        shared.stopping.cancel();
+        let now = shared.stopping_now.clone();
+        self.background.spawn(async move {
+            hurry.cancelled().await;
+            now.cancel();
+        });
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of dispatch came to grief");
+            }
+        }
+        self.background.shutdown().await;
+        self.applier_stop.stop();
+        if let Some(thread) = self.applier.take() {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the applier came to grief");
+            }
+        }
+        shared.storage.withdraw();
+        shared.journal.close();
+        shared.sender.close().await;
+        self.folder.finish()
+    }
+}
+
+/// Has the store opened again when a reader has met a failure.
+async fn watch_store(shared: Arc<Shared>, applier: ApplierStop) {
+    loop {
+        shared.storage.failed().await;
+        applier.wake();
+    }
+}
+
+impl Shared {
+    /// Endpoints and keys from the journal's configuration records alone, so that events can be matched while the
+    /// store is behind.
+    fn load_configuration(&self) -> Result<(), StartError> {
+        let mut endpoints: HashMap<EndpointId, EndpointRow> = HashMap::new();
+        let mut keys: HashMap<KeyId, KeyPut> = HashMap::new();
+        for entry in self.journal.config_entries() {
+            let entry = entry?;
+            let record = match codec::decode(&entry) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(lsn = entry.lsn, error = %chain(&error), "a journal record does not decode");
+                    continue;
+                }
+            };
+            match &record {
+                Record::KeyPut(key) => _ = keys.insert(key.id, key.clone()),
+                Record::KeyRevoked(revoked) => _ = keys.remove(&revoked.id),
+                other => {
+                    let Some(id) = other.endpoint() else {
+                        continue;
+                    };
+                    if let Some(row) = EndpointRow::after(endpoints.get(&id), entry.lsn, other) {
+                        endpoints.insert(id, row);
+                    }
+                }
+            }
+        }
+        self.register_all(endpoints.into_iter().collect());
+        self.registry.set_keys(keys.into_values().collect());
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Decides when: what is accepted, what is sent, what is tried again, what is held.
+//!
+//! # The cast
+//!
+//! The [`engine::Engine`] is what the API calls: one set of named operations. The **applier** thread follows the
+//! journal, applies each record to the store and tells the others what changed. The **scheduler** task keeps a
+//! [`lane`] for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
+//! The **settler** task writes verdicts to the journal. The **herald** task turns a disabled endpoint into an
+//! operational event. The [`registry::Registry`] holds endpoints and keys in memory.
+//!
+//! # The flow
+//!
+//! `accept` matches the event against the registry, and appends one record, event and fan-out together; when the
+//! journal says it is durable the caller is answered. The applier makes rows of it and wakes the scheduler. An
+//! attempt's verdict takes the same way back: scheduler → settler → journal → applier → store.
+//!
+//! # What it guarantees
+//!
+//! A delivery is in one place at a time: its schedule entry stays in the store until the record that settles it is
+//! applied, and its key stays in the lane's `busy` set for as long, so that it can neither be lost nor be out twice
+//! in one life of the process. After a crash between an attempt and its record, the attempt is made again.
+//!
+//! # What it does not
+//!
+//! Exactly once. Order between deliveries of one endpoint, beyond earliest due first.
+
+mod accept;
+mod applier;
+mod attempt;
+mod breaker;
+mod bucket;
+mod clock;
+mod codec;
+mod document;
+mod endpoints;
+pub mod engine;
+pub mod error;
+mod herald;
+mod lane;
+mod lifecycle;
+mod operations;
+mod queries;
+mod registry;
+mod reservations;
+mod scheduler;
+mod settler;
+mod status;
+mod storage;
+pub mod view;
+
+pub use codec::decode as decode_record;
+pub use lifecycle::{Running, StartError, StartOptions};

@@ -1,0 +1,280 @@
+//! What a person may ask of deliveries: try again, cancel, replay, recover, test.
+
+use super::{
+    attempt,
+    engine::{Engine, Shared},
+    error::EngineError,
+    queries,
+    registry::Audience,
+    view::{AttemptView, DeliveryView, Recovered, TestRequest},
+};
+use crate::{
+    domain::{
+        delivery::{Delivery, Progress, Stage, Trigger},
+        endpoint::Endpoint,
+        event::{NewEvent, Payload},
+        health::Health,
+        id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
+        record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
+        time::Timestamp,
+    },
+    store::{Store, keys, query::Window, rows::EventRow},
+};
+
+/// Deliveries made due by one record of a recovery: a bounded batch for the store.
+const RECOVER_AT_ONCE: usize = 500;
+
+impl Engine {
+    /// Makes a delivery due now: at once when it is scheduled, with a fresh retry budget when it had ended.
+    ///
+    /// # Errors
+    /// `NotNow` while it is in flight.
+    pub async fn retry_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
+        let shared = &self.0;
+        let delivery = shared.resting(id).await?;
+        shared.endpoint(delivery.endpoint)?;
+        let retried = DeliveriesRetried {
+            keys: vec![delivery.key],
+            due: self.now(),
+        };
+        shared
+            .write_and_apply(&Record::DeliveriesRetried(retried))
+            .await?;
+        self.delivery(id).await
+    }
+
+    /// Ends a delivery that has not ended.
+    ///
+    /// # Errors
+    /// `NotNow` while it is in flight, or when it has ended.
+    pub async fn cancel_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
+        let shared = &self.0;
+        let delivery = shared.resting(id).await?;
+        if delivery.stage.is_final() {
+            return Err(EngineError::NotNow(
+                "the delivery has ended; there is nothing to cancel",
+            ));
+        }
+        let keys = vec![delivery.key];
+        let ended = DeliveriesEnded {
+            keys,
+            at: self.now(),
+            stage: Stage::Cancelled,
+        };
+        shared.write_and_apply(&Record::DeliveriesEnded(ended)).await?;
+        self.delivery(id).await
+    }
+
+    /// New deliveries of an event: to one endpoint, or to all it went to; to those that want it now when it went to
+    /// none.
+    pub async fn replay_event(
+        &self,
+        id: &EventId,
+        endpoint: Option<EndpointId>,
+    ) -> Result<Vec<DeliveryView>, EngineError> {
+        let shared = &self.0;
+        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
+        let failure = |error| shared.storage.failure(error);
+        let lsn = store
+            .event_lsn(id)
+            .map_err(failure)?
+            .ok_or(EngineError::NotFound("event"))?;
+        let row = store
+            .event(lsn)
+            .map_err(failure)?
+            .ok_or(EngineError::NotFound("event"))?;
+        let fan_out = match endpoint {
+            Some(endpoint) => {
+                let endpoint = shared.endpoint(endpoint)?;
+                check_tenant(&endpoint, &row)?;
+                vec![endpoint.id]
+            }
+            None => shared.replay_targets(&store, lsn, &row)?,
+        };
+        if fan_out.is_empty() {
+            return Err(EngineError::NotNow(
+                "no endpoint wants this event; name one to replay it to",
+            ));
+        }
+        let count = u32::try_from(fan_out.len()).unwrap_or(u32::MAX);
+        let replayed = EventReplayed {
+            event: lsn,
+            due: self.now(),
+            fan_out,
+        };
+        let at = shared.write_and_apply(&Record::EventReplayed(replayed)).await?;
+        (0..count)
+            .map(|index| {
+                let delivery = store.delivery(DeliveryKey::new(at, index)).map_err(failure)?;
+                let delivery = delivery.ok_or(EngineError::NotFound("delivery"))?;
+                Ok(shared.delivery_view(&delivery, &row.id, &row.event_type))
+            })
+            .collect()
+    }
+
+    /// Makes due again what failed at an endpoint for events accepted from `since` on, until `until`, optionally
+    /// only what ended with this status.
+    pub async fn recover_endpoint(
+        &self,
+        id: EndpointId,
+        since: Timestamp,
+        until: Option<Timestamp>,
+        status: Option<u16>,
+    ) -> Result<Recovered, EngineError> {
+        let shared = &self.0;
+        shared.endpoint(id)?;
+        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
+        let wanted = |delivery: &Delivery| {
+            delivery.created_at >= since
+                && until.is_none_or(|until| delivery.created_at <= until)
+                && status.is_none_or(|status| delivery.last.is_some_and(|last| last.status == Some(status)))
+        };
+        let mut recovered = Recovered { deliveries: 0 };
+        let mut beyond = None;
+        loop {
+            let window = Window {
+                prefix: keys::failed_of(id),
+                beyond: beyond.take(),
+                ascending: true,
+                limit: RECOVER_AT_ONCE,
+                looks: RECOVER_AT_ONCE,
+            };
+            let rows = store
+                .window::<()>(&window, |_, ()| true)
+                .map_err(|error| shared.storage.failure(error))?;
+            let mut due = Vec::new();
+            for (key, ()) in &rows.found {
+                let delivery = store
+                    .delivery(keys::delivery_in(key))
+                    .map_err(|error| shared.storage.failure(error))?;
+                due.extend(delivery.filter(&wanted).map(|delivery| delivery.key));
+            }
+            recovered.deliveries += due.len() as u64;
+            if !due.is_empty() {
+                let retried = DeliveriesRetried {
+                    keys: due,
+                    due: self.now(),
+                };
+                shared
+                    .write_and_apply(&Record::DeliveriesRetried(retried))
+                    .await?;
+            }
+            match rows.stopped_at {
+                None => return Ok(recovered),
+                stopped => beyond = stopped,
+            }
+        }
+    }
+
+    /// Sends a test event to an endpoint now, whatever its state; the attempt is recorded, and changes nothing else.
+    pub async fn test_endpoint(
+        &self,
+        id: EndpointId,
+        request: TestRequest,
+    ) -> Result<AttemptView, EngineError> {
+        let shared = &self.0;
+        let endpoint = shared.endpoint(id)?;
+        let started_at = self.now();
+        let event = NewEvent {
+            id: None,
+            event_type: request.event_type,
+            tenant: endpoint.spec.tenant.clone(),
+            channel: None,
+            ordering_key: None,
+            occurred_at: None,
+            deliver_at: None,
+            expires_at: None,
+            attributes: Default::default(),
+            payload: Payload {
+                content_type: None,
+                bytes: request.data,
+            },
+        };
+        let accepted = shared.record_for(event, [0; 16], None, started_at, Vec::new());
+        let (event_id, event_type, tenant) = (
+            accepted.id.clone(),
+            accepted.event_type.clone(),
+            accepted.tenant.clone(),
+        );
+        let seen = attempt::send(shared, &endpoint, accepted).await;
+        let record = AttemptSettled {
+            delivery: None,
+            endpoint: id,
+            event_id,
+            event_type,
+            tenant,
+            number: 1,
+            trigger: Trigger::Test,
+            started_at,
+            duration_millis: u32::try_from(seen.duration.as_millis()).unwrap_or(u32::MAX),
+            class: seen.outcome.class,
+            reason: seen.outcome.reason,
+            status: seen.outcome.status,
+            body_broken: seen.body_broken,
+            remote: seen.remote,
+            stage: Stage::Cancelled,
+            progress: Progress::default(),
+            health: Health::default(),
+            disable: None,
+            excerpt: seen.excerpt,
+        };
+        let lsn = shared
+            .write_and_apply(&Record::AttemptSettled(record.clone()))
+            .await?;
+        let id = AttemptId::new(started_at, DeliveryKey::new(lsn, 0));
+        Ok(queries::attempt_view(id, None, &record, true))
+    }
+}
+
+fn check_tenant(endpoint: &Endpoint, row: &EventRow) -> Result<(), EngineError> {
+    if endpoint.spec.tenant == row.tenant {
+        return Ok(());
+    }
+    Err(EngineError::Invalid {
+        field: "endpoint".to_owned(),
+        rule: "belongs to another tenant than the event".to_owned(),
+    })
+}
+
+impl Shared {
+    /// A delivery that is not in flight.
+    async fn resting(&self, id: &DeliveryId) -> Result<Delivery, EngineError> {
+        let store = self.storage.caught_up_with(self.journal.last_lsn()).await?;
+        let found = store
+            .delivery(id.key)
+            .map_err(|error| self.storage.failure(error))?;
+        let delivery = found
+            .filter(|delivery| delivery.id() == *id)
+            .ok_or(EngineError::NotFound("delivery"))?;
+        if self.in_flight.contains(delivery.key) {
+            return Err(EngineError::NotNow(
+                "the delivery is in flight; wait for the attempt to end",
+            ));
+        }
+        Ok(delivery)
+    }
+
+    fn replay_targets(
+        &self,
+        store: &Store,
+        lsn: u64,
+        row: &EventRow,
+    ) -> Result<Vec<EndpointId>, EngineError> {
+        let had = store
+            .deliveries_of(lsn, self.options.max_endpoints)
+            .map_err(|error| self.storage.failure(error))?;
+        if had.is_empty() {
+            let tenant = row.tenant.as_ref();
+            return Ok(self.registry.matching(&Audience {
+                event_type: &row.event_type,
+                channel: None,
+                tenant,
+            }));
+        }
+        let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        targets.retain(|id| self.registry.get(*id).is_some());
+        Ok(targets)
+    }
+}

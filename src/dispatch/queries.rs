@@ -1,0 +1,444 @@
+//! Questions: lists and single things, as they are shown.
+//!
+//! A question sees everything that was durable before it was asked. Lists are windows over the store; a page whose
+//! filter is rare may be short and still have a `next`.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::value::RawValue;
+
+use super::{
+    codec,
+    engine::{Engine, Shared},
+    error::EngineError,
+    view::{
+        AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, EventFilter, EventView, LastOutcome,
+        Listed, Page,
+    },
+};
+use crate::{
+    domain::{
+        delivery::{Delivery, LastAttempt, Stage},
+        event::EventType,
+        id::{AttemptId, DeliveryId, DeliveryKey, EventId, Lsn},
+        limits,
+        outcome::Reason,
+        record::{AttemptSettled, EventAccepted, Record},
+    },
+    runtime::hex,
+    store::{
+        Store, StoreError, keys,
+        query::{Rows, Window},
+        rows::{AttemptRow, EventRow},
+    },
+};
+
+/// What to do about a cursor that is none of ours.
+pub(super) fn bad_cursor() -> EngineError {
+    EngineError::Invalid {
+        field: "cursor".to_owned(),
+        rule: "is not one that a list answered with; leave it out to begin anew".to_owned(),
+    }
+}
+
+impl Engine {
+    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listed<EventView>, EngineError> {
+        let shared = &self.0;
+        let store = shared.everything().await?;
+        let rows = shared.list(&store, keys::EVENT, page, |_, row: &EventRow| {
+            filter
+                .event_type
+                .as_ref()
+                .is_none_or(|wanted| *wanted == row.event_type)
+                && filter
+                    .tenant
+                    .as_ref()
+                    .is_none_or(|wanted| row.tenant.as_ref() == Some(wanted))
+                && filter.since.is_none_or(|since| row.accepted_at >= since)
+                && filter.until.is_none_or(|until| row.accepted_at <= until)
+        })?;
+        Ok(listed(rows, |_, row| Some(shared.event_view(&row, false))))
+    }
+
+    /// With its payload.
+    pub async fn event(&self, id: &EventId) -> Result<EventView, EngineError> {
+        let store = self.0.everything().await?;
+        let (_, row) = self.0.event_row(&store, id)?;
+        Ok(self.0.event_view(&row, true))
+    }
+
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: &Page,
+    ) -> Result<Listed<DeliveryView>, EngineError> {
+        let shared = &self.0;
+        let store = shared.everything().await?;
+        let wanted = |delivery: &Delivery| {
+            filter
+                .endpoint
+                .is_none_or(|endpoint| endpoint == delivery.endpoint)
+                && filter
+                    .state
+                    .is_none_or(|state| state == shared.state_of(delivery))
+        };
+        if let Some(id) = &filter.event {
+            let (lsn, row) = shared.event_row(&store, id)?;
+            let failure = |error| shared.storage.failure(error);
+            let mut found = store
+                .deliveries_of(lsn, shared.options.max_endpoints)
+                .map_err(failure)?;
+            found.retain(wanted);
+            if !page.ascending {
+                found.reverse();
+            }
+            return shared.page_of(&found, page, |delivery| {
+                shared.delivery_view(delivery, &row.id, &row.event_type)
+            });
+        }
+        let rows = shared.list(&store, keys::DELIVERY, page, |_, row: &Delivery| wanted(row))?;
+        Ok(listed(rows, |_, delivery| shared.shown(&store, &delivery)))
+    }
+
+    pub async fn delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
+        let store = self.0.everything().await?;
+        let delivery = self.0.delivery_row(&store, id)?;
+        self.0
+            .shown(&store, &delivery)
+            .ok_or(EngineError::NotFound("delivery"))
+    }
+
+    pub async fn attempts(
+        &self,
+        filter: &AttemptFilter,
+        page: &Page,
+    ) -> Result<Listed<AttemptView>, EngineError> {
+        let shared = &self.0;
+        let store = shared.everything().await?;
+        let wanted = |row: &AttemptRow| matches_attempt(filter, row);
+        let deliveries = match (&filter.delivery, &filter.event) {
+            (Some(id), _) => Some(vec![shared.delivery_row(&store, id)?]),
+            (None, Some(id)) => {
+                let (lsn, _) = shared.event_row(&store, id)?;
+                let found = store.deliveries_of(lsn, shared.options.max_endpoints);
+                Some(found.map_err(|error| shared.storage.failure(error))?)
+            }
+            (None, None) => None,
+        };
+        let Some(deliveries) = deliveries else {
+            let rows = shared.list(&store, keys::ATTEMPT, page, |_, row: &AttemptRow| wanted(row))?;
+            return Ok(listed(rows, |key, row| {
+                shared.attempt_shown(&store, keys::lsn_in(key), &row, false)
+            }));
+        };
+        let mut found = shared
+            .history(&store, &deliveries)
+            .map_err(|error| shared.storage.failure(error))?;
+        found.retain(|(_, row)| wanted(row));
+        found.sort_unstable_by_key(|(lsn, _)| *lsn);
+        if !page.ascending {
+            found.reverse();
+        }
+        let views: Vec<AttemptView> = found
+            .iter()
+            .filter_map(|(lsn, row)| shared.attempt_shown(&store, *lsn, row, true))
+            .collect();
+        shared.page_of_views(views, page)
+    }
+}
+
+fn matches_attempt(filter: &AttemptFilter, row: &AttemptRow) -> bool {
+    filter.endpoint.is_none_or(|endpoint| endpoint == row.endpoint)
+        && filter
+            .event_type
+            .as_ref()
+            .is_none_or(|wanted| *wanted == row.event_type)
+        && filter
+            .tenant
+            .as_ref()
+            .is_none_or(|wanted| row.tenant.as_ref() == Some(wanted))
+        && filter.outcome.is_none_or(|outcome| outcome == row.class)
+        && filter.status.is_none_or(|status| row.status == Some(status))
+        && filter.since.is_none_or(|since| row.started_at >= since)
+        && filter.until.is_none_or(|until| row.started_at <= until)
+}
+
+fn listed<T, V>(rows: Rows<T>, show: impl Fn(&[u8], T) -> Option<V>) -> Listed<V> {
+    let next = rows.stopped_at.map(|key| hex::encode(&key));
+    Listed {
+        data: rows
+            .found
+            .into_iter()
+            .filter_map(|(key, row)| show(&key, row))
+            .collect(),
+        next,
+    }
+}
+
+/// An attempt as it is shown.
+pub(super) fn attempt_view(
+    id: AttemptId,
+    delivery_id: Option<DeliveryId>,
+    attempt: &AttemptSettled,
+    with_excerpt: bool,
+) -> AttemptView {
+    let excerpt = || String::from_utf8_lossy(&attempt.excerpt).into_owned();
+    AttemptView {
+        id,
+        delivery_id,
+        event_id: attempt.event_id.clone(),
+        event_type: attempt.event_type.clone(),
+        tenant: attempt.tenant.clone(),
+        endpoint_id: attempt.endpoint,
+        number: attempt.number,
+        trigger: attempt.trigger,
+        outcome: attempt.class,
+        reason: Reason::as_str(attempt.reason),
+        status: attempt.status,
+        started_at: attempt.started_at,
+        duration_ms: attempt.duration_millis,
+        remote: attempt.remote.clone(),
+        next_due: attempt.delivery.and(attempt.stage.due()),
+        disabled_endpoint: attempt.disable.is_some(),
+        body_broken: attempt.body_broken,
+        response_excerpt: (with_excerpt && !attempt.excerpt.is_empty()).then(excerpt),
+    }
+}
+
+impl Shared {
+    /// The store with everything that is durable by now.
+    async fn everything(&self) -> Result<Store, EngineError> {
+        self.storage.caught_up_with(self.journal.last_lsn()).await
+    }
+
+    fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        store: &Store,
+        kind: u8,
+        page: &Page,
+        keep: impl Fn(&[u8], &T) -> bool,
+    ) -> Result<Rows<T>, EngineError> {
+        let beyond = match &page.cursor {
+            None => None,
+            Some(text) => Some(
+                hex::decode(text)
+                    .filter(|key| key.first() == Some(&kind))
+                    .ok_or_else(bad_cursor)?,
+            ),
+        };
+        let window = Window {
+            prefix: vec![kind],
+            beyond,
+            ascending: page.ascending,
+            limit: page.limit,
+            looks: limits::PAGE_SCAN,
+        };
+        store
+            .window(&window, keep)
+            .map_err(|error| self.storage.failure(error))
+    }
+
+    /// A page of what is held in memory; its cursor counts.
+    fn page_of<T, V>(
+        &self,
+        all: &[T],
+        page: &Page,
+        show: impl Fn(&T) -> V,
+    ) -> Result<Listed<V>, EngineError> {
+        let skip: usize = match &page.cursor {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| bad_cursor())?,
+        };
+        let data: Vec<V> = all.iter().skip(skip).take(page.limit).map(show).collect();
+        let end = skip.saturating_add(data.len());
+        Ok(Listed {
+            data,
+            next: (end < all.len()).then(|| end.to_string()),
+        })
+    }
+
+    fn page_of_views(&self, all: Vec<AttemptView>, page: &Page) -> Result<Listed<AttemptView>, EngineError> {
+        let mut views: Vec<Option<AttemptView>> = all.into_iter().map(Some).collect();
+        let places: Vec<usize> = (0..views.len()).collect();
+        let chosen = self.page_of(&places, page, |place| *place)?;
+        let data = chosen
+            .data
+            .iter()
+            .filter_map(|place| views.get_mut(*place)?.take())
+            .collect();
+        Ok(Listed {
+            data,
+            next: chosen.next,
+        })
+    }
+
+    fn event_row(&self, store: &Store, id: &EventId) -> Result<(Lsn, EventRow), EngineError> {
+        let failure = |error| self.storage.failure(error);
+        let lsn = store
+            .event_lsn(id)
+            .map_err(failure)?
+            .ok_or(EngineError::NotFound("event"))?;
+        let row = store
+            .event(lsn)
+            .map_err(failure)?
+            .ok_or(EngineError::NotFound("event"))?;
+        Ok((lsn, row))
+    }
+
+    fn delivery_row(&self, store: &Store, id: &DeliveryId) -> Result<Delivery, EngineError> {
+        let found = store
+            .delivery(id.key)
+            .map_err(|error| self.storage.failure(error))?;
+        found
+            .filter(|delivery| delivery.id() == *id)
+            .ok_or(EngineError::NotFound("delivery"))
+    }
+
+    fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
+        let entry = self.journal.read(codec::location(row.place)).ok();
+        let accepted = match entry.and_then(|entry| codec::decode(&entry).ok()) {
+            Some(Record::EventAccepted(accepted)) => Some(accepted),
+            _ => None,
+        };
+        match accepted {
+            Some(accepted) => event_view(row, &accepted, with_payload),
+            // The record is damaged: what the store knows is what there is.
+            None => EventView {
+                id: row.id.clone(),
+                event_type: row.event_type.clone(),
+                tenant: row.tenant.clone(),
+                channel: None,
+                ordering_key: None,
+                accepted_at: row.accepted_at,
+                occurred_at: row.accepted_at,
+                deliver_at: None,
+                expires_at: None,
+                attributes: Default::default(),
+                content_type: "unreadable".to_owned(),
+                size_bytes: 0,
+                deliveries: row.deliveries,
+                data: None,
+                data_base64: None,
+            },
+        }
+    }
+
+    /// `scheduled`, `in_flight`, `held`, or how it ended.
+    fn state_of(&self, delivery: &Delivery) -> &'static str {
+        match delivery.stage {
+            Stage::Scheduled { .. } if self.in_flight.contains(delivery.key) => "in_flight",
+            Stage::Scheduled { .. } if self.held_because(delivery).is_some() => "held",
+            stage => stage.as_str(),
+        }
+    }
+
+    fn held_because(&self, delivery: &Delivery) -> Option<crate::domain::endpoint::EndpointState> {
+        let endpoint = self.registry.get(delivery.endpoint)?;
+        (!endpoint.is_active() && !delivery.stage.is_final()).then_some(endpoint.standing.state)
+    }
+
+    pub(super) fn delivery_view(
+        &self,
+        delivery: &Delivery,
+        event_id: &EventId,
+        event_type: &EventType,
+    ) -> DeliveryView {
+        DeliveryView {
+            id: delivery.id(),
+            event_id: event_id.clone(),
+            event_type: event_type.clone(),
+            endpoint_id: delivery.endpoint,
+            state: self.state_of(delivery),
+            due: delivery.stage.due(),
+            held_because: self.held_because(delivery),
+            attempts: delivery.attempts,
+            created_at: delivery.created_at,
+            expires_at: delivery.expires_at,
+            settled_at: delivery.settled_at,
+            last_outcome: delivery.last.map(last_outcome),
+        }
+    }
+
+    fn shown(&self, store: &Store, delivery: &Delivery) -> Option<DeliveryView> {
+        let event = store
+            .event(delivery.event)
+            .map_err(|error| self.storage.failure(error))
+            .ok()??;
+        Some(self.delivery_view(delivery, &event.id, &event.event_type))
+    }
+
+    fn attempt_shown(
+        &self,
+        store: &Store,
+        lsn: Lsn,
+        row: &AttemptRow,
+        with_excerpt: bool,
+    ) -> Option<AttemptView> {
+        let entry = self.journal.read(codec::location(row.place)).ok()?;
+        let Ok(Record::AttemptSettled(attempt)) = codec::decode(&entry) else {
+            return None;
+        };
+        let delivery = row.delivery.and_then(|key| store.delivery(key).ok().flatten());
+        let id = AttemptId::new(row.started_at, DeliveryKey::new(lsn, 0));
+        Some(attempt_view(
+            id,
+            delivery.map(|delivery| delivery.id()),
+            &attempt,
+            with_excerpt,
+        ))
+    }
+
+    /// All attempts of some deliveries, found from each delivery's newest one.
+    fn history(&self, store: &Store, deliveries: &[Delivery]) -> Result<Vec<(Lsn, AttemptRow)>, StoreError> {
+        let mut found = Vec::new();
+        for delivery in deliveries {
+            let mut next = delivery.last.map(|last| last.lsn);
+            while let Some(lsn) = next.take() {
+                let Some(row) = store.attempt(lsn)? else {
+                    break;
+                };
+                next = row.previous;
+                found.push((lsn, row));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn last_outcome(last: LastAttempt) -> LastOutcome {
+    LastOutcome {
+        attempt_id: AttemptId::new(last.at, DeliveryKey::new(last.lsn, 0)),
+        at: last.at,
+        outcome: last.class,
+        reason: Reason::as_str(last.reason),
+        status: last.status,
+    }
+}
+
+fn event_view(row: &EventRow, accepted: &EventAccepted, with_payload: bool) -> EventView {
+    let payload = &accepted.payload;
+    let is_json = payload.content_type.is_none();
+    let text = || String::from_utf8(payload.bytes.to_vec()).ok();
+    EventView {
+        id: row.id.clone(),
+        event_type: row.event_type.clone(),
+        tenant: row.tenant.clone(),
+        channel: accepted.channel.clone(),
+        ordering_key: accepted.ordering_key.clone(),
+        accepted_at: row.accepted_at,
+        occurred_at: accepted.occurred_at,
+        deliver_at: (accepted.due > accepted.accepted_at).then_some(accepted.due),
+        expires_at: accepted.expires_at,
+        attributes: accepted.attributes.clone(),
+        content_type: payload
+            .content_type
+            .clone()
+            .unwrap_or_else(|| "application/json".to_owned()),
+        size_bytes: payload.bytes.len() as u64,
+        deliveries: row.deliveries,
+        data: (with_payload && is_json)
+            .then(text)
+            .flatten()
+            .and_then(|text| RawValue::from_string(text).ok()),
+        data_base64: (with_payload && !is_json).then(|| STANDARD.encode(&payload.bytes)),
+    }
+}

@@ -1,0 +1,181 @@
+//! Idempotency between the journal and the store.
+//!
+//! Whether an id was used before is a question to the store, but an event is in the store only some milliseconds after
+//! it is durable. A reservation bridges the gap: it stands from before the question is asked until the store has
+//! applied the event, so that of two callers with the same id exactly one is first.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::view::Accepted;
+use crate::domain::{event::ContentHash, id::Lsn};
+
+/// What is reserved: an event id or an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Claim {
+    EventId(String),
+    IdempotencyKey(String),
+}
+
+impl Claim {
+    /// What to call it to the caller.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::EventId(_) => "this event id",
+            Self::IdempotencyKey(_) => "this idempotency key",
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Reservations(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    claims: HashMap<Claim, Holder>,
+    /// Durable and not yet applied, in the order of the journal.
+    durable: VecDeque<(Lsn, Vec<Claim>)>,
+}
+
+#[derive(Clone)]
+struct Holder {
+    hash: ContentHash,
+    /// `None` while the first caller's answer is open.
+    answer: Option<Accepted>,
+    changed: Arc<Notify>,
+}
+
+/// What became of a try to reserve.
+pub(super) enum Reserve {
+    /// The caller is first.
+    First,
+    /// Another is first and was answered so.
+    Known(Accepted),
+    /// Used before with other content.
+    Different(&'static str),
+    /// Another caller's answer is open: wait for it, then try again.
+    Wait(Arc<Notify>),
+}
+
+impl Reservations {
+    /// Reserves all claims or none.
+    pub fn reserve(&self, claims: &[Claim], hash: ContentHash) -> Reserve {
+        let mut held = self.lock();
+        for claim in claims {
+            match held.claims.get(claim) {
+                None => {}
+                Some(holder) if holder.hash != hash => return Reserve::Different(claim.name()),
+                Some(Holder {
+                    answer: Some(answer), ..
+                }) => {
+                    return Reserve::Known(Accepted {
+                        duplicate: true,
+                        ..answer.clone()
+                    });
+                }
+                Some(holder) => return Reserve::Wait(holder.changed.clone()),
+            }
+        }
+        let changed = Arc::new(Notify::new());
+        for claim in claims {
+            held.claims.insert(
+                claim.clone(),
+                Holder {
+                    hash,
+                    answer: None,
+                    changed: changed.clone(),
+                },
+            );
+        }
+        Reserve::First
+    }
+
+    /// The event is durable as `lsn`: later callers get its answer, until the store can give it.
+    pub fn answer(&self, claims: Vec<Claim>, lsn: Lsn, answer: &Accepted) {
+        let mut held = self.lock();
+        for claim in &claims {
+            if let Some(holder) = held.claims.get_mut(claim) {
+                holder.answer = Some(answer.clone());
+                holder.changed.notify_waiters();
+            }
+        }
+        held.durable.push_back((lsn, claims));
+    }
+
+    /// The event was not accepted: the claims are free again.
+    pub fn give_up(&self, claims: &[Claim]) {
+        let mut held = self.lock();
+        for claim in claims {
+            if let Some(holder) = held.claims.remove(claim) {
+                holder.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// The store has applied everything up to `lsn`.
+    pub fn applied(&self, lsn: Lsn) {
+        let mut held = self.lock();
+        // Answers come in nearly, not wholly, in journal order, so the few behind a later one wait a little longer.
+        while held.durable.front().is_some_and(|(first, _)| *first <= lsn) {
+            for claim in held
+                .durable
+                .pop_front()
+                .map(|(_, claims)| claims)
+                .unwrap_or_default()
+            {
+                held.claims.remove(&claim);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted() -> Accepted {
+        Accepted {
+            id: "a".parse().unwrap(),
+            event_type: "x".parse().unwrap(),
+            deliveries: 1,
+            duplicate: false,
+        }
+    }
+
+    #[test]
+    fn the_first_caller_wins_and_the_next_gets_its_answer() {
+        let reservations = Reservations::default();
+        let claims = vec![Claim::EventId("a".into()), Claim::IdempotencyKey("k".into())];
+        assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
+        assert!(matches!(
+            reservations.reserve(&claims[1..], [1; 16]),
+            Reserve::Wait(_)
+        ));
+        assert!(matches!(
+            reservations.reserve(&claims, [2; 16]),
+            Reserve::Different(_)
+        ));
+        reservations.answer(claims.clone(), 5, &accepted());
+        let Reserve::Known(answer) = reservations.reserve(&claims, [1; 16]) else {
+            panic!("the answer is known");
+        };
+        assert!(answer.duplicate);
+        reservations.applied(4);
+        assert!(matches!(
+            reservations.reserve(&claims, [1; 16]),
+            Reserve::Known(_)
+        ));
+        reservations.applied(5);
+        assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
+        reservations.give_up(&claims);
+        assert!(matches!(reservations.reserve(&claims, [2; 16]), Reserve::First));
+    }
+}

@@ -1,0 +1,59 @@
+//! Writes verdicts to the journal, in order, in groups.
+//!
+//! A verdict is written lazily: synced with the next group, at most 50 ms later. Losing one to a power cut means that
+//! its attempt is made again. On a full disk the settler waits and tries again; the scheduler stops making attempts
+//! while too many verdicts wait.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{codec, engine::Shared, error::chain};
+use crate::{
+    domain::record::Record,
+    journal::{AppendError, Draft},
+};
+
+/// Verdicts that may wait to be written. The scheduler never has more out.
+pub(super) const CAPACITY: usize = 8192;
+/// Verdicts written at once.
+const GROUP: usize = 512;
+/// Between tries on a full disk.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs until the scheduler hangs up and everything is written, or the journal fails.
+pub(super) async fn run(shared: Arc<Shared>, mut verdicts: mpsc::Receiver<Record>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while verdicts.recv_many(&mut group, GROUP).await > 0 {
+        let drafts: Vec<Draft> = group.drain(..).filter_map(|record| draft(&record)).collect();
+        if !write(&shared, drafts).await {
+            return;
+        }
+    }
+}
+
+fn draft(record: &Record) -> Option<Draft> {
+    codec::encode(record)
+        .inspect_err(|error| tracing::error!(error = %chain(error), "cannot encode a verdict"))
+        .ok()
+}
+
+async fn write(shared: &Shared, drafts: Vec<Draft>) -> bool {
+    let mut said = false;
+    loop {
+        match shared.journal.append_lazy(drafts.clone()).await {
+            Ok(_) => return true,
+            Err(AppendError::Full { .. }) if !shared.stopping.is_cancelled() => {
+                if !said {
+                    tracing::warn!("the disk is full: verdicts wait to be written");
+                    said = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "cannot write verdicts; their attempts will be made again");
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! How the server, and each endpoint, is doing.
+
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+
+use super::{
+    engine::{Engine, Shared},
+    error::EngineError,
+    view::{CountsView, JournalView, StatsView, StatusView, StoreView},
+};
+use crate::{
+    domain::{duration::Span, endpoint::EndpointState, id::EndpointId},
+    journal::Durability,
+    store::rows::{Counts, Totals},
+    telemetry::metrics,
+};
+
+impl Engine {
+    pub async fn endpoint_stats(&self, id: EndpointId) -> Result<StatsView, EngineError> {
+        let shared = &self.0;
+        let endpoint = shared.endpoint(id)?;
+        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
+        let tally = store.tally(id).map_err(|error| shared.storage.failure(error))?;
+        let mut deliveries = counts(&tally.deliveries);
+        if !endpoint.is_active() {
+            deliveries.held = std::mem::take(&mut deliveries.scheduled);
+        }
+        Ok(StatsView {
+            endpoint_id: id,
+            state: endpoint.standing.state,
+            deliveries,
+            failures_in_a_row: tally.health.failures,
+            failing_for: Span::from_millis(tally.health.failing_millis),
+            last_success_at: tally.health.last_success_at,
+            last_failure_at: tally.health.last_failure_at,
+        })
+    }
+
+    pub async fn status(&self) -> StatusView {
+        let shared = &self.0;
+        let totals = shared.totals();
+        let (stats, segments) = (shared.journal.stats(), shared.journal.segments());
+        let mut endpoints: BTreeMap<&'static str, u64> = EndpointState::ALL
+            .iter()
+            .map(|state| (state.as_str(), 0))
+            .collect();
+        for endpoint in shared.registry.all() {
+            *endpoints.entry(endpoint.standing.state.as_str()).or_default() += 1;
+        }
+        StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: shared.started_at,
+            now: self.now(),
+            durability: match shared.options.durability {
+                Durability::Fsync => "fsync",
+                Durability::Os => "os",
+            },
+            state: shared.state(),
+            warnings: shared
+                .warnings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            events: totals.events,
+            events_unmatched: totals.unmatched,
+            deliveries: shared.delivery_counts(&totals),
+            endpoints,
+            journal: JournalView {
+                last_lsn: shared.journal.last_lsn(),
+                synced_lsn: shared.journal.synced_lsn(),
+                segments: segments.len() as u64,
+                bytes: segments.iter().map(|segment| segment.bytes).sum(),
+                damaged_ranges: stats.damaged_ranges,
+            },
+            store: StoreView {
+                applied_lsn: shared.storage.applied(),
+                rebuilds: shared.storage.rebuilds(),
+                bytes: shared.storage.size_on_disk(),
+            },
+        }
+    }
+
+    /// Brings the gauges, and what the journal counts itself, up to date.
+    pub fn measure(&self) {
+        let shared = &self.0;
+        let stats = shared.journal.stats();
+        metrics::journal(metrics::JournalCounts {
+            groups: stats.groups,
+            records: stats.records,
+            bytes: stats.bytes,
+            last_lsn: shared.journal.last_lsn(),
+            last_sync: Duration::from_micros(stats.last_sync_micros),
+            damaged_ranges: stats.damaged_ranges,
+        });
+        metrics::store_applied(shared.storage.applied());
+        metrics::store_rebuilds(shared.storage.rebuilds());
+        metrics::deliveries_in_flight(shared.in_flight.len());
+        for state in EndpointState::ALL {
+            let all = shared.registry.all();
+            let count = all
+                .iter()
+                .filter(|endpoint| endpoint.standing.state == state)
+                .count();
+            metrics::endpoints(state.as_str(), count);
+        }
+    }
+
+    /// What stands in the way of being ready; empty when ready.
+    pub fn not_ready(&self) -> Vec<String> {
+        let shared = &self.0;
+        let mut reasons = Vec::new();
+        if shared.stopping.is_cancelled() {
+            reasons.push("the server is stopping".to_owned());
+        }
+        if !shared.storage.is_ready() {
+            reasons.push(format!(
+                "the store is being rebuilt: record {} of {} is applied",
+                shared.storage.applied(),
+                shared.journal.last_lsn()
+            ));
+        }
+        reasons
+    }
+}
+
+fn counts(counts: &Counts) -> CountsView {
+    CountsView {
+        scheduled: counts.scheduled,
+        held: 0,
+        in_flight: 0,
+        delivered: counts.delivered,
+        failed: counts.failed,
+        expired: counts.expired,
+        cancelled: counts.cancelled,
+        attempts: counts.attempts,
+    }
+}
+
+impl Shared {
+    fn state(&self) -> &'static str {
+        match (self.stopping.is_cancelled(), self.storage.is_ready()) {
+            (true, _) => "stopping",
+            (false, true) => "ready",
+            (false, false) => "rebuilding",
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let totals = self
+            .storage
+            .get()
+            .and_then(|store| store.totals().map_err(|error| self.storage.failure(error)));
+        totals.unwrap_or_default()
+    }
+
+    /// The totals, with what inactive endpoints have scheduled counted as held.
+    fn delivery_counts(&self, totals: &Totals) -> CountsView {
+        let mut shown = counts(&totals.deliveries);
+        let inactive = self
+            .registry
+            .all()
+            .into_iter()
+            .filter(|endpoint| !endpoint.is_active());
+        if let Ok(store) = self.storage.get() {
+            let scheduled = inactive.filter_map(|endpoint| store.tally(endpoint.id).ok());
+            shown.held = scheduled.map(|tally| tally.deliveries.scheduled).sum();
+        }
+        shown.in_flight = self.in_flight.len() as u64;
+        shown.scheduled = shown
+            .scheduled
+            .saturating_sub(shown.held)
+            .saturating_sub(shown.in_flight);
+        shown
+    }
+}

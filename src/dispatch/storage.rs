@@ -1,0 +1,121 @@
+//! The store as the rest of dispatch sees it: there, or being rebuilt; and how far it has come.
+
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, watch};
+
+use super::error::EngineError;
+use crate::{
+    domain::id::Lsn,
+    store::{Store, StoreError},
+};
+
+/// How long a caller waits for the store to catch up with what is already durable.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Storage {
+    store: RwLock<Option<Store>>,
+    applied: watch::Sender<Lsn>,
+    /// The store has caught up with the journal since it was last opened.
+    ready: AtomicBool,
+    rebuilds: AtomicU64,
+    /// A reader met a failure; the applier is to reopen the store.
+    failed: Notify,
+}
+
+impl Storage {
+    pub fn new() -> Self {
+        Self {
+            store: RwLock::new(None),
+            applied: watch::Sender::new(0),
+            ready: AtomicBool::new(false),
+            rebuilds: AtomicU64::new(0),
+            failed: Notify::new(),
+        }
+    }
+
+    /// The store, caught up.
+    ///
+    /// # Errors
+    /// `Rebuilding` while there is none.
+    pub fn get(&self) -> Result<Store, EngineError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        store.filter(|_| self.is_ready()).ok_or(EngineError::Rebuilding)
+    }
+
+    /// The store, caught up with everything that was durable before this call.
+    ///
+    /// # Errors
+    /// `Rebuilding` when there is none, or when it takes too long.
+    pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, EngineError> {
+        let store = self.get()?;
+        let mut applied = self.applied.subscribe();
+        let reached = tokio::time::timeout(PATIENCE, applied.wait_for(|applied| *applied >= lsn)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(store),
+            Ok(Err(_)) => Err(EngineError::Stopping),
+            Err(_) => Err(EngineError::Rebuilding),
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub fn applied(&self) -> Lsn {
+        *self.applied.borrow()
+    }
+
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+
+    pub fn size_on_disk(&self) -> u64 {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.as_ref().map_or(0, Store::size_on_disk)
+    }
+
+    /// Turns a reader's failure into its answer, and has the store reopened.
+    pub fn failure(&self, error: StoreError) -> EngineError {
+        tracing::error!(error = %super::error::chain(&error), "the store failed");
+        self.failed.notify_one();
+        EngineError::Storage(Box::new(error))
+    }
+
+    /// Waits until a reader has met a failure.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
+    pub fn begin(&self, store: Store, applied: Lsn, rebuilding: bool) {
+        self.rebuilds.fetch_add(u64::from(rebuilding), Ordering::Relaxed);
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+        self.applied.send_replace(applied);
+    }
+
+    pub fn set_applied(&self, lsn: Lsn) {
+        self.applied.send_if_modified(|applied| {
+            let later = lsn > *applied;
+            if later {
+                *applied = lsn;
+            }
+            later
+        });
+    }
+
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Takes the store away; its files close when the last reader is done.
+    pub fn withdraw(&self) {
+        self.ready.store(false, Ordering::Release);
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

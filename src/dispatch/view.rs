@@ -1,0 +1,275 @@
+//! What the outside is shown: the JSON documents of the API, built from stored rows and what is in flight.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::{
+    delivery::Trigger,
+    duration::Span,
+    endpoint::{EndpointState, Profile},
+    event::{EventType, Label},
+    id::{AttemptId, DeliveryId, EndpointId, EventId},
+    outcome::Class,
+    time::Timestamp,
+};
+
+/// Rows of a list and where the next page starts.
+#[derive(Debug, Serialize)]
+pub struct Listed<T> {
+    pub data: Vec<T>,
+    /// Pass as `cursor` for the rows after these; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Which rows of a list are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub limit: usize,
+    pub cursor: Option<String>,
+    /// Oldest first; otherwise newest first.
+    pub ascending: bool,
+}
+
+/// What was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    pub id: EventId,
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// How many deliveries the event became.
+    pub deliveries: u32,
+    /// The same event had been accepted before; this is its first answer.
+    pub duplicate: bool,
+}
+
+/// An event.
+#[derive(Debug, Serialize)]
+pub struct EventView {
+    pub id: EventId,
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Label>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Label>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<Label>,
+    pub accepted_at: Timestamp,
+    pub occurred_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliver_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    pub content_type: String,
+    pub size_bytes: u64,
+    pub deliveries: u32,
+    /// The payload, when one event is asked for and it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// The payload, when one event is asked for and it is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
+}
+
+/// The newest attempt of a delivery.
+#[derive(Debug, Serialize)]
+pub struct LastOutcome {
+    pub attempt_id: AttemptId,
+    pub at: Timestamp,
+    pub outcome: Class,
+    pub reason: &'static str,
+    pub status: Option<u16>,
+}
+
+/// A delivery.
+#[derive(Debug, Serialize)]
+pub struct DeliveryView {
+    pub id: DeliveryId,
+    pub event_id: EventId,
+    pub event_type: EventType,
+    pub endpoint_id: EndpointId,
+    /// `scheduled`, `in_flight`, `held`, `delivered`, `failed`, `expired` or `cancelled`.
+    pub state: &'static str,
+    /// From when the next attempt may be made; `None` once the state is final.
+    pub due: Option<Timestamp>,
+    /// Why a held delivery is held: its endpoint's state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<EndpointState>,
+    pub attempts: u32,
+    pub created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    pub settled_at: Option<Timestamp>,
+    pub last_outcome: Option<LastOutcome>,
+}
+
+/// One HTTP request made for a delivery, or for a test.
+#[derive(Debug, Serialize)]
+pub struct AttemptView {
+    pub id: AttemptId,
+    pub delivery_id: Option<DeliveryId>,
+    pub event_id: EventId,
+    pub event_type: EventType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Label>,
+    pub endpoint_id: EndpointId,
+    pub number: u32,
+    pub trigger: Trigger,
+    pub outcome: Class,
+    pub reason: &'static str,
+    pub status: Option<u16>,
+    pub started_at: Timestamp,
+    pub duration_ms: u32,
+    /// The address that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// The delivery's next due time after this attempt.
+    pub next_due: Option<Timestamp>,
+    pub disabled_endpoint: bool,
+    pub body_broken: bool,
+    /// The head of the answer's body, when one delivery's attempts or a test are asked for; bytes that are not
+    /// UTF-8 are replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_excerpt: Option<String>,
+}
+
+/// Why an endpoint is disabled.
+#[derive(Debug, Serialize)]
+pub struct DisabledView {
+    pub why: &'static str,
+    pub reason: Option<&'static str>,
+    pub status: Option<u16>,
+    pub attempt_id: Option<AttemptId>,
+    pub at: Timestamp,
+}
+
+/// An endpoint without its secrets.
+#[derive(Debug, Serialize)]
+pub struct EndpointView {
+    pub id: EndpointId,
+    pub url: String,
+    pub state: EndpointState,
+    pub disabled_reason: Option<DisabledView>,
+    pub state_since: Timestamp,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub profile: Profile,
+    /// The other members of the configuration, header values and secrets replaced by `"***"`.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Counts over deliveries: of one endpoint, or of all.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CountsView {
+    pub scheduled: u64,
+    pub held: u64,
+    pub in_flight: u64,
+    pub delivered: u64,
+    pub failed: u64,
+    pub expired: u64,
+    pub cancelled: u64,
+    pub attempts: u64,
+}
+
+/// How one endpoint is doing.
+#[derive(Debug, Serialize)]
+pub struct StatsView {
+    pub endpoint_id: EndpointId,
+    pub state: EndpointState,
+    pub deliveries: CountsView,
+    pub failures_in_a_row: u32,
+    pub failing_for: Span,
+    pub last_success_at: Option<Timestamp>,
+    pub last_failure_at: Option<Timestamp>,
+}
+
+/// The server at a glance.
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    pub version: &'static str,
+    pub started_at: Timestamp,
+    pub now: Timestamp,
+    /// `fsync` or `os`.
+    pub durability: &'static str,
+    /// `ready`, `rebuilding` or `stopping`.
+    pub state: &'static str,
+    /// What stands in the way of being ready, and what was found damaged; empty when all is well.
+    pub warnings: Vec<String>,
+    pub events: u64,
+    /// Events that matched no endpoint.
+    pub events_unmatched: u64,
+    pub deliveries: CountsView,
+    pub endpoints: BTreeMap<&'static str, u64>,
+    pub journal: JournalView,
+    pub store: StoreView,
+}
+
+#[derive(Debug, Serialize)]
+pub struct JournalView {
+    pub last_lsn: u64,
+    pub synced_lsn: u64,
+    pub segments: u64,
+    pub bytes: u64,
+    /// Damaged ranges met since the start.
+    pub damaged_ranges: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct StoreView {
+    pub applied_lsn: u64,
+    pub rebuilds: u64,
+    pub bytes: u64,
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub event_type: Option<EventType>,
+    pub tenant: Option<Label>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// Which deliveries are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    pub event: Option<EventId>,
+    pub endpoint: Option<EndpointId>,
+    /// One of the states of [`DeliveryView`].
+    pub state: Option<&'static str>,
+}
+
+/// Which attempts are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct AttemptFilter {
+    pub event: Option<EventId>,
+    pub delivery: Option<DeliveryId>,
+    pub endpoint: Option<EndpointId>,
+    pub event_type: Option<EventType>,
+    pub tenant: Option<Label>,
+    pub outcome: Option<Class>,
+    pub status: Option<u16>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// What `recover` did.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// Deliveries that are due again.
+    pub deliveries: u64,
+}
+
+/// A test event for one endpoint.
+#[derive(Clone, Debug)]
+pub struct TestRequest {
+    pub event_type: EventType,
+    /// JSON.
+    pub data: Bytes,
+}
