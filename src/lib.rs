@@ -17,6 +17,7 @@
 //!
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
+pub mod api;
 pub mod config;
 pub mod dispatch;
 pub mod domain;

@@ -1,0 +1,224 @@
+//! `/v1/endpoints`: who is delivered to, and how they stand.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    document::{Answer, Document, Id, OptionalDocument},
+    json::Shape,
+    params::{NoParams, Params},
+    problem::{Kind, Problem},
+    router::Api,
+};
+use crate::{
+    dispatch::view::{AttemptView, EndpointView, Listed, Recovered, StatsView, TestRequest},
+    domain::{
+        endpoint::{DisableWhy, DisabledReason, EndpointSpec, StateChange},
+        event::{EventType, Label},
+        id::EndpointId,
+        time::Timestamp,
+    },
+};
+
+/// Answers with the secrets, which are shown this once.
+pub async fn create(
+    State(api): State<Api>,
+    _: NoParams,
+    Document(spec, _): Document<EndpointSpec>,
+) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<Value>)> {
+    let (endpoint, signatures) = api.engine.create_endpoint(spec).await?;
+    let location = format!("/v1/endpoints/{}", endpoint.id);
+    let mut document = serde_json::json!(endpoint);
+    document["signatures"] = signatures.into();
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(document),
+    ))
+}
+
+pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Listed<EndpointView>>> {
+    let page = params.take_page()?;
+    let tenant: Option<Label> = params.take("tenant")?;
+    params.finish()?;
+    Ok(Json(
+        api.engine
+            .endpoints(tenant.as_ref().map(Label::as_str), &page)
+            .await?,
+    ))
+}
+
+pub async fn show(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<EndpointView>> {
+    Ok(Json(api.engine.endpoint(id).await?))
+}
+
+impl Shape for EndpointSpec {
+    const REQUIRED: &'static [&'static str] = &["url"];
+}
+
+/// Any object: which members it may have is checked when it has been merged.
+#[derive(Deserialize)]
+pub struct Patch {}
+
+impl Shape for Patch {
+    const REQUIRED: &'static [&'static str] = &[];
+}
+
+/// A JSON merge patch (RFC 7396).
+pub async fn patch(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+    Document(_, patch): Document<Patch>,
+) -> Answer<Json<EndpointView>> {
+    Ok(Json(api.engine.patch_endpoint(id, patch.into()).await?))
+}
+
+pub async fn delete(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<StatusCode> {
+    api.engine.delete_endpoint(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn enable(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    mut params: Params,
+) -> Answer<Json<EndpointView>> {
+    let discard = params
+        .take_word("discard", &[("true", true), ("false", false)])?
+        .unwrap_or(false);
+    params.finish()?;
+    change(&api, id, StateChange::Enable { discard }).await
+}
+
+pub async fn disable(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+) -> Answer<Json<EndpointView>> {
+    let by_hand = DisabledReason {
+        why: DisableWhy::Manual,
+        reason: None,
+        status: None,
+    };
+    change(&api, id, StateChange::Disable(by_hand)).await
+}
+
+pub async fn pause(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+) -> Answer<Json<EndpointView>> {
+    change(&api, id, StateChange::Pause).await
+}
+
+async fn change(api: &Api, id: EndpointId, change: StateChange) -> Answer<Json<EndpointView>> {
+    Ok(Json(api.engine.change_endpoint(id, change).await?))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestDocument {
+    #[serde(rename = "type")]
+    event_type: Option<EventType>,
+    data: Option<Box<RawValue>>,
+}
+
+impl Shape for TestDocument {
+    const REQUIRED: &'static [&'static str] = &[];
+}
+
+impl TestDocument {
+    fn into_request(self) -> Answer<TestRequest> {
+        let event_type = match self.event_type {
+            Some(event_type) => event_type,
+            None => "endpoint.test"
+                .parse()
+                .map_err(|_| Problem::new(Kind::Internal, "no type for a test"))?,
+        };
+        let data = self.data.map_or(Bytes::from_static(br#"{"test":true}"#), |data| {
+            Bytes::from(Box::<str>::from(data).into_string())
+        });
+        Ok(TestRequest { event_type, data })
+    }
+}
+
+pub async fn test(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+    OptionalDocument(document): OptionalDocument<TestDocument>,
+) -> Answer<Json<AttemptView>> {
+    Ok(Json(
+        api.engine.test_endpoint(id, document.into_request()?).await?,
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recover {
+    since: Timestamp,
+    until: Option<Timestamp>,
+    status: Option<u16>,
+}
+
+impl Shape for Recover {
+    const REQUIRED: &'static [&'static str] = &["since"];
+}
+
+pub async fn recover(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+    Document(recover, _): Document<Recover>,
+) -> Answer<Json<Recovered>> {
+    Ok(Json(
+        api.engine
+            .recover_endpoint(id, recover.since, recover.until, recover.status)
+            .await?,
+    ))
+}
+
+pub async fn secret(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<Value>> {
+    let signatures = api.engine.endpoint_secrets(id).await?;
+    Ok(Json(serde_json::json!({ "signatures": signatures })))
+}
+
+pub async fn stats(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<StatsView>> {
+    Ok(Json(api.engine.endpoint_stats(id).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::json;
+
+    #[test]
+    fn a_test_has_a_type_and_data_of_its_own() {
+        let plain = TestDocument::default().into_request().unwrap();
+        assert_eq!(
+            (plain.event_type.as_str(), &plain.data[..]),
+            ("endpoint.test", &br#"{"test":true}"#[..])
+        );
+        let (own, _) = json::read_strictly::<TestDocument>(br#"{"type":"a.b","data":{"x": 1.0}}"#).unwrap();
+        let own = own.into_request().unwrap();
+        assert_eq!(
+            (own.event_type.as_str(), &own.data[..]),
+            ("a.b", &br#"{"x": 1.0}"#[..])
+        );
+    }
+
+    #[test]
+    fn a_recovery_names_its_start() {
+        let read = |text: &str| json::read_strictly::<Recover>(text.as_bytes());
+        assert!(read(r#"{"since":"2026-11-21T00:00:00Z","status":500}"#).is_ok());
+        assert_eq!(read("{}").err().unwrap().errors()[0].field, "since");
+        assert_eq!(read(r#"{"since":5}"#).err().unwrap().errors()[0].field, "since");
+    }
+}

@@ -1,0 +1,178 @@
+//! `/v1/events`: enqueue, and look at what was accepted.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use super::{
+    batch::{self, BatchLimits},
+    body,
+    document::{All, Answer, Id, OptionalDocument, all},
+    event_document,
+    json::Shape,
+    media::{self, Enqueue},
+    params::{NoParams, Params},
+    problem::{Kind, Problem},
+    router::Api,
+};
+use crate::{
+    dispatch::view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
+    domain::{
+        id::{EndpointId, EventId},
+        limits,
+    },
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub async fn enqueue(
+    State(api): State<Api>,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let kind = media::enqueue(&headers)?;
+    let key = idempotency_key(&headers)?;
+    match (kind, key) {
+        (Enqueue::One, key) => enqueue_one(&api, &headers, body, key).await,
+        (Enqueue::Batch, None) => enqueue_batch(&api, &headers, body).await,
+        (Enqueue::Batch, Some(_)) => Err(Problem::of_field(
+            Kind::BadRequest,
+            IDEMPOTENCY_KEY,
+            "is for one event; give each line of a batch its own id instead",
+        )),
+    }
+}
+
+async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body, key: Option<String>) -> Answer<Response> {
+    let bytes = body::read_whole(headers, body, api.limits.payload).await?;
+    let accepted = api.engine.accept(event_document::read(&bytes)?, key).await?;
+    let status = if accepted.duplicate {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(accepted)).into_response())
+}
+
+async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+    let limits = BatchLimits {
+        lines: api.limits.batch_lines,
+        bytes: api.limits.batch_bytes,
+        line_bytes: api.limits.payload,
+    };
+    body::refuse_announced(headers, limits.bytes)?;
+    let accept = |events| {
+        let engine = api.engine.clone();
+        async move { engine.accept_all(events).await }
+    };
+    let summary = batch::run(body, limits, accept).await?;
+    Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let refuse = |rule: &str| Err(Problem::of_field(Kind::BadRequest, IDEMPOTENCY_KEY, rule));
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return refuse("is there twice; give it once");
+    }
+    let fits = (1..=limits::IDEMPOTENCY_KEY_BYTES).contains(&value.len());
+    match value.to_str() {
+        Ok(text) if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.to_owned())),
+        _ => refuse("use 1 to 256 visible ASCII characters"),
+    }
+}
+
+pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Listed<EventView>>> {
+    let page = params.take_page()?;
+    let filter = EventFilter {
+        event_type: params.take("type")?,
+        tenant: params.take("tenant")?,
+        since: params.take("since")?,
+        until: params.take("until")?,
+    };
+    params.finish()?;
+    Ok(Json(api.engine.events(&filter, &page).await?))
+}
+
+pub async fn show(State(api): State<Api>, Id(id): Id<EventId>, _: NoParams) -> Answer<Json<EventView>> {
+    Ok(Json(api.engine.event(&id).await?))
+}
+
+pub async fn deliveries(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    mut params: Params,
+) -> Answer<Json<Listed<DeliveryView>>> {
+    let page = params.take_page()?;
+    let state = params.take_word("state", &super::deliveries::STATES)?;
+    params.finish()?;
+    let filter = DeliveryFilter {
+        event: Some(id),
+        endpoint: None,
+        state,
+    };
+    Ok(Json(api.engine.deliveries(&filter, &page).await?))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    endpoint: Option<EndpointId>,
+}
+
+impl Shape for Replay {
+    const REQUIRED: &'static [&'static str] = &[];
+}
+
+pub async fn replay(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    _: NoParams,
+    OptionalDocument(replay): OptionalDocument<Replay>,
+) -> Answer<(StatusCode, Json<All<DeliveryView>>)> {
+    Ok((
+        StatusCode::ACCEPTED,
+        all(api.engine.replay_event(&id, replay.endpoint).await?),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(values: &[&[u8]]) -> Answer<Option<String>> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(
+                IDEMPOTENCY_KEY,
+                axum::http::HeaderValue::from_bytes(value).unwrap(),
+            );
+        }
+        idempotency_key(&headers)
+    }
+
+    #[test]
+    fn an_idempotency_key_is_short_and_visible() {
+        assert_eq!(key(&[]).unwrap(), None);
+        assert_eq!(key(&[b"order-1/a.b"]).unwrap().as_deref(), Some("order-1/a.b"));
+        assert!(key(&[&[b'x'; 256]]).is_ok());
+        let long = [b'x'; 10_000];
+        for bad in [&b""[..], b"a b", "é".as_bytes(), &long, &long[..257], b"a\tb"] {
+            let problem = key(&[bad]).unwrap_err();
+            assert_eq!(
+                (problem.status().as_u16(), problem.errors()[0].field.as_str()),
+                (400, IDEMPOTENCY_KEY)
+            );
+        }
+        assert!(key(&[b"a", b"a"]).is_err());
+    }
+}

@@ -1,0 +1,248 @@
+//! Reading JSON documents from outside: depth first, then text, then shape, each refusal with a place.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value, error::Category};
+
+use super::problem::{Kind, Problem};
+use crate::domain::limits;
+
+/// Reads a document whose members `T` names. Unknown members are refused if `T` refuses them.
+///
+/// # Errors
+/// [`Kind::MalformedDocument`] when it is not JSON; [`Kind::Invalid`], with the member's path, when it has another
+/// shape than `T`.
+pub fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        refused(&path, error.inner())
+    })?;
+    json.end().map_err(|error| refused(".", &error))?;
+    Ok(value)
+}
+
+/// A document that is an object.
+pub trait Shape: DeserializeOwned {
+    /// Members that have to be there. serde only says in words that one is missing.
+    const REQUIRED: &'static [&'static str];
+}
+
+/// Reads a document, and refuses one that names a member of any object twice. Answers it as `T` and as it came.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_strictly<T: Shape>(bytes: &[u8]) -> Result<(T, Map<String, Value>), Problem> {
+    let text = checked_text(bytes)?;
+    let Unique(Value::Object(members)) = read(text)? else {
+        return Err(Problem::new(
+            Kind::Invalid,
+            "the document is not an object; send {…}",
+        ));
+    };
+    match T::REQUIRED.iter().find(|name| !members.contains_key(**name)) {
+        Some(missing) => Err(Problem::of_field(Kind::Invalid, *missing, "is missing")),
+        None => Ok((read(text)?, members)),
+    }
+}
+
+/// The bytes as text that may be handed to a parser.
+///
+/// # Errors
+/// [`Kind::MalformedDocument`] when there is nothing, when it is not UTF-8, or when it is nested too deeply.
+pub fn checked_text(bytes: &[u8]) -> Result<&str, Problem> {
+    let malformed = |detail: String| Err(Problem::new(Kind::MalformedDocument, detail));
+    if bytes.is_empty() {
+        return malformed("the body is empty; send a JSON document".into());
+    }
+    // One level is the document's own.
+    if deeper_than(bytes, limits::JSON_DEPTH + 1) {
+        return malformed(format!(
+            "the document is nested more than {} levels deep",
+            limits::JSON_DEPTH
+        ));
+    }
+    std::str::from_utf8(bytes).or_else(|error| {
+        malformed(format!(
+            "the body is not UTF-8; the first wrong byte is at {}",
+            error.valid_up_to()
+        ))
+    })
+}
+
+/// Whether JSON text opens more than `limit` arrays and objects at once. It looks at each byte once and does not
+/// recurse, so that no document can exhaust the stack; whether the text is JSON is not its question.
+pub fn deeper_than(bytes: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limit {
+            return true;
+        }
+    }
+    false
+}
+
+fn refused(path: &str, error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    match error.classify() {
+        Category::Io | Category::Syntax | Category::Eof => {
+            Problem::new(Kind::MalformedDocument, format!("not JSON: {text}"))
+        }
+        Category::Data if path == "." || path.is_empty() => Problem::new(Kind::Invalid, text),
+        Category::Data => {
+            // The path says where.
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            Problem::of_field(Kind::Invalid, path, text.strip_suffix(&place).unwrap_or(&text))
+        }
+    }
+}
+
+/// Any JSON in which no object names a member twice.
+pub struct Unique(pub Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            if members.contains_key(&name) {
+                return Err(A::Error::custom(format!("the member {name:?} is there twice")));
+            }
+            let Unique(value) = access.next_value()?;
+            members.insert(name, value);
+        }
+        Ok(Unique(Value::Object(members)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Unique(item)) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Unique(Value::Array(items)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::EndpointSpec;
+
+    #[derive(Debug, Deserialize)]
+    struct Anything {}
+
+    impl Shape for Anything {
+        const REQUIRED: &'static [&'static str] = &[];
+    }
+
+    fn kind(bytes: &[u8]) -> Kind {
+        read_strictly::<Anything>(bytes).unwrap_err().kind()
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for bad in [
+            &b""[..],
+            b"{",
+            b"{\"a\":1",
+            b"nope",
+            b"{\"a\":NaN}",
+            b"{} {}",
+            b"{\"a\":\"\xff\"}",
+            b"1e400",
+        ] {
+            assert_eq!(kind(bad), Kind::MalformedDocument, "{bad:?}");
+        }
+        assert_eq!(kind(br#"{"a":"\ud800"}"#), Kind::MalformedDocument);
+    }
+
+    #[test]
+    fn a_document_a_hundred_thousand_deep_is_refused_without_a_stack() {
+        assert_eq!(kind(&b"[".repeat(100_000)), Kind::MalformedDocument);
+        assert_eq!(kind(&br#"{"a":"#.repeat(100_000)), Kind::MalformedDocument);
+        assert!(!deeper_than(br#"["[[[[[[", "\"[[[[["]"#, 1));
+        assert!(deeper_than(b"[{\"a\":[]}]", 2) && !deeper_than(b"[{\"a\":[]},[[]]]", 3));
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_refused_at_any_depth() {
+        let problem = read_strictly::<Anything>(br#"{"a":{"b":[{"c":1,"c":1}]}}"#).unwrap_err();
+        assert_eq!(problem.kind(), Kind::Invalid);
+        assert!(problem.detail().contains("\"c\""), "{}", problem.detail());
+    }
+
+    #[test]
+    fn an_endpoint_document_at_fault_names_the_path() {
+        let problem = |text: &str| read_strictly::<EndpointSpec>(text.as_bytes()).unwrap_err();
+        let unknown = problem(r#"{"url":"https://example.com/","evnets":[]}"#);
+        assert_eq!(
+            (unknown.kind(), unknown.errors()[0].field.as_str()),
+            (Kind::Invalid, "evnets")
+        );
+        let wrong = problem(r#"{"url":"https://example.com/","events":["ok","not ok"]}"#);
+        assert_eq!(
+            (wrong.kind(), wrong.errors()[0].field.as_str()),
+            (Kind::Invalid, "events[1]")
+        );
+        assert!(
+            !wrong.errors()[0].rule.contains("column"),
+            "{}",
+            wrong.errors()[0].rule
+        );
+        assert_eq!(problem("{}").errors()[0].field, "url");
+        for not_an_object in ["[]", "5", "null", r#"["https://example.com/"]"#] {
+            assert_eq!(problem(not_an_object).kind(), Kind::Invalid, "{not_an_object}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Query parameters: taken by name, each once; what is left over is refused by name.
+
+use std::{convert::Infallible, fmt::Display, str::FromStr};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{Uri, request::Parts},
+};
+
+use super::problem::{Kind, Problem};
+use crate::{dispatch::view::Page, domain::limits};
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.uri))
+    }
+}
+
+impl Params {
+    pub fn of(uri: &Uri) -> Self {
+        let query = uri.query().unwrap_or_default();
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    /// Takes the value of a parameter, if it is there.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming the parameter, when it is there twice or its value does not read.
+    pub fn take<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
+        let Some(place) = self.0.iter().position(|(other, _)| other == name) else {
+            return Ok(None);
+        };
+        let (_, value) = self.0.swap_remove(place);
+        if self.0.iter().any(|(other, _)| other == name) {
+            return Err(refused(name, "is there twice; give it once"));
+        }
+        value
+            .parse()
+            .map(Some)
+            .map_err(|error: T::Err| refused(name, &error.to_string()))
+    }
+
+    /// Takes one of a list of words.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming the parameter and the words.
+    pub fn take_word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
+        let Some(value) = self.take::<String>(name)? else {
+            return Ok(None);
+        };
+        match words.iter().find(|(word, _)| *word == value) {
+            Some((_, meaning)) => Ok(Some(*meaning)),
+            None => {
+                let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                Err(refused(name, &format!("use one of {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// Takes `limit`, `cursor` and `order`.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming the parameter and its range.
+    pub fn take_page(&mut self) -> Result<Page, Problem> {
+        let limit = self.take("limit")?.unwrap_or(limits::PAGE_DEFAULT);
+        if !(1..=limits::PAGE_MAX).contains(&limit) {
+            return Err(refused(
+                "limit",
+                &format!("the range is 1 to {}", limits::PAGE_MAX),
+            ));
+        }
+        let ascending = self
+            .take_word("order", &[("asc", true), ("desc", false)])?
+            .unwrap_or(false);
+        Ok(Page {
+            limit,
+            cursor: self.take("cursor")?,
+            ascending,
+        })
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming a parameter that nothing asked for.
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(refused(name, "is not a parameter of this route; leave it out")),
+        }
+    }
+}
+
+fn refused(name: &str, rule: &str) -> Problem {
+    Problem::of_field(Kind::InvalidQuery, name, rule)
+}
+
+/// A route that takes no query parameter.
+pub struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Params::of(&parts.uri).finish()?;
+        Ok(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::EndpointId;
+
+    fn params(query: &str) -> Params {
+        Params::of(&format!("/v1/x?{query}").parse().unwrap())
+    }
+
+    fn page(query: &str) -> Result<Page, Problem> {
+        params(query).take_page()
+    }
+
+    #[test]
+    fn a_page_has_a_default_and_a_range() {
+        let plain = page("").unwrap();
+        assert_eq!((plain.limit, plain.ascending, plain.cursor), (50, false, None));
+        let asked = page("limit=500&order=asc&cursor=a%2Bb").unwrap();
+        assert_eq!(
+            (asked.limit, asked.ascending, asked.cursor.as_deref()),
+            (500, true, Some("a+b"))
+        );
+        for bad in [
+            "limit=0",
+            "limit=501",
+            "limit=-1",
+            "limit=x",
+            "limit=",
+            "order=up",
+            "limit=1&limit=2",
+        ] {
+            assert_eq!(page(bad).unwrap_err().kind(), Kind::InvalidQuery, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_by_name() {
+        let mut params = params("limit=5&lmit=6");
+        params.take_page().unwrap();
+        assert_eq!(params.finish().unwrap_err().errors()[0].field, "lmit");
+    }
+
+    #[test]
+    fn a_value_that_does_not_read_is_refused_by_name() {
+        let problem = params("endpoint=evt_1")
+            .take::<EndpointId>("endpoint")
+            .unwrap_err();
+        assert_eq!(problem.errors()[0].field, "endpoint");
+        assert!(
+            params("since=%ff")
+                .take::<crate::domain::time::Timestamp>("since")
+                .is_err()
+        );
+        assert_eq!(params("").take::<EndpointId>("endpoint").unwrap(), None);
+    }
+}
