@@ -18,6 +18,7 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;

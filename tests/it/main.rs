@@ -1,3 +1,8 @@
-mod receivers;
+//! The integration tests: one binary, a file per behaviour.
+
 mod support;
+
+mod cli_client;
+mod cli_config;
+mod receivers;
 mod tls;

@@ -1,0 +1,77 @@
+//! `posthaste attempts`: every request that was made.
+
+use super::{
+    ConnectArgs, Format, Output,
+    client::{Client, Path},
+    list::{self, ListArgs},
+    table::Column,
+};
+use crate::domain::{outcome::Class, time::Timestamp};
+
+/// List attempts, newest first
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Only to this endpoint
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Only of this event type
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only with this status code
+    #[arg(long, value_name = "CODE")]
+    status: Option<u16>,
+    /// Only with this outcome
+    #[arg(long, value_parser = OUTCOMES)]
+    outcome: Option<String>,
+    /// Only begun at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only begun before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Only of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
+    /// The same as --output
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+const OUTCOMES: [&str; 5] = [
+    Class::Delivered.as_str(),
+    Class::Transient.as_str(),
+    Class::EndpointError.as_str(),
+    Class::EventError.as_str(),
+    Class::Ours.as_str(),
+];
+
+const COLUMNS: &[Column] = &[
+    ("STARTED", "started_at"),
+    ("TYPE", "event_type"),
+    ("ENDPOINT", "endpoint_id"),
+    ("NO", "number"),
+    ("TRIGGER", "trigger"),
+    ("OUTCOME", "outcome"),
+    ("REASON", "reason"),
+    ("STATUS", "status"),
+    ("MS", "duration_ms"),
+    ("DELIVERY", "delivery_id"),
+];
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let client = Client::new(&args.connect)?;
+    let output = Output::new(args.format.unwrap_or(args.connect.output));
+    let path = Path::new(&["attempts"])
+        .maybe("endpoint", args.endpoint.as_ref())
+        .maybe("type", args.kind.as_ref())
+        .maybe("status", args.status.as_ref())
+        .maybe("outcome", args.outcome.as_ref())
+        .maybe("since", args.since.as_ref())
+        .maybe("until", args.until.as_ref())
+        .maybe("tenant", args.tenant.as_ref());
+    list::print(&client, output, &path, &args.list, COLUMNS).await
+}

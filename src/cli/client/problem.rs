@@ -1,0 +1,95 @@
+//! A refusal by the server, readable.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::config::text::escaped;
+
+/// A problem document (RFC 9457), or what there was instead.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    document: Option<Document>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    errors: Vec<FieldError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FieldError {
+    #[serde(default)]
+    field: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl Refusal {
+    pub fn read(status: StatusCode, body: &[u8]) -> Self {
+        Self {
+            status,
+            document: serde_json::from_slice(body).ok(),
+        }
+    }
+
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.status.canonical_reason().unwrap_or("status");
+        let Some(document) = &self.document else {
+            return write!(
+                f,
+                "the server answered {} {reason} and did not say why",
+                self.status.as_u16()
+            );
+        };
+        let title = document.title.as_deref().unwrap_or(reason);
+        write!(f, "{} ({})", escaped(title), self.status.as_u16())?;
+        if let Some(detail) = document.detail.as_deref().filter(|detail| *detail != title) {
+            write!(f, ": {}", escaped(detail))?;
+        }
+        document.errors.iter().try_for_each(|error| {
+            let separator = if error.field.is_empty() { "" } else { ": " };
+            write!(
+                f,
+                "\n  {}{separator}{}",
+                escaped(&error.field),
+                escaped(&error.detail)
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_field_by_field() {
+        let body = br#"{"type":"t","title":"Invalid endpoint","status":422,"detail":"2 fields are wrong",
+            "errors":[{"field":"url","detail":"must be http\u001b or https"},{"field":"timeout","detail":"too long"}]}"#;
+        let told = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, body).to_string();
+        assert_eq!(
+            told,
+            "Invalid endpoint (422): 2 fields are wrong\n  url: must be http\\u{1b} or https\n  timeout: too long"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_no_problem_document_is_told_by_its_status() {
+        let told = Refusal::read(StatusCode::BAD_GATEWAY, b"<html>").to_string();
+        assert_eq!(told, "the server answered 502 Bad Gateway and did not say why");
+    }
+}

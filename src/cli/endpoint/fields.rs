@@ -1,0 +1,284 @@
+//! An endpoint's fields as flags, for `add` and `set`.
+
+use clap::Args;
+use serde_json::{Map, Number, Value, json};
+
+use crate::{
+    cli::{
+        failure::Usage,
+        input::{self, Secret},
+    },
+    domain::{duration::Span, limits},
+};
+
+#[derive(Args, Debug)]
+pub struct Fields {
+    /// A name
+    #[arg(long)]
+    name: Option<String>,
+    /// A description
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// The tenant it belongs to
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Event types it wants: user.created, user.*, user.** or *; several with commas
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    events: Vec<String>,
+    /// Channels it wants
+    #[arg(long = "channel", value_name = "CHANNEL", value_delimiter = ',')]
+    channels: Vec<String>,
+    /// A header of every request; may be given several times
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = input::header)]
+    headers: Vec<(String, Secret)>,
+    /// Basic authentication (@FILE reads it from a file)
+    #[arg(long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
+    basic: Option<Secret>,
+    /// A bearer token (@FILE reads it from a file)
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<Secret>,
+    /// The signing secret, whsec_… (@FILE reads it from a file); made by the server if left out
+    #[arg(long)]
+    secret: Option<Secret>,
+    /// Retry after these delays, one after the other
+    #[arg(long, value_name = "DURATION", value_delimiter = ',')]
+    #[arg(conflicts_with_all = ["retries", "retry_delay"])]
+    retry_delays: Vec<Span>,
+    /// Retry so many times
+    #[arg(long, value_name = "N", requires = "retry_delay", value_parser = retries())]
+    retries: Option<u32>,
+    /// The delay between the retries
+    #[arg(long, value_name = "DURATION", requires = "retries")]
+    retry_delay: Option<Span>,
+    /// Which outcomes disable it
+    #[arg(long, value_name = "RULE")]
+    #[arg(value_parser = ["endpoint_errors", "any_non_transient", "gone_only", "never"])]
+    disable_on: Option<String>,
+    /// How many of them in a row
+    #[arg(long, value_name = "N")]
+    disable_after: Option<u32>,
+    /// Disable it after so long with nothing but failures
+    #[arg(long, value_name = "DURATION")]
+    failing_for: Option<Span>,
+    /// Time for a whole attempt
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+    /// Attempts a second at the most
+    #[arg(long, value_name = "N")]
+    rate: Option<Number>,
+    /// Attempts that may come at once on top of the rate
+    #[arg(long, value_name = "N")]
+    burst: Option<u32>,
+    /// Attempts at once
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u16>,
+    /// Take a status code for an outcome: 404=transient; may be given several times
+    #[arg(long, value_name = "STATUS=OUTCOME", value_parser = treatment)]
+    treat_as: Vec<(String, String)>,
+    /// A note of your own; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
+    metadata: Vec<(String, String)>,
+}
+
+impl Fields {
+    /// The fields that were given, as the API takes them.
+    ///
+    /// # Errors
+    ///
+    /// A secret that cannot be read.
+    pub fn document(&self) -> anyhow::Result<Map<String, Value>> {
+        let members = [
+            ("name", self.name.as_deref().map(Value::from)),
+            ("description", self.description.as_deref().map(Value::from)),
+            ("tenant", self.tenant.as_deref().map(Value::from)),
+            ("events", list(&self.events)),
+            ("channels", list(&self.channels)),
+            ("headers", self.headers()),
+            ("auth", self.auth()?),
+            ("signatures", self.signatures()?),
+            ("retry", self.retry()),
+            ("disable_on", self.disable_on.as_deref().map(Value::from)),
+            ("disable_after", self.disable_after.map(Value::from)),
+            (
+                "failing_for",
+                self.failing_for.map(|span| Value::from(span.to_string())),
+            ),
+            ("timeout", self.timeout.map(|span| Value::from(span.to_string()))),
+            ("rate", self.rate()),
+            ("concurrency", self.concurrency.map(Value::from)),
+            ("treat_as", object(&self.treat_as)),
+            ("metadata", object(&self.metadata)),
+        ];
+        Ok(members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect())
+    }
+
+    fn auth(&self) -> anyhow::Result<Option<Value>> {
+        if let Some(token) = &self.bearer {
+            return Ok(Some(json!({"type": "bearer", "token": token.read()?})));
+        }
+        let Some(basic) = &self.basic else {
+            return Ok(None);
+        };
+        let basic = basic.read()?;
+        let (username, password) = basic
+            .split_once(':')
+            .ok_or_else(|| Usage("--basic must be USER:PASSWORD".to_owned()))?;
+        Ok(Some(
+            json!({"type": "basic", "username": username, "password": password}),
+        ))
+    }
+
+    fn signatures(&self) -> anyhow::Result<Option<Value>> {
+        let secret = self.secret.as_ref().map(Secret::read).transpose()?;
+        Ok(secret.map(|secret| json!([{"scheme": "standard", "secret": secret}])))
+    }
+
+    fn headers(&self) -> Option<Value> {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
+            .collect();
+        object(&headers)
+    }
+
+    fn retry(&self) -> Option<Value> {
+        if !self.retry_delays.is_empty() {
+            let delays: Vec<_> = self.retry_delays.iter().map(ToString::to_string).collect();
+            return Some(json!({"delays": delays}));
+        }
+        Some(json!({"retries": self.retries?, "delay": self.retry_delay?.to_string()}))
+    }
+
+    fn rate(&self) -> Option<Value> {
+        let members = [
+            ("per_second", self.rate.clone().map(Value::Number)),
+            ("burst", self.burst.map(Value::from)),
+        ];
+        let members: Map<_, _> = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        (!members.is_empty()).then_some(Value::Object(members))
+    }
+}
+
+fn list(items: &[String]) -> Option<Value> {
+    (!items.is_empty()).then(|| Value::from(items.to_vec()))
+}
+
+fn object(pairs: &[(String, String)]) -> Option<Value> {
+    let members: Map<_, _> = pairs
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .collect();
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
+fn retries() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=i64::from(limits::RETRIES))
+}
+
+const TREATMENTS: [&str; 4] = ["delivered", "transient", "endpoint_error", "event_error"];
+
+fn treatment(text: &str) -> Result<(String, String), String> {
+    let (status, outcome) = input::pair(text)?;
+    let status_holds = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
+    if status_holds && TREATMENTS.contains(&outcome.as_str()) {
+        return Ok((status, outcome));
+    }
+    Err(format!(
+        "write STATUS=OUTCOME with an outcome of {}",
+        TREATMENTS.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        fields: Fields,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Line, clap::Error> {
+        <Line as clap::Parser>::try_parse_from(["add"].into_iter().chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn flags_become_the_fields_of_the_api() {
+        let line = parsed(&[
+            "--name",
+            "n",
+            "--events",
+            "a.*,b",
+            "--header",
+            "X-A: 1",
+            "--header",
+            "X-B: 2",
+            "--basic",
+            "u:p:q",
+            "--secret",
+            "whsec_x",
+            "--retries",
+            "3",
+            "--retry-delay",
+            "5s",
+            "--disable-on",
+            "never",
+            "--failing-for",
+            "48h",
+            "--rate",
+            "0.5",
+            "--burst",
+            "4",
+            "--treat-as",
+            "404=transient",
+            "--metadata",
+            "k=v",
+            "--concurrency",
+            "2",
+        ])
+        .unwrap();
+        let expected = json!({
+            "name": "n", "events": ["a.*", "b"], "headers": {"X-A": "1", "X-B": "2"},
+            "auth": {"type": "basic", "username": "u", "password": "p:q"},
+            "signatures": [{"scheme": "standard", "secret": "whsec_x"}],
+            "retry": {"retries": 3, "delay": "5s"}, "disable_on": "never", "failing_for": "2d",
+            "rate": {"per_second": 0.5, "burst": 4}, "treat_as": {"404": "transient"}, "metadata": {"k": "v"},
+            "concurrency": 2,
+        });
+        assert_eq!(Value::Object(line.fields.document().unwrap()), expected);
+    }
+
+    #[test]
+    fn delays_are_a_list() {
+        let line = parsed(&["--retry-delays", "5s,5m"]).unwrap();
+        assert_eq!(
+            line.fields.document().unwrap()["retry"],
+            json!({"delays": ["5s", "5m"]})
+        );
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_a_matter_of_usage() {
+        let lines: [&[&str]; 8] = [
+            &["--retry-delays", "5s", "--retries", "1"],
+            &["--retries", "1"],
+            &["--retries", "1001", "--retry-delay", "1s"],
+            &["--basic", "a:b", "--bearer", "c"],
+            &["--treat-as", "404=sometimes"],
+            &["--treat-as", "4=transient"],
+            &["--timeout", "5"],
+            &["--rate", "fast"],
+        ];
+        for line in lines {
+            assert!(parsed(line).is_err(), "{line:?}");
+        }
+    }
+}

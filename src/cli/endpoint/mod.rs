@@ -1,0 +1,158 @@
+//! `posthaste endpoint`: the receivers.
+
+mod add;
+mod fields;
+mod set;
+mod test;
+
+use clap::Subcommand;
+use http::Method;
+
+use super::{
+    ConnectArgs, Output,
+    client::{Answer, Client, ClientError, Path},
+    list::{self, ListArgs},
+    table::Column,
+};
+use crate::domain::time::Timestamp;
+
+/// Add, look at and change endpoints
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add an endpoint; its secret is shown this once
+    Add(Box<add::Args>),
+    /// List endpoints, newest first
+    List {
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only in this state
+        #[arg(long, value_parser = crate::telemetry::names::ENDPOINT_STATES)]
+        state: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show one endpoint
+    Show {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
+    /// Change an endpoint; what is not named stays
+    Set(Box<set::Args>),
+    /// Enable an endpoint again, and deliver what was held for it
+    Enable {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+        /// Drop what was held instead of delivering it
+        #[arg(long)]
+        discard: bool,
+    },
+    /// Disable an endpoint; what is for it is held
+    Disable {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
+    /// Pause an endpoint; what is for it is held
+    Pause {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
+    /// Send a test event to one endpoint and show the attempt
+    Test(test::Args),
+    /// Deliver again what failed
+    Recover {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+        /// Of the events accepted at or after this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        since: Timestamp,
+        /// And before this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
+        /// Only deliveries in this state
+        #[arg(long, value_name = "STATE")]
+        status: Option<String>,
+    },
+    /// Remove an endpoint
+    Remove {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
+    /// Show an endpoint's secret
+    Secret {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("REASON", "disabled_reason"),
+    ("URL", "url"),
+    ("EVENTS", "events"),
+];
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let client = Client::new(&args.connect)?;
+    let output = Output::new(args.connect.output);
+    let answer = match args.command {
+        Command::List { tenant, state, list } => {
+            let path = Path::new(&["endpoints"])
+                .maybe("tenant", tenant.as_ref())
+                .maybe("state", state.as_ref());
+            return list::print(&client, output, &path, &list, COLUMNS).await;
+        }
+        Command::Add(args) => return add::run(&client, output, &args).await,
+        Command::Test(args) => return test::run(&client, output, &args).await,
+        Command::Set(args) => set::ask(&client, &args).await?,
+        Command::Show { id } => client.get(&Path::new(&["endpoints", &id])).await?,
+        Command::Secret { id } => client.get(&Path::new(&["endpoints", &id, "secret"])).await?,
+        Command::Enable { id, discard } => {
+            let path = Path::new(&["endpoints", &id, "enable"]).maybe("discard", discard.then_some(&true));
+            client.ask(Method::POST, &path, None, None).await?
+        }
+        Command::Disable { id } => act(&client, &id, "disable", None).await?,
+        Command::Pause { id } => act(&client, &id, "pause", None).await?,
+        Command::Recover {
+            id,
+            since,
+            until,
+            status,
+        } => {
+            let members = [
+                ("since", Some(since.to_string())),
+                ("until", until.map(|at| at.to_string())),
+                ("status", status),
+            ];
+            let body: std::collections::BTreeMap<_, _> = members
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+            act(&client, &id, "recover", Some(serde_json::to_vec(&body)?)).await?
+        }
+        Command::Remove { id } => {
+            client
+                .ask(Method::DELETE, &Path::new(&["endpoints", &id]), None, None)
+                .await?
+        }
+    };
+    answer
+        .document()?
+        .map_or(Ok(()), |document| output.one(&document))
+}
+
+async fn act(client: &Client, id: &str, verb: &str, json: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+    client
+        .ask(Method::POST, &Path::new(&["endpoints", id, verb]), json, None)
+        .await
+}

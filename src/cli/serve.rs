@@ -1,0 +1,225 @@
+//! `posthaste serve`: the only place that wires everything.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Failed, ServeArgs};
+use crate::{
+    api::{
+        self, Api, ApiLimits,
+        listen::{ListenOptions, Listeners},
+    },
+    config::{Config, Durability},
+    dispatch::{
+        Running, StartOptions,
+        engine::{Engine, EngineOptions},
+    },
+    domain::{address::AddressRules, record::Role},
+    journal,
+    runtime::{clock::SystemClock, folder::Folder, random::Jitter},
+    sender::{Sender, SenderOptions, roots_from_pem},
+    telemetry::Metrics,
+};
+
+/// Verdicts are synced at most this long after they were written.
+const LAZY_SYNC: Duration = Duration::from_millis(50);
+/// How often histogram samples are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or something failed that leaves no way on.
+pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?.config;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let done = runtime.block_on(serve(&config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::install()?);
+    let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
+    if config.dev {
+        tracing::warn!("development mode: deliveries to loopback and private networks are allowed");
+    }
+    let listeners = api::listen::bind(listen_options(config)).await?;
+    let rules = rules(config, &listeners);
+    let sender = Sender::new(sender_options(config, rules.clone())?);
+    let mut running = Running::start(folder, start_options(config, rules, sender))?;
+    let engine = running.engine().clone();
+    announce(config, &listeners, &engine).await?;
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(upkeep(metrics.clone(), stop.clone()));
+    let serving = listeners.serve(api::router(api(config, engine, metrics)), stop.clone());
+    tokio::pin!(serving);
+    let failed = tokio::select! {
+        () = &mut serving => Some("the listeners ended".to_owned()),
+        reason = running.failed() => Some(reason),
+        () = told_to_stop() => None,
+    };
+    let hurry = CancellationToken::new();
+    tasks.spawn(hurry_when_told_again(hurry.clone(), stop.clone()));
+    if failed.is_none() {
+        tracing::info!("stopping");
+    }
+    // Whoever is being answered gets the answer before the journal closes.
+    stop.cancel();
+    serving.await;
+    tasks.close();
+    let stopped = running.stop(hurry).await;
+    match failed {
+        Some(reason) => Err(Failed(reason).into()),
+        None => Ok(stopped?),
+    }
+}
+
+fn listen_options(config: &Config) -> ListenOptions {
+    ListenOptions {
+        socket: Some(config.api.socket.clone()),
+        socket_mode: config.api.socket_mode.bits(),
+        tcp: config.api.listen.address(),
+        max_connections: config.api.max_connections as usize,
+        header_timeout: config.api.header_timeout.as_duration(),
+        body_idle_timeout: config.api.body_timeout.as_duration(),
+        ..ListenOptions::default()
+    }
+}
+
+/// What may be called: never our own listener, loopback and private networks only in development.
+fn rules(config: &Config, listeners: &Listeners) -> AddressRules {
+    let mut rules = if config.dev {
+        AddressRules::dev()
+    } else {
+        AddressRules::default()
+    };
+    rules.allow.extend(config.delivery.allow_networks.iter().copied());
+    rules.deny.extend(config.delivery.deny_networks.iter().copied());
+    rules.deny_endpoint.extend(listeners.tcp_addr());
+    rules
+}
+
+fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<SenderOptions> {
+    let extra_roots = match &config.delivery.ca_file {
+        None => Vec::new(),
+        Some(path) => {
+            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            roots_from_pem(&pem).with_context(|| format!("cannot use {}", path.display()))?
+        }
+    };
+    Ok(SenderOptions {
+        rules,
+        require_https: config.delivery.require_https,
+        connect_timeout: config.delivery.connect_timeout.as_duration(),
+        extra_roots,
+        ..SenderOptions::default()
+    })
+}
+
+fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartOptions {
+    let durability = match config.storage.durability {
+        Durability::Fsync => journal::Durability::Fsync,
+        Durability::Os => journal::Durability::Os,
+    };
+    StartOptions {
+        engine: EngineOptions {
+            durability,
+            concurrency: config.delivery.concurrency,
+            timeout: config.delivery.timeout.as_duration(),
+            max_in_flight: config.delivery.max_in_flight as usize,
+            breaker_after: config.delivery.breaker_after,
+            shutdown_grace: config.delivery.shutdown_grace.as_duration(),
+            idempotency_window: config.storage.idempotency_window.as_duration(),
+            max_endpoints: config.limits.endpoints as usize,
+            rules,
+            require_https: config.delivery.require_https,
+        },
+        journal: journal::Options {
+            durability,
+            segment_bytes: config.storage.segment_bytes.as_bytes(),
+            min_free_bytes: config.storage.min_free_bytes.as_bytes(),
+            lazy_sync: LAZY_SYNC,
+            ..journal::Options::new(journal_folder(&config.storage.data))
+        },
+        store_cache_bytes: config.storage.store_cache_bytes.as_bytes(),
+        clock: Arc::new(SystemClock),
+        jitter: Jitter::new(),
+        sender,
+    }
+}
+
+/// The journal's folder below the data folder.
+pub(super) fn journal_folder(data: &Path) -> std::path::PathBuf {
+    data.join("journal")
+}
+
+fn api(config: &Config, engine: Engine, metrics: Arc<Metrics>) -> Api {
+    let measured = engine.clone();
+    Api {
+        engine,
+        limits: ApiLimits {
+            payload: config.limits.payload.as_usize(),
+            batch_lines: config.limits.batch_lines as usize,
+            batch_bytes: config.limits.batch_bytes.as_usize(),
+            ..ApiLimits::default()
+        },
+        render_metrics: Arc::new(move || {
+            measured.measure();
+            metrics.render()
+        }),
+    }
+}
+
+/// Says where it listens; the first key is shown this once.
+async fn announce(config: &Config, listeners: &Listeners, engine: &Engine) -> anyhow::Result<()> {
+    tracing::info!(socket = %config.api.socket.display(), "listening");
+    let Some(address) = listeners.tcp_addr() else {
+        return Ok(());
+    };
+    tracing::info!(%address, "listening");
+    if engine.keys().is_empty() && engine.not_ready().is_empty() {
+        let (_, key) = engine.create_key("first".to_owned(), Role::Admin, None).await?;
+        super::Output::new(super::Format::Table).text(&format!(
+            "API key for http://{address} (role admin, shown this once): {key}\n"
+        ))?;
+    }
+    Ok(())
+}
+
+async fn upkeep(metrics: Arc<Metrics>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP) => metrics.upkeep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Ends when the process is asked to stop.
+async fn told_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; stop the process by killing it, nothing is lost");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Asked a second time, what is out is given up at once.
+async fn hurry_when_told_again(hurry: CancellationToken, _stop: CancellationToken) {
+    told_to_stop().await;
+    hurry.cancel();
+}
