@@ -259,7 +259,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(field(json!({"events": ["a..b"]})), "events[0]");
-        assert_eq!(field(json!({"url": null})), "");
+        assert_eq!(field(json!({"url": null})), ".");
         assert!(matches!(
             patch(&spec, &json!([])),
             Err(EngineError::Invalid { .. })
