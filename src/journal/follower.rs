@@ -112,9 +112,9 @@ impl Follower {
         if self.stopped.load(Relaxed) {
             return Ok(Vec::new());
         }
-        match self.from_memory(room) {
+        match self.read_memory(room) {
             Some(batch) => Ok(batch),
-            None => self.from_files(room),
+            None => self.read_files(room),
         }
     }
 
@@ -139,7 +139,7 @@ impl Follower {
         }
     }
 
-    fn from_memory(&mut self, mut room: Room) -> Option<Vec<Entry>> {
+    fn read_memory(&mut self, mut room: Room) -> Option<Vec<Entry>> {
         let mut batch = Vec::new();
         loop {
             let found = {
@@ -168,7 +168,7 @@ impl Follower {
         }
     }
 
-    fn from_files(&mut self, mut room: Room) -> Result<Vec<Entry>, ReadError> {
+    fn read_files(&mut self, mut room: Room) -> Result<Vec<Entry>, ReadError> {
         let mut batch = Vec::new();
         loop {
             self.open_scanner()?;

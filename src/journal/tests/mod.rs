@@ -41,7 +41,9 @@ pub struct Plan {
     pub room: Option<usize>,
     pub free: Option<u64>,
     pub syncs_wait: bool,
-    pub clock_ahead: Duration,
+    /// The clock stands still at this reading.
+    pub clock: Option<Duration>,
+    pub writes_panic: bool,
 }
 
 impl TestDisk {
@@ -66,6 +68,7 @@ fn outcome(error: Option<i32>) -> io::Result<()> {
 impl Disk for TestDisk {
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut plan = lock(&self.plan);
+        assert!(!plan.writes_panic, "as planned");
         outcome(plan.write_error)?;
         let mut len = bytes.len().min(plan.write_at_most.unwrap_or(usize::MAX));
         if let Some(room) = &mut plan.room {
@@ -76,6 +79,14 @@ impl Disk for TestDisk {
             *room -= len;
         }
         self.real.write_at(file, &bytes[..len], offset)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        let given_back = file.metadata()?.len().saturating_sub(len) as usize;
+        if let Some(room) = &mut lock(&self.plan).room {
+            *room += given_back;
+        }
+        self.real.truncate(file, len)
     }
 
     fn sync_data(&self, file: &File) -> io::Result<()> {
@@ -92,7 +103,7 @@ impl Disk for TestDisk {
     }
 
     fn elapsed(&self) -> Duration {
-        self.real.elapsed() + lock(&self.plan).clock_ahead
+        lock(&self.plan).clock.unwrap_or_else(|| self.real.elapsed())
     }
 }
 
