@@ -119,7 +119,7 @@ fn all_problems_are_reported_at_once_with_their_places_and_exit_code_64() {
         format!("  {file}:2: storage.durabilty is not a key; did you mean storage.durability?"),
         format!("  {file}:5: delivery.concurrency must be a whole number, not \"8\""),
         "  environment POSTHASTE_DELIVERY__TIMEOUT: delivery.timeout must be a duration such as".to_owned(),
-        "  environment POSTHASTE_LIMITS__PAYLOAD: limits.payload must be between 1KiB and 16MiB".to_owned(),
+        "  environment POSTHASTE_LIMITS__PAYLOAD: limits.payload must be between 1KiB and 8MiB".to_owned(),
         "  environment POSTHASTE_STORAGE__DAAT: storage.daat is not a key; did you mean storage.data?"
             .to_owned(),
         "  flag --listen: api.listen must be an address and a port such as".to_owned(),

@@ -4,5 +4,6 @@ mod support;
 
 mod cli_client;
 mod cli_config;
+mod delivery;
 mod receivers;
 mod tls;

@@ -1,1 +1,5 @@
+//! What several tests need.
+
 pub mod receiver;
+pub mod server;
+pub mod sink;

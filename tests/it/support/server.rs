@@ -1,0 +1,314 @@
+//! The real server as a process of its own, and a plain client of its socket.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long anything may take that is waited for. A bound, not an expectation.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server in a folder of its own; killed when dropped.
+pub struct Server {
+    data: PathBuf,
+    child: Child,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+}
+
+/// An answer: status, head as text, body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+impl Server {
+    /// Starts `serve --dev --no-listen` on a data folder and waits until it is ready.
+    pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &["--no-listen"], &[])
+    }
+
+    /// The same with other arguments and environment; with `--no-listen` only if the arguments say so.
+    pub fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let child = spawn(data, &arguments, &environment);
+        let mut server = Self {
+            data: data.to_owned(),
+            child,
+            environment,
+            arguments,
+        };
+        server.wait_ready();
+        server
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("posthaste.sock")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server wrote to stderr, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_path(&self.data)).unwrap_or_default()
+    }
+
+    /// What the server wrote to stdout, over all its lives.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(stdout_path(&self.data)).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the server to end", || self.child.try_wait().unwrap())
+    }
+
+    /// Starts it again on the same folder, with the same arguments, and waits until it is ready.
+    pub fn restart(&mut self) {
+        self.respawn();
+        self.wait_ready();
+    }
+
+    /// Starts it again without waiting.
+    pub fn respawn(&mut self) {
+        self.child = spawn(&self.data, &self.arguments, &self.environment);
+    }
+
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Waits until `/readyz` says 200.
+    pub fn wait_ready(&mut self) {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            if let Ok(answer) = self.try_request("GET", "/readyz", None, b"")
+                && answer.status == 200
+            {
+                return;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the server is not ready:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// One request on a connection of its own. `content_type` `None` sends none.
+    pub fn request(&self, method: &str, path: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+        self.try_request(method, path, content_type, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    /// The same, where the server may be gone.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let kind = content_type
+            .map(|kind| format!("content-type: {kind}\r\n"))
+            .unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kind}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        raw(&self.socket(), &[head.as_bytes(), body].concat())
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.request("GET", path, None, b"");
+        assert_eq!(
+            answer.status,
+            200,
+            "GET {path}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        answer.json()
+    }
+
+    /// POSTs JSON, whatever the answer is.
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.request(
+            "POST",
+            path,
+            Some("application/json"),
+            body.to_string().as_bytes(),
+        )
+    }
+
+    /// Creates an endpoint; answers its id.
+    pub fn endpoint(&self, document: &Value) -> String {
+        let answer = self.post("/v1/endpoints", document);
+        assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Accepts an event; answers its id.
+    pub fn event(&self, document: &Value) -> String {
+        let answer = self.post("/v1/events", document);
+        assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Every row of a list, all pages.
+    pub fn list(&self, path: &str) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let more = cursor
+                .map(|cursor| format!("&cursor={cursor}"))
+                .unwrap_or_default();
+            let page = self.get(&format!("{path}{joint}limit=500{more}"));
+            rows.extend(page["data"].as_array().unwrap().iter().cloned());
+            match page["next"].as_str() {
+                None => return rows,
+                Some(next) => cursor = Some(next.to_owned()),
+            }
+        }
+    }
+
+    /// Runs the command-line client against this server; answers stdout and the exit status.
+    pub fn cli(&self, arguments: &[&str]) -> (String, ExitStatus) {
+        let output = Command::new(env!("CARGO_BIN_EXE_posthaste"))
+            .args(arguments)
+            .env("POSTHASTE_SOCKET", self.socket())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text + &String::from_utf8_lossy(&output.stderr), output.status)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn log_path(data: &Path) -> PathBuf {
+    data.with_extension("log")
+}
+
+fn stdout_path(data: &Path) -> PathBuf {
+    data.with_extension("out")
+}
+
+fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
+    let append = |path: PathBuf| {
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+    };
+    Command::new(env!("CARGO_BIN_EXE_posthaste"))
+        .args(["serve", "--dev", "--data"])
+        .arg(data)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdout(append(stdout_path(data)))
+        .stderr(append(log_path(data)))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends bytes as they are on a connection to a socket, and reads one answer.
+pub fn raw(socket: &Path, bytes: &[u8]) -> std::io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // The server may answer, and close, before it has read everything.
+    let written = stream.write_all(bytes);
+    let answer = read_answer(&mut BufReader::new(stream));
+    if answer.is_err() {
+        written?;
+    }
+    answer
+}
+
+/// Reads an answer that has a content length, or ends with its connection.
+pub fn read_answer(reader: &mut impl BufRead) -> std::io::Result<Answer> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_default();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+    let mut body = Vec::new();
+    match length {
+        Some(length) => _ = reader.take(length).read_to_end(&mut body)?,
+        None => _ = reader.read_to_end(&mut body)?,
+    }
+    Ok(Answer { status, head, body })
+}
+
+/// Waits until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
