@@ -11,7 +11,7 @@ use crate::{
         duration::Span,
         endpoint::{Endpoint, Scheme},
         event::{EventType, Label},
-        id::{EndpointId, EventId},
+        id::EventId,
         outcome::{Class, Fault, Observation, Outcome, Reason, classify},
         record::{EventAccepted, Record},
         time::Timestamp,
@@ -189,10 +189,14 @@ fn build(endpoint: &Endpoint, event: EventAccepted, at: Timestamp) -> Result<Out
     OutboundRequest::build(&parts, &target, at)
 }
 
-/// The names of an endpoint in a log line: never its URL's path, query or credentials.
-pub(super) fn log_outcome(id: EndpointId, finished: &Finished) {
+/// One line for an attempt: ids and what came of it, never a URL, a header or a payload.
+pub(super) fn log_outcome(finished: &Finished) {
     let Finished {
-        row, trigger, seen, ..
+        endpoint,
+        row,
+        trigger,
+        seen,
+        ..
     } = finished;
     let about = seen
         .about
@@ -202,7 +206,7 @@ pub(super) fn log_outcome(id: EndpointId, finished: &Finished) {
     tracing::debug!(
         event.id = about,
         delivery.id = %row.delivery.id(),
-        endpoint.id = %id,
+        endpoint.id = %endpoint.id,
         attempt.number = row.delivery.attempts + 1,
         attempt.trigger = trigger.as_str(),
         outcome = seen.outcome.class.as_str(),

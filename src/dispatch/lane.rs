@@ -147,7 +147,7 @@ impl Lane {
     }
 
     /// Forgets what was read ahead, and reads from the front again.
-    fn reread(&mut self) {
+    pub fn reread(&mut self) {
         for row in self.ready.drain(..) {
             self.busy.remove(&row.delivery.key);
         }

@@ -4,9 +4,9 @@
 //!
 //! The [`engine::Engine`] is what the API calls: one set of named operations. The **applier** thread follows the
 //! journal, applies each record to the store and tells the others what changed. The **scheduler** task keeps a
-//! [`lane`] for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
+//! lane for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
 //! The **settler** task writes verdicts to the journal. The **herald** task turns a disabled endpoint into an
-//! operational event. The [`registry::Registry`] holds endpoints and keys in memory.
+//! operational event. The **registry** holds endpoints and keys in memory.
 //!
 //! # The flow
 //!
@@ -37,7 +37,10 @@ pub mod engine;
 pub mod error;
 mod herald;
 mod lane;
+mod lanes;
 mod lifecycle;
+#[cfg(test)]
+mod model_tests;
 mod operations;
 mod queries;
 mod registry;

@@ -1,14 +1,9 @@
-//! The scheduler: whose turn it is, and what came of it.
+//! The scheduler: makes the attempts that are due, and hands on what came of them.
 //!
 //! One task owns all lanes. It is woken by what the applier changed, by attempts that ended, and by the earliest time
-//! at which a lane is to be looked at. Lanes with something to do stand in a line and take one step each in turn, so
-//! that a deep backlog waits behind nobody but itself.
+//! at which a lane is to be looked at.
 
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -19,7 +14,7 @@ use tokio::{
 use super::{
     attempt::{self, Finished, Seen},
     engine::Shared,
-    lane::{Lane, Turn},
+    lanes::{Ended, Lanes, Step},
     settler,
 };
 use crate::{
@@ -29,7 +24,7 @@ use crate::{
         id::{DeliveryKey, EndpointId},
         outcome::Fault,
         record::{AttemptSettled, DeliveriesEnded, Record},
-        settle::{Verdict, settle},
+        settle::Verdict,
         time::Timestamp,
     },
     store::{DueRow, Effect, Store, StoreError},
@@ -54,23 +49,29 @@ pub(super) enum Signal {
 pub(super) struct Scheduler {
     shared: Arc<Shared>,
     verdicts: mpsc::Sender<Record>,
-    lanes: HashMap<EndpointId, Lane>,
-    line: VecDeque<EndpointId>,
-    wakes: BTreeSet<(Timestamp, EndpointId)>,
+    lanes: Lanes,
     attempts: JoinSet<Finished>,
     /// Whose attempt a task is, in case it panics.
-    out: HashMap<Id, (EndpointId, DueRow, Trigger, Timestamp)>,
+    out: HashMap<Id, Out>,
+    /// The store is there, caught up.
     running: bool,
+}
+
+/// An attempt that is out.
+struct Out {
+    endpoint: Arc<Endpoint>,
+    row: DueRow,
+    trigger: Trigger,
+    started_at: Timestamp,
 }
 
 impl Scheduler {
     pub fn new(shared: Arc<Shared>, verdicts: mpsc::Sender<Record>) -> Self {
+        let lanes = Lanes::new(shared.options.concurrency, shared.options.breaker_after);
         Self {
             shared,
             verdicts,
-            lanes: HashMap::new(),
-            line: VecDeque::new(),
-            wakes: BTreeSet::new(),
+            lanes,
             attempts: JoinSet::new(),
             out: HashMap::new(),
             running: false,
@@ -127,164 +128,29 @@ impl Scheduler {
     }
 
     fn signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::Applied(effects) => effects.into_iter().for_each(|effect| self.effect(effect)),
-            Signal::Suspend => {
+        let done = match (signal, self.shared.storage.get()) {
+            (Signal::Suspend, _) => {
                 self.running = false;
+                Ok(())
             }
-            Signal::Begin => self.begin(),
-        }
-    }
-
-    /// Makes a lane of every endpoint that has something scheduled. Of lanes from before a rebuild only what is out
-    /// is kept: what was settled meanwhile is in the store, but nobody said so.
-    fn begin(&mut self) {
-        self.running = true;
-        self.line.clear();
-        self.wakes.clear();
-        let mut out: HashMap<EndpointId, Vec<DeliveryKey>> = HashMap::new();
-        for (id, row, _, _) in self.out.values() {
-            out.entry(*id).or_default().push(row.delivery.key);
-        }
-        self.lanes.retain(|id, lane| {
-            out.remove(id).is_some_and(|keys| {
-                lane.restart(keys);
-                true
-            })
-        });
-        let Ok(store) = self.shared.storage.get() else {
-            return;
+            (Signal::Begin, Ok(store)) => {
+                self.running = true;
+                let mut out: HashMap<EndpointId, Vec<DeliveryKey>> = HashMap::new();
+                for attempt in self.out.values() {
+                    out.entry(attempt.endpoint.id)
+                        .or_default()
+                        .push(attempt.row.delivery.key);
+                }
+                self.lanes.begin(&store, &self.shared.registry, out)
+            }
+            (Signal::Applied(effects), Ok(store)) if self.running => effects
+                .into_iter()
+                .try_for_each(|effect| self.lanes.effect(&store, &self.shared.registry, effect)),
+            // The store has gone meanwhile; when it is back, everything begins from what it holds.
+            (Signal::Begin | Signal::Applied(_), _) => Ok(()),
         };
-        for endpoint in self.shared.registry.all() {
-            match store.first_due(endpoint.id) {
-                Ok(Some(_)) => self.look_at(&endpoint),
-                Ok(None) => {}
-                Err(error) => {
-                    self.shared.storage.failure(error);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn effect(&mut self, effect: Effect) {
-        match effect {
-            Effect::Due { endpoint, due, key } => self.due(endpoint, due, key),
-            Effect::Settled { endpoint, key } => self.with(endpoint, |lane| lane.settled(key)),
-            Effect::Moved { endpoint, key } => self.with(endpoint, |lane| lane.moved(key)),
-            Effect::Endpoint(id) => {
-                if let Some(endpoint) = self.shared.registry.get(id) {
-                    self.look_at(&endpoint);
-                } else {
-                    self.with(id, |lane| lane.stopped = true);
-                }
-            }
-            Effect::ApiKeys => {}
-        }
-    }
-
-    fn with(&mut self, id: EndpointId, change: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            change(lane);
-            self.enqueue(id);
-        }
-    }
-
-    fn due(&mut self, id: EndpointId, due: Timestamp, key: DeliveryKey) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.scheduled(due, key);
-            self.enqueue(id);
-        } else if let Some(endpoint) = self
-            .shared
-            .registry
-            .get(id)
-            .filter(|endpoint| endpoint.is_active())
-        {
-            self.look_at(&endpoint);
-        }
-    }
-
-    /// Puts an endpoint's lane in line, with its present configuration.
-    fn look_at(&mut self, endpoint: &Arc<Endpoint>) {
-        let concurrency = self.shared.options.concurrency;
-        let now = Instant::now();
-        if let Some(lane) = self.lanes.get_mut(&endpoint.id) {
-            lane.changed(endpoint.clone(), concurrency, now);
-        } else if endpoint.is_active() {
-            let Some(health) = self.health(endpoint.id) else {
-                return;
-            };
-            let lane = Lane::new(endpoint.clone(), health, concurrency, now);
-            self.lanes.insert(endpoint.id, lane);
-        }
-        self.enqueue(endpoint.id);
-    }
-
-    fn health(&self, id: EndpointId) -> Option<crate::domain::health::Health> {
-        let store = self.shared.storage.get().ok()?;
-        store
-            .tally(id)
-            .map(|tally| tally.health)
-            .map_err(|error| self.shared.storage.failure(error))
-            .ok()
-    }
-
-    fn enqueue(&mut self, id: EndpointId) {
-        if let Some(lane) = self.lanes.get_mut(&id)
-            && !lane.queued
-        {
-            lane.queued = true;
-            self.line.push_back(id);
-        }
-    }
-
-    /// Gives every lane in line its turns while there is room; answers how long to sleep.
-    fn pump(&mut self) -> Duration {
-        let now = self.shared.clock.now();
-        while let Some(&(wake, id)) = self.wakes.first()
-            && wake <= now
-        {
-            self.wakes.pop_first();
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.wake = None;
-            }
-            self.enqueue(id);
-        }
-        if let (true, Ok(store)) = (self.running, self.shared.storage.get()) {
-            self.take_turns(&store, now);
-        }
-        let wake = self
-            .wakes
-            .first()
-            .map_or(LONGEST_SLEEP, |(wake, _)| wake.since(now));
-        wake.clamp(Duration::from_millis(1), LONGEST_SLEEP)
-    }
-
-    fn take_turns(&mut self, store: &Store, now: Timestamp) {
-        let tick = Instant::now();
-        while self.has_room() {
-            let Some(id) = self.line.pop_front() else {
-                return;
-            };
-            let Some(lane) = self.lanes.get_mut(&id) else {
-                continue;
-            };
-            lane.queued = false;
-            match lane.turn(store, now, tick) {
-                Ok(Turn::Start(row, trigger)) => {
-                    self.start(id, *row, trigger, now);
-                    self.enqueue(id);
-                }
-                Ok(Turn::Expired(row)) => {
-                    self.expire(&row, now);
-                    self.enqueue(id);
-                }
-                Ok(Turn::Wait(until)) => self.rest(id, until, tick),
-                Err(error) => {
-                    self.failure(error);
-                    return;
-                }
-            }
+        if let Err(error) = done {
+            self.failure(error);
         }
     }
 
@@ -293,38 +159,56 @@ impl Scheduler {
         self.shared.storage.failure(error);
     }
 
+    /// Begins what is due while there is room; answers how long to sleep.
+    fn pump(&mut self) -> Duration {
+        let now = self.shared.clock.now();
+        self.lanes.wake(now);
+        if let (true, Ok(store)) = (self.running, self.shared.storage.get())
+            && let Err(error) = self.take_steps(&store, now)
+        {
+            self.failure(error);
+        }
+        let wake = self
+            .lanes
+            .next_wake()
+            .map_or(LONGEST_SLEEP, |wake| wake.since(now));
+        wake.clamp(Duration::from_millis(1), LONGEST_SLEEP)
+    }
+
+    fn take_steps(&mut self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+        let tick = Instant::now();
+        while self.has_room() {
+            match self.lanes.next(store, now, tick)? {
+                None => break,
+                Some(Step::Start {
+                    endpoint,
+                    row,
+                    trigger,
+                }) => self.start(endpoint, *row, trigger, now),
+                Some(Step::Expire(row)) => self.expire(&row, now),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether one more attempt may be out, and its verdict is sure to find room with the settler.
     fn has_room(&self) -> bool {
         self.attempts.len() < self.shared.options.max_in_flight
             && self.verdicts.capacity() > self.attempts.len() + 1
     }
 
-    /// A lane has nothing to do before `until`.
-    fn rest(&mut self, id: EndpointId, until: Option<Timestamp>, tick: Instant) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
-        if let Some(wake) = lane.wake.take() {
-            self.wakes.remove(&(wake, id));
-        }
-        if lane.is_idle(tick) {
-            self.lanes.remove(&id);
-        } else if let Some(until) = until {
-            lane.wake = Some(until);
-            self.wakes.insert((until, id));
-        }
-    }
-
-    fn start(&mut self, id: EndpointId, row: DueRow, trigger: Trigger, now: Timestamp) {
-        let Some(endpoint) = self.lanes.get(&id).map(|lane| lane.endpoint.clone()) else {
-            return;
-        };
+    fn start(&mut self, endpoint: Arc<Endpoint>, row: DueRow, trigger: Trigger, now: Timestamp) {
         self.shared.in_flight.insert(row.delivery.key);
         if row.delivery.attempts == 0 {
             metrics::first_attempt(now.since(row.due));
         }
+        let out = Out {
+            endpoint: endpoint.clone(),
+            row: row.clone(),
+            trigger,
+            started_at: now,
+        };
         let shared = self.shared.clone();
-        let kept = row.clone();
         let handle = self.attempts.spawn(async move {
             let seen = attempt::deliver(&shared, &endpoint, &row).await;
             Finished {
@@ -335,12 +219,12 @@ impl Scheduler {
                 seen,
             }
         });
-        self.out.insert(handle.id(), (id, kept, trigger, now));
+        self.out.insert(handle.id(), out);
     }
 
-    fn expire(&mut self, row: &DueRow, now: Timestamp) {
-        let keys = vec![row.delivery.key];
+    fn expire(&self, row: &DueRow, now: Timestamp) {
         metrics::delivery_settled(Stage::Expired.as_str());
+        let keys = vec![row.delivery.key];
         self.send(Record::DeliveriesEnded(DeliveriesEnded {
             keys,
             at: now,
@@ -362,13 +246,16 @@ impl Scheduler {
                 finished
             }
             Err(error) => {
-                let Some((id, row, trigger, started_at)) = self.out.remove(&error.id()) else {
+                let Some(Out {
+                    endpoint,
+                    row,
+                    trigger,
+                    started_at,
+                }) = self.out.remove(&error.id())
+                else {
                     return;
                 };
                 tracing::error!(delivery.id = %row.delivery.id(), %error, "an attempt came to grief");
-                let Some(endpoint) = self.lanes.get(&id).map(|lane| lane.endpoint.clone()) else {
-                    return;
-                };
                 let seen = Seen::nothing(None, Fault::Interrupted);
                 Finished {
                     endpoint,
@@ -380,15 +267,43 @@ impl Scheduler {
             }
         };
         self.shared.in_flight.remove(finished.row.delivery.key);
+        attempt::log_outcome(&finished);
         self.judge(finished);
     }
 
-    /// Judges an attempt, tells its lane, and hands the verdict to the settler.
+    /// Judges an attempt and hands the verdict to the settler.
     fn judge(&mut self, finished: Finished) {
-        let id = finished.endpoint.id;
-        attempt::log_outcome(id, &finished);
+        let Finished {
+            endpoint,
+            row,
+            trigger,
+            started_at,
+            seen,
+        } = &finished;
+        let ended = Ended {
+            endpoint,
+            row,
+            trigger: *trigger,
+            started_at: *started_at,
+            outcome: &seen.outcome,
+        };
         let now = self.shared.clock.now();
-        let random = self.shared.jitter.unit();
+        let verdict = self
+            .lanes
+            .judge(&ended, &self.shared.registry, now, self.shared.jitter.unit());
+        metrics::attempt(seen.outcome.class, seen.outcome.reason, seen.duration);
+        if verdict.stage.is_final() {
+            metrics::delivery_settled(verdict.stage.as_str());
+        }
+        let (id, key) = (endpoint.id, row.delivery.key);
+        match self.record(finished, &verdict) {
+            Some(record) => self.send(Record::AttemptSettled(record)),
+            // Without a record the delivery is still due: let it be read again.
+            None => self.lanes.forget(id, key),
+        }
+    }
+
+    fn record(&self, finished: Finished, verdict: &Verdict) -> Option<AttemptSettled> {
         let Finished {
             endpoint,
             row,
@@ -396,66 +311,10 @@ impl Scheduler {
             started_at,
             seen,
         } = finished;
-        let policy = endpoint.spec.policy();
-        let health = self
-            .lanes
-            .get(&id)
-            .map_or_else(Default::default, |lane| lane.health);
-        let mut verdict = settle(row.delivery.progress, health, &seen.outcome, &policy, now, random);
-        let since = self
-            .shared
-            .registry
-            .get(id)
-            .map_or(Timestamp::EPOCH, |endpoint| endpoint.standing.since);
-        if started_at < since {
-            // Someone changed the endpoint's state while the attempt was out: what it met is no reason any more.
-            verdict.disable = None;
-        }
-        let stage = match (verdict.stage, row.delivery.expires_at) {
-            (Stage::Scheduled { due }, Some(expires)) => Stage::Scheduled {
-                due: due.min(expires),
-            },
-            (stage, _) => stage,
-        };
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.in_flight = lane.in_flight.saturating_sub(1);
-            lane.health = verdict.health;
-            lane.stopped |= verdict.disable.is_some();
-            lane.learn(
-                &seen.outcome,
-                trigger == Trigger::Probe,
-                self.shared.options.breaker_after,
-                now,
-                random,
-            );
-        }
-        metrics::attempt(seen.outcome.class, seen.outcome.reason, seen.duration);
-        if stage.is_final() {
-            metrics::delivery_settled(stage.as_str());
-        }
-        match self.record(&row, trigger, started_at, seen, &verdict, stage, id) {
-            Some(record) => self.send(Record::AttemptSettled(record)),
-            // Without a record the delivery is still due: let it be read again.
-            None => self.with(id, |lane| lane.settled(row.delivery.key)),
-        }
-        self.enqueue(id);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-    fn record(
-        &self,
-        row: &DueRow,
-        trigger: Trigger,
-        started_at: Timestamp,
-        seen: Seen,
-        verdict: &Verdict,
-        stage: Stage,
-        endpoint: EndpointId,
-    ) -> Option<AttemptSettled> {
-        let about = seen.about.or_else(|| self.about(row))?;
+        let about = seen.about.or_else(|| self.about(&row))?;
         Some(AttemptSettled {
             delivery: Some(row.delivery.key),
-            endpoint,
+            endpoint: endpoint.id,
             event_id: about.event_id,
             event_type: about.event_type,
             tenant: about.tenant,
@@ -468,7 +327,7 @@ impl Scheduler {
             status: seen.outcome.status,
             body_broken: seen.body_broken,
             remote: seen.remote,
-            stage,
+            stage: verdict.stage,
             progress: verdict.progress,
             health: verdict.health,
             disable: verdict.disable,

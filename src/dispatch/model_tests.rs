@@ -1,0 +1,632 @@
+//! The heart against a plain model: random sequences of what can happen, on the real store and the real lanes.
+//!
+//! Records stand in a list instead of a journal, receivers are a choice of outcomes, time is virtual. The model keeps,
+//! for each delivery, a few plain facts of its own and is asked at every step whether what the lanes do is allowed:
+//! nothing early, nothing out twice, nothing beyond its policy, nothing to an endpoint that is held. In the end
+//! everything heals, and nothing may be missing.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::{
+    clock::EngineClock,
+    document,
+    lanes::{Ended, Lanes, Step},
+    registry::Registry,
+};
+use crate::{
+    domain::{
+        delivery::{Progress, Stage, Trigger},
+        duration::Span,
+        endpoint::{Endpoint, EndpointSpec, EndpointState, StateChange},
+        event::Payload,
+        id::{DeliveryKey, EndpointId},
+        outcome::{Class, Fault, Observation, Outcome, RetryAfter, classify},
+        record::{
+            AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointPut, EventAccepted,
+            Place, Record,
+        },
+        time::Timestamp,
+    },
+    runtime::{clock::SteppedClock, seal::Sealer},
+    store::{
+        DueRow, Effect, Placed, Store,
+        open::{self, Trust},
+    },
+};
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const JOURNAL: [u8; 16] = [7; 16];
+const ENDPOINTS: usize = 3;
+/// What every endpoint's policy allows after the first attempt.
+const RETRIES: u32 = 3;
+const DELAY: Duration = Duration::from_secs(5);
+
+/// What can happen.
+#[derive(Clone, Debug)]
+enum Op {
+    Accept {
+        to: u8,
+        delay_secs: u16,
+        expires_secs: Option<u16>,
+    },
+    /// Begin up to so many attempts.
+    Begin(u8),
+    /// An attempt that is out ends so.
+    End(u8, u8),
+    /// The store catches up by so many records.
+    Apply(u8),
+    Enable(u8),
+    Pause(u8),
+    Retry(u8),
+    Cancel(u8),
+    Wait(u16),
+    /// The wall clock is set.
+    Step(i32),
+    /// The process dies; verdicts at the end of the journal may be lost, and the store is behind or gone.
+    Crash {
+        lose: u8,
+        rebuild: bool,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (any::<u8>(), 0..20u16, prop::option::weighted(0.2, 1..60u16))
+            .prop_map(|(to, delay_secs, expires_secs)| Op::Accept { to, delay_secs, expires_secs }),
+        6 => (1..8u8).prop_map(Op::Begin),
+        6 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Op::End(which, how)),
+        6 => (1..8u8).prop_map(Op::Apply),
+        2 => any::<u8>().prop_map(Op::Enable),
+        1 => any::<u8>().prop_map(Op::Pause),
+        1 => any::<u8>().prop_map(Op::Retry),
+        1 => any::<u8>().prop_map(Op::Cancel),
+        4 => (1..30u16).prop_map(Op::Wait),
+        1 => (-7200..7200i32).prop_map(Op::Step),
+        1 => (0..3u8, any::<bool>()).prop_map(|(lose, rebuild)| Op::Crash { lose, rebuild }),
+    ]
+}
+
+fn outcome(choice: u8) -> Outcome {
+    let answer = |status, retry_after| Observation::Response {
+        status,
+        directive: None,
+        retry_after,
+        body_broken: false,
+    };
+    let seen = match choice % 10 {
+        0..=2 => answer(200, None),
+        3 | 4 => answer(503, None),
+        5 => answer(429, Some(RetryAfter::Delay(Span::from_secs(30)))),
+        6 => answer(410, None),
+        7 => answer(422, None),
+        8 => Observation::Fault(Fault::TlsExpired),
+        _ => Observation::Fault(Fault::Descriptors),
+    };
+    classify(seen, &BTreeMap::new())
+}
+
+/// What the model knows of a delivery.
+#[derive(Clone, Debug)]
+struct Fact {
+    endpoint: EndpointId,
+    ended: Option<&'static str>,
+    not_before: Timestamp,
+    expires_at: Option<Timestamp>,
+    spent: u32,
+    all_suspect: bool,
+    /// Some attempt of it was answered with a 2xx.
+    got_through: bool,
+}
+
+struct Out {
+    endpoint: Arc<Endpoint>,
+    row: DueRow,
+    trigger: Trigger,
+    started_at: Timestamp,
+}
+
+struct World {
+    dir: TempDir,
+    store: Option<Store>,
+    journal: Vec<Record>,
+    applied: usize,
+    registry: Registry,
+    lanes: Lanes,
+    wall: Arc<SteppedClock>,
+    clock: EngineClock,
+    sealer: Sealer,
+    out: Vec<Out>,
+    /// Out, or ended and not yet applied.
+    busy: HashSet<DeliveryKey>,
+    facts: BTreeMap<DeliveryKey, Fact>,
+    endpoints: Vec<EndpointId>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let wall = Arc::new(SteppedClock::new(START));
+        let mut world = Self {
+            store: Some(open_store(&dir, Trust::No)),
+            dir,
+            journal: Vec::new(),
+            applied: 0,
+            registry: Registry::default(),
+            lanes: Lanes::new(2, 3),
+            clock: EngineClock::new(wall.clone(), Timestamp::EPOCH),
+            wall,
+            sealer: Sealer::new(&[1; 32]),
+            out: Vec::new(),
+            busy: HashSet::new(),
+            facts: BTreeMap::new(),
+            endpoints: Vec::new(),
+        };
+        for place in 0..ENDPOINTS {
+            let id = EndpointId::new(START, place as u128);
+            let spec: EndpointSpec = serde_json::from_value(json!({
+                "url": "https://h.test/", "retry": {"retries": RETRIES, "delay": "5s"},
+            }))
+            .unwrap();
+            let sealed = document::seal(&world.sealer, id, &spec).unwrap();
+            let initial = StateChange::Enable { discard: false };
+            world.journal.push(Record::EndpointPut(EndpointPut {
+                id,
+                at: START,
+                initial,
+                sealed,
+            }));
+            world.endpoints.push(id);
+        }
+        world.apply(ENDPOINTS);
+        world
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone().unwrap()
+    }
+
+    fn endpoint(&self, choice: u8) -> EndpointId {
+        self.endpoints[usize::from(choice) % ENDPOINTS]
+    }
+
+    /// Applies the next records, and tells the registry and the lanes.
+    fn apply(&mut self, count: usize) {
+        let store = self.store();
+        let end = (self.applied + count).min(self.journal.len());
+        let placed: Vec<Placed> = (self.applied..end)
+            .map(|at| Placed {
+                lsn: at as u64 + 1,
+                place: Place::default(),
+                record: self.journal[at].clone(),
+            })
+            .collect();
+        self.applied = end;
+        for effect in store.apply(JOURNAL, &placed).unwrap() {
+            match &effect {
+                Effect::Endpoint(id) => {
+                    let row = store.endpoint(*id).unwrap().unwrap();
+                    self.registry
+                        .put(document::unseal(&self.sealer, *id, &row).unwrap());
+                }
+                Effect::Settled { key, .. } => _ = self.busy.remove(key),
+                Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys => {}
+            }
+            self.lanes.effect(&store, &self.registry, effect).unwrap();
+        }
+    }
+
+    fn begin(&mut self, most: usize) {
+        let store = self.store();
+        let now = self.clock.now();
+        self.lanes.wake(now);
+        for _ in 0..most {
+            match self.lanes.next(&store, now, Instant::now()).unwrap() {
+                None => return,
+                Some(Step::Start {
+                    endpoint,
+                    row,
+                    trigger,
+                }) => {
+                    self.may_begin(&endpoint, &row, now);
+                    self.out.push(Out {
+                        endpoint,
+                        row: *row,
+                        trigger,
+                        started_at: now,
+                    });
+                }
+                Some(Step::Expire(row)) => {
+                    let key = row.delivery.key;
+                    let fact = self.facts.get_mut(&key).unwrap();
+                    assert!(fact.expires_at.is_some_and(|at| at <= now), "expired early");
+                    let ended = DeliveriesEnded {
+                        keys: vec![key],
+                        at: now,
+                        stage: Stage::Expired,
+                    };
+                    self.journal.push(Record::DeliveriesEnded(ended));
+                    fact.ended = Some("expired");
+                }
+            }
+        }
+    }
+
+    /// What the model has to say about an attempt that begins.
+    fn may_begin(&mut self, endpoint: &Endpoint, row: &DueRow, now: Timestamp) {
+        let key = row.delivery.key;
+        let fact = &self.facts[&key];
+        assert!(self.busy.insert(key), "{key:?} is out twice");
+        assert!(
+            now >= fact.not_before,
+            "{key:?} is early: {now} before {}",
+            fact.not_before
+        );
+        assert!(
+            fact.expires_at.is_none_or(|at| now < at),
+            "{key:?} is sent after it expired"
+        );
+        assert!(fact.spent <= RETRIES, "{key:?} goes beyond its policy");
+        assert_eq!(
+            self.registry.get(endpoint.id).unwrap().standing.state,
+            EndpointState::Active
+        );
+    }
+
+    fn end(&mut self, which: u8, how: u8) {
+        if self.out.is_empty() {
+            return;
+        }
+        let out = self.out.swap_remove(usize::from(which) % self.out.len());
+        let (outcome, now) = (outcome(how), self.clock.now());
+        let Out {
+            endpoint,
+            row,
+            trigger,
+            started_at,
+        } = &out;
+        let ended = Ended {
+            endpoint,
+            row,
+            trigger: *trigger,
+            started_at: *started_at,
+            outcome: &outcome,
+        };
+        let verdict = self.lanes.judge(&ended, &self.registry, now, 0.5);
+        self.journal.push(Record::AttemptSettled(AttemptSettled {
+            delivery: Some(row.delivery.key),
+            endpoint: endpoint.id,
+            event_id: "e".parse().unwrap(),
+            event_type: "t".parse().unwrap(),
+            tenant: None,
+            number: row.delivery.attempts + 1,
+            trigger: *trigger,
+            started_at: *started_at,
+            duration_millis: 0,
+            class: outcome.class,
+            reason: outcome.reason,
+            status: outcome.status,
+            body_broken: false,
+            remote: None,
+            stage: verdict.stage,
+            progress: verdict.progress,
+            health: verdict.health,
+            disable: verdict.disable,
+            excerpt: Bytes::new(),
+        }));
+        self.facts
+            .get_mut(&row.delivery.key)
+            .unwrap()
+            .attempt_ended(&outcome, now);
+    }
+
+    fn accept(&mut self, to: u8, delay_secs: u16, expires_secs: Option<u16>) {
+        let now = self.clock.now();
+        let fan_out: Vec<EndpointId> = (0..ENDPOINTS)
+            .filter(|place| to & (1 << place) != 0)
+            .map(|place| self.endpoints[place])
+            .collect();
+        let due = now.plus(Duration::from_secs(delay_secs.into()));
+        let expires_at = expires_secs.map(|secs| due.plus(Duration::from_secs(secs.into())));
+        let lsn = self.journal.len() as u64 + 1;
+        for (endpoint, index) in fan_out.iter().zip(0..) {
+            let fact = Fact {
+                endpoint: *endpoint,
+                ended: None,
+                not_before: due,
+                expires_at,
+                spent: 0,
+                all_suspect: true,
+                got_through: false,
+            };
+            self.facts.insert(DeliveryKey::new(lsn, index), fact);
+        }
+        self.journal.push(Record::EventAccepted(EventAccepted {
+            id: format!("event-{lsn}").parse().unwrap(),
+            event_type: "t".parse().unwrap(),
+            tenant: None,
+            channel: None,
+            ordering_key: None,
+            accepted_at: now,
+            occurred_at: now,
+            due,
+            expires_at,
+            attributes: BTreeMap::new(),
+            content_hash: [0; 16],
+            idempotency_key: None,
+            idempotency_until: now,
+            fan_out,
+            notice_for: None,
+            payload: Payload {
+                content_type: None,
+                bytes: Bytes::from_static(b"{}"),
+            },
+        }));
+    }
+
+    fn change(&mut self, id: EndpointId, change: StateChange) {
+        self.journal.push(Record::EndpointChanged(EndpointChanged {
+            id,
+            at: self.clock.now(),
+            change,
+        }));
+        self.apply(usize::MAX / 2);
+    }
+
+    /// A delivery that a person may retry or cancel: everything is applied and it is not out.
+    fn resting(&mut self, choice: u8) -> Option<DeliveryKey> {
+        self.apply(usize::MAX / 2);
+        let keys: Vec<DeliveryKey> = self
+            .facts
+            .keys()
+            .filter(|key| !self.busy.contains(key))
+            .copied()
+            .collect();
+        (!keys.is_empty()).then(|| keys[usize::from(choice) % keys.len()])
+    }
+
+    fn retry(&mut self, choice: u8) {
+        let Some(key) = self.resting(choice) else {
+            return;
+        };
+        let now = self.clock.now();
+        let fact = self.facts.get_mut(&key).unwrap();
+        if fact.ended.take().is_some() {
+            *fact = Fact {
+                spent: 0,
+                all_suspect: true,
+                expires_at: None,
+                got_through: false,
+                ..fact.clone()
+            };
+        }
+        fact.not_before = now;
+        self.journal.push(Record::DeliveriesRetried(DeliveriesRetried {
+            keys: vec![key],
+            due: now,
+        }));
+        self.apply(usize::MAX / 2);
+    }
+
+    fn cancel(&mut self, choice: u8) {
+        let Some(key) = self.resting(choice).filter(|key| self.facts[key].ended.is_none()) else {
+            return;
+        };
+        self.facts.get_mut(&key).unwrap().ended = Some("cancelled");
+        let at = self.clock.now();
+        let ended = DeliveriesEnded {
+            keys: vec![key],
+            at,
+            stage: Stage::Cancelled,
+        };
+        self.journal.push(Record::DeliveriesEnded(ended));
+        self.apply(usize::MAX / 2);
+    }
+
+    /// The process dies and comes back. What was not acknowledged may be gone; nothing else is.
+    fn crash(&mut self, lose: u8, rebuild: bool) {
+        for _ in 0..lose {
+            let lost = self.journal.len() > self.applied
+                && matches!(self.journal.last(), Some(Record::AttemptSettled(_)));
+            if lost {
+                self.journal.pop();
+            }
+        }
+        self.out.clear();
+        self.busy.clear();
+        self.store = None;
+        let trust = if rebuild { Trust::No } else { Trust::Yes };
+        let store = open_store(&self.dir, trust);
+        self.applied = usize::try_from(store.applied().unwrap().lsn).unwrap();
+        self.store = Some(store);
+        self.lanes = Lanes::new(2, 3);
+        self.registry = Registry::default();
+        // Replayed before anything is sent, as the applier does it.
+        self.apply(usize::MAX / 2);
+        let store = self.store();
+        for (id, row) in store.endpoints().unwrap() {
+            self.registry
+                .put(document::unseal(&self.sealer, id, &row).unwrap());
+        }
+        self.lanes = Lanes::new(2, 3);
+        self.lanes
+            .begin(&store, &self.registry, Default::default())
+            .unwrap();
+        self.clock = EngineClock::new(self.wall.clone(), store.newest().unwrap().max(self.clock.now()));
+        self.remember(&store);
+    }
+
+    /// A lost verdict means another attempt: the model goes back to what is recorded.
+    fn remember(&mut self, store: &Store) {
+        for (key, fact) in &mut self.facts {
+            let delivery = store
+                .delivery(*key)
+                .unwrap()
+                .expect("an accepted delivery is there after a crash");
+            let Progress { spent, all_suspect } = delivery.progress;
+            fact.spent = spent;
+            fact.all_suspect = all_suspect;
+            match delivery.stage {
+                Stage::Scheduled { due } => {
+                    fact.ended = None;
+                    fact.not_before = due;
+                }
+                stage => fact.ended = Some(stage.as_str()),
+            }
+        }
+    }
+
+    async fn run(&mut self, op: Op) {
+        match op {
+            Op::Accept {
+                to,
+                delay_secs,
+                expires_secs,
+            } => self.accept(to, delay_secs, expires_secs),
+            Op::Begin(most) => self.begin(most.into()),
+            Op::End(which, how) => self.end(which, how),
+            Op::Apply(count) => self.apply(count.into()),
+            Op::Enable(which) => self.change(self.endpoint(which), StateChange::Enable { discard: false }),
+            Op::Pause(which) => self.change(self.endpoint(which), StateChange::Pause),
+            Op::Retry(which) => self.retry(which),
+            Op::Cancel(which) => self.cancel(which),
+            Op::Wait(secs) => tokio::time::advance(Duration::from_secs(secs.into())).await,
+            Op::Step(secs) => self.wall.step(i64::from(secs) * 1000),
+            Op::Crash { lose, rebuild } => self.crash(lose, rebuild),
+        }
+    }
+
+    /// Everything heals: endpoints are enabled, receivers accept, time goes on.
+    async fn heal(&mut self) {
+        self.apply(usize::MAX / 2);
+        for id in self.endpoints.clone() {
+            self.change(id, StateChange::Enable { discard: false });
+        }
+        for _ in 0..200 {
+            while !self.out.is_empty() {
+                self.end(0, 0);
+            }
+            self.apply(usize::MAX / 2);
+            self.begin(1000);
+            if self.out.is_empty()
+                && self.applied == self.journal.len()
+                && self.store().totals().unwrap().deliveries.scheduled == 0
+            {
+                return;
+            }
+            tokio::time::advance(Duration::from_secs(20)).await;
+        }
+    }
+
+    fn nothing_is_missing(&self) {
+        let store = self.store();
+        for (key, fact) in &self.facts {
+            let delivery = store
+                .delivery(*key)
+                .unwrap()
+                .expect("an accepted delivery is there");
+            assert_eq!(delivery.endpoint, fact.endpoint);
+            assert!(delivery.stage.is_final(), "{key:?} is still {:?}", delivery.stage);
+            assert_eq!(Some(delivery.stage.as_str()), fact.ended, "{key:?}");
+            assert!(
+                delivery.stage != Stage::Delivered || fact.got_through,
+                "{key:?} was never taken"
+            );
+        }
+        let report = store.check().unwrap();
+        assert!(report.is_clean(), "{:?}", report.faults);
+    }
+
+    /// A store made from the records alone is the same, byte for byte.
+    fn a_rebuilt_store_is_the_same(&mut self) {
+        let before = self.store().dump().unwrap();
+        self.crash(0, true);
+        assert_eq!(self.store().dump().unwrap(), before);
+    }
+}
+
+impl Fact {
+    fn attempt_ended(&mut self, outcome: &Outcome, now: Timestamp) {
+        let reset = |fact: &mut Self| {
+            fact.spent = 0;
+            fact.all_suspect = true;
+            fact.not_before = now;
+        };
+        match outcome.class {
+            Class::Delivered => {
+                self.got_through = true;
+                self.ended = Some("delivered");
+            }
+            Class::EventError => self.ended = Some("failed"),
+            Class::EndpointError => reset(self),
+            Class::Ours => self.not_before = now.plus(Duration::from_millis(2500)),
+            Class::Transient => {
+                self.spent += 1;
+                self.all_suspect &= outcome.suspect;
+                let asked = if outcome.retry_after.is_some() {
+                    Duration::from_secs(30)
+                } else {
+                    DELAY
+                };
+                match (self.spent > RETRIES, self.all_suspect) {
+                    (false, _) => self.not_before = now.plus(asked),
+                    (true, true) => reset(self),
+                    (true, false) => self.ended = Some("failed"),
+                }
+            }
+        }
+        if let Some(expires) = self.expires_at {
+            self.not_before = self.not_before.min(expires);
+        }
+    }
+}
+
+fn open_store(dir: &TempDir, trust: Trust) -> Store {
+    let options = open::Options {
+        data: dir.path().to_owned(),
+        cache_bytes: 1024 * 1024,
+        journal: JOURNAL,
+        last_lsn: u64::MAX,
+        trust,
+        check_bytes: u64::MAX,
+    };
+    open::open(&options).unwrap().store
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(48)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_early_doubled_or_beyond_its_policy(ops in prop::collection::vec(op(), 1..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut world = World::new();
+            for op in ops {
+                world.run(op).await;
+            }
+            world.heal().await;
+            world.nothing_is_missing();
+            world.a_rebuilt_store_is_the_same();
+        });
+    }
+}
