@@ -6,7 +6,7 @@
 //! everything heals, and nothing may be missing.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
