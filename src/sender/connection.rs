@@ -9,15 +9,20 @@ use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
-use super::{Protocol, fault, resolve::Resolver, socket::Socket, tasks::Tasks, tls::Trust};
+use super::{
+    Protocol, fault,
+    resolve::Resolver,
+    socket::Socket,
+    tasks::Tasks,
+    tls::{Stream, Trust},
+};
 use crate::{
     domain::{address::AddressRules, endpoint_url::EndpointUrl, limits, outcome::Fault},
     wire::request::OutboundRequest,
@@ -140,24 +145,23 @@ impl Dialler {
     }
 
     async fn open(&self, url: &EndpointUrl, socket: Socket) -> Result<Requests, Fault> {
-        if !url.is_https() {
-            return self.open_http1(socket).await;
+        let stream = if url.is_https() {
+            self.trust.handshake(&url.host_name(), socket).await?
+        } else {
+            Stream::Http(TokioIo::new(socket))
+        };
+        if stream.connected().is_negotiated_h2() {
+            self.open_http2(stream).await
+        } else {
+            self.open_http1(stream).await
         }
-        let stream = self.trust.handshake(&url.host_name(), socket).await?;
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.open_http2(stream).await;
-        }
-        self.open_http1(stream).await
     }
 
-    async fn open_http1<S>(&self, stream: S) -> Result<Requests, Fault>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn open_http1(&self, stream: Stream) -> Result<Requests, Fault> {
         let handshake = http1::Builder::new()
             .max_headers(limits::RESPONSE_HEADERS)
             .max_buf_size(limits::RESPONSE_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
+            .handshake(stream)
             .await;
         let (requests, connection) = handshake.map_err(|error| fault::of_hyper(&error))?;
         let driver = self
@@ -166,15 +170,12 @@ impl Dialler {
         Ok(Requests::Http1 { requests, driver })
     }
 
-    async fn open_http2<S>(&self, stream: S) -> Result<Requests, Fault>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn open_http2(&self, stream: Stream) -> Result<Requests, Fault> {
         let handshake = http2::Builder::new(self.tasks.clone())
             .initial_stream_window_size(limits::RESPONSE_READ_BYTES as u32)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .max_header_list_size(limits::RESPONSE_HEAD_BYTES as u32)
-            .handshake(TokioIo::new(stream))
+            .handshake(stream)
             .await;
         let (requests, connection) = handshake.map_err(|error| fault::of_hyper(&error))?;
         // Its end reaches every stream by itself.

@@ -35,11 +35,18 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Fault {
     Fault::Protocol
 }
 
-/// The fault of a failed dial, TLS handshake or exchange.
+/// The fault of a failed TLS handshake. hyper-rustls hands on one `io::Error` in another.
+pub(super) fn of_handshake(error: &(dyn StdError + 'static)) -> Fault {
+    // Its errors that are none of the stream's would come from the connector it was given, which has none.
+    find::<io::Error>(error).map_or(Fault::Interrupted, of_io)
+}
+
+/// The fault of a failed dial, handshake or exchange.
 pub(super) fn of_io(error: &io::Error) -> Fault {
     if let Some(tls) = find::<rustls::Error>(error) {
         return of_tls(tls);
     }
+    let error = innermost(error);
     if let Some(code) = error.raw_os_error() {
         return of_errno(Errno::from_raw_os_error(code));
     }
@@ -126,6 +133,14 @@ pub(super) fn of_dns(error: &NetError) -> Fault {
     }
 }
 
+/// The `io::Error` that has the number and the kind, where others were put around it.
+fn innermost(mut error: &io::Error) -> &io::Error {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        error = inner;
+    }
+    error
+}
+
 /// The first error of type `T` in a chain of sources; an `io::Error` may hold it as its inner error.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
@@ -181,6 +196,18 @@ mod tests {
         }
         let alert = rustls::Error::AlertReceived(AlertDescription::ProtocolVersion);
         assert_eq!(of_io(&io::Error::other(alert)), Fault::TlsNoCommonVersion);
+    }
+
+    #[test]
+    fn an_error_number_is_found_in_errors_around_it() {
+        let reset = io::Error::other(io::Error::from(Errno::CONNRESET));
+        assert_eq!(of_handshake(&reset), Fault::Reset);
+        let descriptors = io::Error::other(io::Error::other(io::Error::from(Errno::MFILE)));
+        assert_eq!(of_handshake(&descriptors), Fault::Descriptors);
+        let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(of_handshake(&refused), Fault::Refused);
+        let ended = io::Error::other(io::Error::new(io::ErrorKind::UnexpectedEof, "an end"));
+        assert_eq!(of_handshake(&ended), Fault::ClosedEarly);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use rustix::{
     io::Errno,
     net::{RecvFlags, Shutdown},
@@ -42,6 +43,12 @@ impl Socket {
     pub(super) fn is_quiet(&self) -> bool {
         let looked = rustix::net::recv(&*self.0, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(looked, Err(Errno::AGAIN | Errno::INTR))
+    }
+}
+
+impl Connection for Socket {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 

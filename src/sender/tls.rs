@@ -3,22 +3,36 @@
 //! The system's certificate authorities (or those of `SSL_CERT_FILE`), and the operator's own. They are read at
 //! the first https attempt: a server that sends to plain ports only never holds them in memory. There is no
 //! switch that turns verification off.
+//!
+//! The handshake is hyper-rustls'. Its connector would have an inner one that dials; ours is given the socket
+//! that was dialled and checked, and a fixed name, so that it has no say in whom it speaks to.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use http::Uri;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
+use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::sync::OnceCell;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tower_service::Service;
 
 use super::{fault, socket::Socket};
 use crate::domain::outcome::Fault;
 
+/// A connection's bytes, plain or in TLS.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<Socket>>;
+
 pub(super) struct Trust {
     extra_roots: Vec<CertificateDer<'static>>,
-    connector: OnceCell<TlsConnector>,
+    config: OnceCell<Arc<ClientConfig>>,
 }
 
 /// Why a file of certificate authorities is of no use.
@@ -47,7 +61,7 @@ impl Trust {
     pub(super) fn new(extra_roots: Vec<CertificateDer<'static>>) -> Self {
         Self {
             extra_roots,
-            connector: OnceCell::new(),
+            config: OnceCell::new(),
         }
     }
 
@@ -55,17 +69,20 @@ impl Trust {
     ///
     /// # Errors
     /// The fault that the handshake ended with; `TlsNoRoots` when there is nobody to believe.
-    pub(super) async fn handshake(&self, host: &str, socket: Socket) -> Result<TlsStream<Socket>, Fault> {
-        let connector = self.connector.get_or_try_init(|| self.connector()).await?;
+    pub(super) async fn handshake(&self, host: &str, socket: Socket) -> Result<Stream, Fault> {
+        let config = self.config.get_or_try_init(|| self.config()).await?.clone();
         let host = host.strip_suffix('.').unwrap_or(host).to_owned();
         let name = ServerName::try_from(host).map_err(|_| Fault::UrlInvalid)?;
-        connector
-            .connect(name, socket)
+        let name = Arc::new(FixedServerNameResolver::new(name));
+        // Only the scheme is looked at.
+        let https = Uri::from_static("https://name.invalid/");
+        HttpsConnector::new(Dialled(socket), config, true, name)
+            .call(https)
             .await
-            .map_err(|error| fault::of_io(&error))
+            .map_err(|error| fault::of_handshake(&*error))
     }
 
-    async fn connector(&self) -> Result<TlsConnector, Fault> {
+    async fn config(&self) -> Result<Arc<ClientConfig>, Fault> {
         let system = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
         let system = system.await.map_err(|_| Fault::Interrupted)?;
         let mut roots = RootCertStore::empty();
@@ -91,6 +108,23 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
+        Ok(Arc::new(config))
+    }
+}
+
+/// A connector that has nothing left to do.
+struct Dialled(Socket);
+
+impl Service<Uri> for Dialled {
+    type Response = TokioIo<Socket>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(Ok(TokioIo::new(self.0.clone())))
     }
 }

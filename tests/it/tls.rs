@@ -348,6 +348,18 @@ async fn a_handshake_that_hangs_ends_at_the_connect_limit_and_one_cut_off_closed
     );
 }
 
+#[tokio::test]
+async fn a_reset_in_the_handshake_is_told_from_an_end() {
+    let receiver = Receiver::start(|_, mut stream| async move {
+        stream.read_u8().await.unwrap();
+        // Closing now resets the connection.
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let exchange = send(&Authority::new().sender(), &receiver).await;
+    assert_eq!(fault(&exchange), Some(Fault::Reset));
+}
+
 #[test]
 fn a_file_of_authorities_is_read_or_refused() {
     let params = CertificateParams::new(Vec::new()).unwrap();
