@@ -141,6 +141,11 @@ fn innermost(mut error: &io::Error) -> &io::Error {
     error
 }
 
+/// Whether this machine has run out of something.
+pub(super) fn is_shortage(fault: Fault) -> bool {
+    matches!(fault, Fault::Descriptors | Fault::Memory)
+}
+
 /// The first error of type `T` in a chain of sources; an `io::Error` may hold it as its inner error.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);

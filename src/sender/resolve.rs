@@ -6,17 +6,21 @@
 //!
 //! IPv4 and IPv6 are asked for side by side. Once one has answered with addresses the other gets a moment, no
 //! more, so that a name server that never answers for one of them holds up nothing.
+//!
+//! The library makes do where a file cannot be read, and forgets why a socket could not be opened. Where that is
+//! for want of descriptors, it is found out here: no receiver is to be blamed, nor a bad configuration kept.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     pin::pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use futures_util::future::{Either, select};
 use hickory_resolver::{
-    TokioResolver,
+    Hosts, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{RData, RecordType},
@@ -81,14 +85,7 @@ impl Resolver {
 
     fn build(&self) -> Result<TokioResolver, NetError> {
         let (config, options) = if self.name_servers.is_empty() {
-            system_conf::read_system_conf().unwrap_or_else(|error| {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "no name servers are configured here"
-                );
-                let local = vec![NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into())];
-                (ResolverConfig::from_name_servers(local), ResolverOpts::default())
-            })
+            system_conf::read_system_conf().or_else(without_configuration)?
         } else {
             let servers = self.name_servers.iter().map(name_server).collect();
             (
@@ -99,12 +96,34 @@ impl Resolver {
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let options = builder.options_mut();
-        options.use_hosts_file = ResolveHosts::Always;
+        options.use_hosts_file = ResolveHosts::Never;
         options.timeout = options.timeout.min(QUESTION);
         options.cache_size = CACHED;
         options.negative_max_ttl = Some(MISSING);
         options.positive_max_ttl = Some(FOUND);
-        builder.build()
+        let mut resolver = builder.build()?;
+        resolver.set_hosts(Arc::new(Hosts::from_system().or_else(without_hosts)?));
+        Ok(resolver)
+    }
+}
+
+fn without_configuration(error: NetError) -> Result<(ResolverConfig, ResolverOpts), NetError> {
+    if fault::is_shortage(fault::of_dns(&error)) {
+        return Err(error);
+    }
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "no name servers are configured here"
+    );
+    let local = vec![NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into())];
+    Ok((ResolverConfig::from_name_servers(local), ResolverOpts::default()))
+}
+
+fn without_hosts(error: io::Error) -> io::Result<Hosts> {
+    if fault::is_shortage(fault::of_io(&error)) {
+        Err(error)
+    } else {
+        Ok(Hosts::default())
     }
 }
 
@@ -153,10 +172,10 @@ async fn lookup(resolver: &TokioResolver, name: &str) -> Result<Vec<IpAddr>, Fau
 
 /// The addresses of one family: at least one.
 async fn family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<IpAddr>, Fault> {
-    let found = resolver
-        .lookup(name, kind)
-        .await
-        .map_err(|error| fault::of_dns(&error))?;
+    let found = resolver.lookup(name, kind).await.map_err(|error| match error {
+        NetError::NoConnections => unasked(),
+        error => fault::of_dns(&error),
+    })?;
     let address = |data: &RData| match data {
         RData::A(ip) => Some(IpAddr::from(ip.0)),
         RData::AAAA(ip) => Some(IpAddr::from(ip.0)),
@@ -171,5 +190,30 @@ async fn family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resul
         Err(Fault::DnsNotFound)
     } else {
         Ok(ips)
+    }
+}
+
+/// Why no name server could be asked. A socket of our own is told it again.
+fn unasked() -> Fault {
+    match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| fault::of_io(&error)) {
+        Err(fault) if fault::is_shortage(fault) => fault,
+        Ok(_) | Err(_) => Fault::Dns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_configuration_is_made_up_for_and_one_that_cannot_be_opened_now_is_not() {
+        let missing = || io::Error::from(Errno::NOENT);
+        assert!(without_configuration(missing().into()).is_ok());
+        assert!(without_hosts(missing()).is_ok());
+        let no_descriptor = || io::Error::from(Errno::MFILE);
+        assert!(without_configuration(no_descriptor().into()).is_err());
+        assert!(without_hosts(no_descriptor()).is_err());
     }
 }

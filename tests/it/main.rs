@@ -5,5 +5,6 @@ mod support;
 mod cli_client;
 mod cli_config;
 mod delivery;
+mod ours;
 mod receivers;
 mod tls;

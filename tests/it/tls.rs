@@ -1,6 +1,6 @@
 //! The sender against https receivers, honest and otherwise.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
@@ -9,86 +9,23 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use posthaste::{
     domain::{
-        address::AddressRules,
         limits,
         outcome::{Fault, Observation},
     },
     sender::{AttemptLimits, Exchange, Protocol, Sender, SenderOptions, roots_from_pem},
     wire::request::OutboundRequest,
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
+use rcgen::date_time_ymd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::receiver::{Receiver, drain, read_request};
+use crate::support::{
+    authority::{Authority, http1},
+    receiver::{Receiver, drain},
+};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
-/// A certificate authority of the test's own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        Self::named("an authority")
-    }
-
-    fn named(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap().der().clone();
-        Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        }
-    }
-
-    /// A server's acceptor, with a certificate for `name` after `change` has been at it.
-    fn acceptor(
-        &self,
-        name: &str,
-        alpn: &[&str],
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
-    }
-
-    /// A sender that believes this authority.
-    fn sender(&self) -> Sender {
-        Sender::new(self.options())
-    }
-
-    fn options(&self) -> SenderOptions {
-        SenderOptions {
-            rules: AddressRules::dev(),
-            extra_roots: vec![self.certificate.clone()],
-            ..SenderOptions::default()
-        }
-    }
-}
 
 async fn send(sender: &Sender, receiver: &Receiver) -> Exchange {
     let url = format!("https://{}/hook", receiver.address).parse().unwrap();
@@ -114,22 +51,6 @@ fn status(exchange: &Exchange) -> Option<(u16, bool)> {
         } => Some((status, body_broken)),
         Observation::Fault(_) => None,
     }
-}
-
-/// A receiver that speaks HTTP/1.1 in TLS, as long as its caller does.
-async fn http1(acceptor: TlsAcceptor) -> Receiver {
-    Receiver::start(move |_, stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            while !read_request(&mut stream).await.is_empty() {
-                stream.write_all(OK).await.unwrap();
-            }
-        }
-    })
-    .await
 }
 
 /// A receiver that speaks HTTP/2 and answers with `length` bytes; it ends each connection after `count` requests.
@@ -362,8 +283,7 @@ async fn a_reset_in_the_handshake_is_told_from_an_end() {
 
 #[test]
 fn a_file_of_authorities_is_read_or_refused() {
-    let params = CertificateParams::new(Vec::new()).unwrap();
-    let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let pem = Authority::new().pem();
     assert_eq!(
         roots_from_pem(format!("{pem}\n{pem}").as_bytes()).unwrap().len(),
         2

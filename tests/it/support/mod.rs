@@ -1,5 +1,7 @@
 //! What several tests need.
 
+pub mod alone;
+pub mod authority;
 pub mod receiver;
 pub mod server;
 pub mod sink;

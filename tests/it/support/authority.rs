@@ -1,0 +1,97 @@
+//! Certificate authorities, and https receivers that they vouch for.
+
+use std::sync::Arc;
+
+use posthaste::{
+    domain::address::AddressRules,
+    sender::{Sender, SenderOptions},
+};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+
+use super::receiver::{Receiver, read_request};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A certificate authority of the test's own.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: Certificate,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        Self::named("an authority")
+    }
+
+    pub fn named(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A server's acceptor, with a certificate for `name` after `change` has been at it.
+    pub fn acceptor(
+        &self,
+        name: &str,
+        alpn: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A sender that believes this authority.
+    pub fn sender(&self) -> Sender {
+        Sender::new(self.options())
+    }
+
+    pub fn options(&self) -> SenderOptions {
+        SenderOptions {
+            rules: AddressRules::dev(),
+            extra_roots: vec![self.certificate.der().clone()],
+            ..SenderOptions::default()
+        }
+    }
+}
+
+/// A receiver that speaks HTTP/1.1 in TLS, as long as its caller does.
+pub async fn http1(acceptor: TlsAcceptor) -> Receiver {
+    Receiver::start(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            while !read_request(&mut stream).await.is_empty() {
+                stream.write_all(OK).await.unwrap();
+            }
+        }
+    })
+    .await
+}
