@@ -1,5 +1,10 @@
 //! The integration tests: one binary, a file per behaviour.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test's tasks, channels and bodies end with it, and its bounds are on real time"
+)]
+
 mod support;
 
 mod cli_client;
