@@ -3,8 +3,11 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{Failed, ServeArgs};
 use crate::{
@@ -58,8 +61,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     announce(config, &listeners, &engine).await?;
 
     let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    tasks.spawn(upkeep(metrics.clone(), stop.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(upkeep(metrics.clone()));
     let serving = listeners.serve(api::router(api(config, engine, metrics)), stop.clone());
     tokio::pin!(serving);
     let failed = tokio::select! {
@@ -68,15 +71,15 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         () = told_to_stop() => None,
     };
     let hurry = CancellationToken::new();
-    tasks.spawn(hurry_when_told_again(hurry.clone(), stop.clone()));
+    tasks.spawn(hurry_when_told_again(hurry.clone()));
     if failed.is_none() {
         tracing::info!("stopping");
     }
     // Whoever is being answered gets the answer before the journal closes.
     stop.cancel();
     serving.await;
-    tasks.close();
     let stopped = running.stop(hurry).await;
+    tasks.shutdown().await;
     match failed {
         Some(reason) => Err(Failed(reason).into()),
         None => Ok(stopped?),
@@ -195,12 +198,10 @@ async fn announce(config: &Config, listeners: &Listeners, engine: &Engine) -> an
     Ok(())
 }
 
-async fn upkeep(metrics: Arc<Metrics>, stop: CancellationToken) {
+async fn upkeep(metrics: Arc<Metrics>) {
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(UPKEEP) => metrics.upkeep(),
-            () = stop.cancelled() => return,
-        }
+        tokio::time::sleep(UPKEEP).await;
+        metrics.upkeep();
     }
 }
 
@@ -219,7 +220,7 @@ async fn told_to_stop() {
 }
 
 /// Asked a second time, what is out is given up at once.
-async fn hurry_when_told_again(hurry: CancellationToken, _stop: CancellationToken) {
+async fn hurry_when_told_again(hurry: CancellationToken) {
     told_to_stop().await;
     hurry.cancel();
 }

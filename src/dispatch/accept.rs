@@ -31,7 +31,8 @@ impl Engine {
     /// `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
     ///
     /// # Cancel safety
-    /// A caller that stops waiting may have been too late: the event may be accepted. The same id tells.
+    /// A caller that stops waiting may have been too late: the event may be accepted all the same. With an id of its
+    /// own, sending it again tells.
     pub async fn accept(
         &self,
         event: NewEvent,
@@ -44,8 +45,24 @@ impl Engine {
             Prepared::Known(accepted) => return Ok(accepted),
             Prepared::New(open) => vec![*open],
         };
-        let answers = self.0.commit(&mut open).await;
+        let answers = self.commit(&mut open).await;
         answers.into_iter().next().unwrap_or(Err(EngineError::Stopping))
+    }
+
+    /// Commits what is open. Events with an id of their own go on to their end even when the caller stops waiting:
+    /// until the journal has answered, nobody else may be told that the id is free.
+    async fn commit(&self, open: &mut Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
+        let open = std::mem::take(open);
+        if open.iter().all(|open| open.claims.is_empty()) {
+            return self.0.commit(open).await;
+        }
+        let (shared, count) = (self.0.clone(), open.len());
+        let committed = self
+            .0
+            .committing
+            .spawn(async move { shared.commit(open).await })
+            .await;
+        committed.unwrap_or_else(|_| (0..count).map(|_| Err(EngineError::Stopping)).collect())
     }
 
     /// Accepts events in groups; answers each, in order.
@@ -60,7 +77,7 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|id| open.iter().any(|open| &open.record.id == id));
             if repeated {
-                settle(&mut answers, &places, self.0.commit(&mut open).await);
+                settle(&mut answers, &places, self.commit(&mut open).await);
                 places.clear();
             }
             match self.0.prepare(event, None).await {
@@ -73,7 +90,7 @@ impl Engine {
                 }
             }
         }
-        settle(&mut answers, &places, self.0.commit(&mut open).await);
+        settle(&mut answers, &places, self.commit(&mut open).await);
         answers
             .into_iter()
             .map(|answer| answer.unwrap_or(Err(EngineError::Stopping)))
@@ -231,7 +248,7 @@ impl Shared {
     }
 
     /// Appends what is open, as one group, and answers each.
-    pub(super) async fn commit(&self, open: &mut Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
+    async fn commit(&self, open: Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
         if open.is_empty() {
             return Vec::new();
         }
@@ -243,7 +260,6 @@ impl Shared {
             Err(error) => Err(EngineError::Storage(Box::new(error))),
             Ok(drafts) => self.journal.append(drafts).await.map_err(refused),
         };
-        let open = std::mem::take(open);
         match appended {
             Ok(durable) => {
                 metrics::events_accepted(open.len() as u64);

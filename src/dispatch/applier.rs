@@ -207,6 +207,7 @@ impl Applier {
             self.shared.storage.set_ready();
             self.say(Signal::Begin);
             self.shared.herald.notify_one();
+            open::remove_discarded(&self.open.data);
             tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
         }
         if self.flushed_at.elapsed() >= FLUSH_EVERY {

@@ -45,6 +45,7 @@ pub(super) struct Seen {
     pub body_broken: bool,
     pub duration: Duration,
     pub remote: Option<String>,
+    pub location: Option<String>,
     pub excerpt: Bytes,
 }
 
@@ -66,6 +67,7 @@ impl Seen {
             body_broken: false,
             duration: Duration::ZERO,
             remote: None,
+            location: None,
             excerpt: Bytes::new(),
         }
     }
@@ -131,6 +133,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
         body_broken,
         duration: exchange.duration,
         remote: exchange.remote.map(|remote| remote.to_string()),
+        location: exchange.location,
         excerpt: exchange.excerpt,
     }
 }

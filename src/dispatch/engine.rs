@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clock::EngineClock, error::EngineError, registry::Registry, reservations::Reservations, storage::Storage,
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub sealer: Sealer,
     pub sender: Sender,
     pub in_flight: InFlight,
+    /// Events with ids of their own on their way to the journal.
+    pub committing: TaskTracker,
     /// One change of configuration at a time: read, check, write, applied.
     pub configuring: tokio::sync::Mutex<()>,
     pub herald: tokio::sync::Notify,

@@ -131,8 +131,15 @@ impl Lane {
                 self.not_before = self.not_before.max(settle::earliest(outcome, &policy, now));
                 self.breaker.failed(probe, open_after, &policy.retry, now, random);
             }
-            Class::EndpointError | Class::EventError | Class::Ours if probe => self.breaker.probe_ended(),
-            Class::EndpointError | Class::EventError | Class::Ours => {}
+            Class::EndpointError | Class::EventError | Class::Ours => {
+                if probe {
+                    self.breaker.probe_ended();
+                }
+                if outcome.class == Class::Ours {
+                    // Our own trouble is rarely one delivery's: the others of this lane wait as well.
+                    self.not_before = self.not_before.max(now.plus(settle::OURS_DELAY));
+                }
+            }
         }
     }
 

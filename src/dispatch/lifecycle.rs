@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     applier::{Applier, ApplierStop},
@@ -36,7 +36,7 @@ use crate::{
     sender::Sender,
     store::{
         StoreError,
-        open::{self, Trust},
+        open::{self, Distrust, Trust},
         rows::EndpointRow,
     },
 };
@@ -89,26 +89,23 @@ impl Running {
     /// # Errors
     /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
-        let trust = if folder.unsynced_files_hold() {
-            Trust::Yes
-        } else {
-            Trust::No
-        };
         let (journal, recovery) = Journal::open(options.journal)?;
         for line in recovery.lines() {
             tracing::info!("{line}");
         }
+        let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;
         let open = open::Options {
             data: folder.path().to_owned(),
             cache_bytes: options.store_cache_bytes,
             journal: journal.uuid(),
             last_lsn: recovery.last_lsn,
-            trust,
+            trust: Trust::Yes,
             check_bytes: CHECK_BYTES,
         };
         let opened = open::open(&open)?;
-        if let Some(distrust) = &opened.distrusted {
+        let distrusted = opened.distrusted.or(discarded.then_some(Distrust::Reboot));
+        if let Some(distrust) = &distrusted {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
         }
         let store = opened.store;
@@ -126,6 +123,7 @@ impl Running {
             sealer: folder.sealer().clone(),
             sender: options.sender,
             in_flight: InFlight::default(),
+            committing: TaskTracker::new(),
             configuring: tokio::sync::Mutex::new(()),
             herald: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
@@ -137,9 +135,7 @@ impl Running {
             }),
         });
         let applied = store.applied()?.lsn;
-        shared
-            .storage
-            .begin(store.clone(), applied, opened.distrusted.is_some());
+        shared.storage.begin(store.clone(), applied, distrusted.is_some());
         if applied < recovery.last_lsn {
             shared.load_configuration()?;
         } else {
@@ -200,7 +196,7 @@ impl Running {
     }
 
     /// Stops: no more attempts are begun, those that are out may end within the grace period, verdicts are written,
-    /// everything is synced. `hurry` ends the grace period.
+    /// everything is synced. `hurry` ends the grace period. After a failure the folder is not marked as left clean.
     ///
     /// # Errors
     /// When the last sync fails; then the store is rebuilt at the next start.
@@ -218,6 +214,8 @@ impl Running {
             }
         }
         self.background.shutdown().await;
+        shared.committing.close();
+        shared.committing.wait().await;
         self.applier_stop.stop();
         if let Some(thread) = self.applier.take() {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -228,6 +226,11 @@ impl Running {
         shared.storage.withdraw();
         shared.journal.close();
         shared.sender.close().await;
+        if shared.journal.failure().borrow().is_some() {
+            return Ok(());
+        }
+        drop(shared);
+        drop(self.engine);
         self.folder.finish()
     }
 }

@@ -42,6 +42,7 @@ mod lifecycle;
 #[cfg(test)]
 mod model_tests;
 mod operations;
+mod outage;
 mod queries;
 mod registry;
 mod reservations;

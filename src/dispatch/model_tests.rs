@@ -330,6 +330,7 @@ impl World {
             progress: verdict.progress,
             health: verdict.health,
             disable: verdict.disable,
+            location: None,
             excerpt: Bytes::new(),
         }));
         self.facts

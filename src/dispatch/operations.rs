@@ -216,6 +216,7 @@ impl Engine {
             progress: Progress::default(),
             health: Health::default(),
             disable: None,
+            location: seen.location,
             excerpt: seen.excerpt,
         };
         let lsn = shared

@@ -197,6 +197,7 @@ pub(super) fn attempt_view(
         started_at: attempt.started_at,
         duration_ms: attempt.duration_millis,
         remote: attempt.remote.clone(),
+        location: attempt.location.clone(),
         next_due: attempt.delivery.and(attempt.stage.due()),
         disabled_endpoint: attempt.disable.is_some(),
         body_broken: attempt.body_broken,

@@ -15,6 +15,7 @@ use super::{
     attempt::{self, Finished, Seen},
     engine::Shared,
     lanes::{Ended, Lanes, Step},
+    outage::Outage,
     settler,
 };
 use crate::{
@@ -50,6 +51,7 @@ pub(super) struct Scheduler {
     shared: Arc<Shared>,
     verdicts: mpsc::Sender<Record>,
     lanes: Lanes,
+    outage: Outage,
     attempts: JoinSet<Finished>,
     /// Whose attempt a task is, in case it panics.
     out: HashMap<Id, Out>,
@@ -72,6 +74,7 @@ impl Scheduler {
             shared,
             verdicts,
             lanes,
+            outage: Outage::default(),
             attempts: JoinSet::new(),
             out: HashMap::new(),
             running: false,
@@ -272,7 +275,11 @@ impl Scheduler {
     }
 
     /// Judges an attempt and hands the verdict to the settler.
-    fn judge(&mut self, finished: Finished) {
+    fn judge(&mut self, mut finished: Finished) {
+        let outcome = self
+            .outage
+            .judge(finished.endpoint.id, finished.seen.outcome, Instant::now());
+        finished.seen.outcome = outcome;
         let Finished {
             endpoint,
             row,
@@ -331,6 +338,7 @@ impl Scheduler {
             progress: verdict.progress,
             health: verdict.health,
             disable: verdict.disable,
+            location: seen.location,
             excerpt: seen.excerpt,
         })
     }

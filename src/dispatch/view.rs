@@ -128,6 +128,9 @@ pub struct AttemptView {
     /// The address that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
+    /// Where a redirect pointed; it is not followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// The delivery's next due time after this attempt.
     pub next_due: Option<Timestamp>,
     pub disabled_endpoint: bool,

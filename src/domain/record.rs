@@ -78,6 +78,8 @@ pub struct AttemptSettled {
     pub progress: Progress,
     pub health: Health,
     pub disable: Option<DisabledReason>,
+    /// Where a redirect pointed, which is never followed.
+    pub location: Option<String>,
     /// The head of the answer's body.
     pub excerpt: Bytes,
 }

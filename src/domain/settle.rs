@@ -39,7 +39,7 @@ pub struct Verdict {
 }
 
 /// How long to wait after trouble of our own: long enough not to spin, short enough not to be late.
-const OURS_DELAY: Duration = Duration::from_secs(5);
+pub const OURS_DELAY: Duration = Duration::from_secs(5);
 
 /// Judges one attempt that ended at `now`. `random` lies in 0..1.
 pub fn settle(

@@ -93,7 +93,9 @@ impl Writer<'_> {
 
     fn event_accepted(&mut self, placed: &Placed, event: &EventAccepted) -> Result<(), StoreError> {
         let id_key = keys::event_id(event.id.as_str());
-        if self.draft.get::<Lsn>(&id_key)?.is_some() {
+        if let Some(first) = self.draft.get::<Lsn>(&id_key)? {
+            // Idempotency lets no second one through; one that is there all the same must not replace the first.
+            tracing::error!(event.id = %event.id, lsn = placed.lsn, first, "an event id stands twice in the journal");
             return Ok(());
         }
         let row = EventRow {

@@ -2,8 +2,8 @@
 //!
 //! sled survives a crash of the process but not a power cut, so the folder is trusted only when nothing worse can
 //! have happened: the machine has not been rebooted since it was opened (the kernel's boot id is the same), or the
-//! server was shut down cleanly and the files were synced. A distrusted folder is moved aside to `store.old`, one of
-//! which is kept, and an empty store is opened in its place; the journal is then replayed into it.
+//! server was shut down cleanly and the files were synced. A distrusted folder is moved aside to `store.old`, and an
+//! empty store is opened in its place; the journal is replayed into it, and then the old one is deleted.
 //!
 //! Known ways of sled 0.34.7 that are met here: a kill during an open leaves `snap.*.generating`, with which the next
 //! open fails until it is deleted; the file lock can linger for some milliseconds after the last handle is dropped;
@@ -76,6 +76,25 @@ pub enum OpenError {
 /// Tries at a lock that lingers, and the pause between them: half a second in all.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Moves a store aside that cannot be trusted, durably, so that a crash right after cannot bring it back. To be called
+/// before the data folder notes that files are being written in this boot. Answers whether there was one.
+///
+/// # Errors
+/// When the folder cannot be moved.
+pub fn discard(data: &Path) -> Result<bool, OpenError> {
+    let folder = super::folder(data);
+    let there = folder.exists();
+    move_aside(&folder)?;
+    let synced = fs::File::open(data).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| OpenError::MoveAside { path: folder, source })?;
+    Ok(there)
+}
+
+/// Deletes what was moved aside, once the store is whole again. Failing to is harmless.
+pub fn remove_discarded(data: &Path) {
+    _ = fs::remove_dir_all(super::folder(data).with_extension("old"));
+}
 
 /// Opens the store, or an empty one in its place.
 ///
