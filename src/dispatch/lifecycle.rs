@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -80,6 +83,7 @@ pub struct Running {
     background: JoinSet<()>,
     applier: Option<thread::JoinHandle<()>>,
     applier_stop: ApplierStop,
+    applier_ended: CancellationToken,
 }
 
 impl Running {
@@ -154,9 +158,14 @@ impl Running {
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
         let applier = Applier::new(shared.clone(), store, open, signals);
         let applier_stop = applier.stopper();
+        let applier_ended = CancellationToken::new();
+        let guard = applier_ended.clone().drop_guard();
         let thread = thread::Builder::new()
             .name("applier".to_owned())
-            .spawn(move || applier.run())
+            .spawn(move || {
+                let _said_when_it_ends = guard;
+                applier.run();
+            })
             .map_err(StartError::Thread)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(Scheduler::new(shared.clone(), verdicts).run(inbox));
@@ -171,6 +180,7 @@ impl Running {
             background,
             applier: Some(thread),
             applier_stop,
+            applier_ended,
         })
     }
 
@@ -188,10 +198,9 @@ impl Running {
             failure = self.engine.0.journal.failed() => {
                 format!("the journal has failed, nothing more can be made durable: {}", chain(&*failure))
             }
-            ended = self.tasks.join_next() => match ended {
-                Some(Err(error)) => format!("a part of dispatch came to grief: {error}"),
-                _ => "a part of dispatch ended".to_owned(),
-            },
+            ended = self.tasks.join_next() => how_it_ended(ended),
+            ended = self.background.join_next() => how_it_ended(ended),
+            () = self.applier_ended.cancelled() => "the applier ended; the store is not served any more".to_owned(),
         }
     }
 
@@ -232,6 +241,13 @@ impl Running {
         drop(shared);
         drop(self.engine);
         self.folder.finish()
+    }
+}
+
+fn how_it_ended(ended: Option<Result<(), JoinError>>) -> String {
+    match ended {
+        Some(Err(error)) => format!("a part of dispatch came to grief: {error}"),
+        Some(Ok(())) | None => "a part of dispatch ended".to_owned(),
     }
 }
 
