@@ -235,7 +235,7 @@ impl Shared {
             .check_literal(&self.options.rules, self.options.require_https)
             .map_err(|error| EngineError::Invalid {
                 field: "url".to_owned(),
-                rule: error.to_string(),
+                rule: super::error::chain(&error),
             })
     }
 
