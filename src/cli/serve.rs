@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new();
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
     if config.dev {
@@ -68,10 +69,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let failed = tokio::select! {
         () = &mut serving => Some("the listeners ended".to_owned()),
         reason = running.failed() => Some(reason),
-        () = told_to_stop() => None,
+        () = signals.told_to_stop() => None,
     };
     let hurry = CancellationToken::new();
-    tasks.spawn(hurry_when_told_again(hurry.clone()));
+    let told_again = hurry.clone();
+    tasks.spawn(async move {
+        signals.told_to_stop().await;
+        told_again.cancel();
+    });
     if failed.is_none() {
         tracing::info!("stopping");
     }
@@ -205,22 +210,32 @@ async fn upkeep(metrics: Arc<Metrics>) {
     }
 }
 
-/// Ends when the process is asked to stop.
-async fn told_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; stop the process by killing it, nothing is lost");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
+/// What asks the process to stop. One for its whole life: a second signal that comes before anybody waits for it is
+/// not lost.
+struct Signals(Option<(Signal, Signal)>);
 
-/// Asked a second time, what is out is given up at once.
-async fn hurry_when_told_again(hurry: CancellationToken) {
-    told_to_stop().await;
-    hurry.cancel();
+impl Signals {
+    fn new() -> Self {
+        let both = signal(SignalKind::terminate()).and_then(|terminate| {
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok((terminate, interrupt))
+        });
+        Self(
+            both.inspect_err(|error| {
+                tracing::error!(%error, "signals cannot be received; stop the process by killing it, nothing is lost");
+            })
+            .ok(),
+        )
+    }
+
+    /// Ends when the process is asked to stop; asked a second time, what is out is given up at once.
+    async fn told_to_stop(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
 }
