@@ -9,7 +9,9 @@ mod support;
 
 mod cli_client;
 mod cli_config;
+mod crash;
 mod delivery;
 mod ours;
 mod receivers;
+mod shutdown;
 mod tls;

@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod authority;
+pub mod gate;
 pub mod receiver;
 pub mod server;
 pub mod sink;

@@ -216,6 +216,28 @@ impl Server {
         }
     }
 
+    /// Runs `posthaste check` on the folder of the server, which must have stopped; answers what it said and how it
+    /// ended.
+    pub fn check(&self) -> (String, ExitStatus) {
+        let output = Command::new(env!("CARGO_BIN_EXE_posthaste"))
+            .args(["check", "--data"])
+            .arg(&self.data)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text + &String::from_utf8_lossy(&output.stderr), output.status)
+    }
+
+    /// Fails the test if `posthaste check` finds anything in the folder of the server, which must have stopped.
+    pub fn assert_whole(&self) {
+        let (text, status) = self.check();
+        assert!(
+            status.success(),
+            "check ended with {status}: {text}\n{}",
+            self.log()
+        );
+    }
+
     /// Runs the command-line client against this server; answers stdout and the exit status.
     pub fn cli(&self, arguments: &[&str]) -> (String, ExitStatus) {
         let output = Command::new(env!("CARGO_BIN_EXE_posthaste"))
