@@ -12,6 +12,7 @@ mod cli_config;
 mod crash;
 mod delivery;
 mod ours;
+mod disk;
 mod receivers;
 mod shutdown;
 mod tls;

@@ -1,0 +1,217 @@
+//! A disk that fills up: nothing accepted is harmed, and room is enough to go on.
+//!
+//! Needs a file system of its own: a small tmpfs, which only root may mount. Skipped, loudly, where that is not
+//! allowed.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    gate::Gate,
+    server::{Answer, Server, wait_for},
+    sink::{Sink, answer},
+};
+
+const MIB: u64 = 1024 * 1024;
+const DISK: u64 = 48 * MIB;
+const MIN_FREE: u64 = 8 * MIB;
+
+/// A mounted tmpfs; unmounted when dropped, also by a panic.
+struct SmallDisk {
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "posthaste-test"])
+            .arg(&path)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self { path, _dir: dir }),
+            Ok(output) => {
+                let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+                println!("SKIPPED: a tmpfs cannot be mounted here: {reason}");
+                None
+            }
+            Err(error) => {
+                println!("SKIPPED: mount cannot be run: {error}");
+                None
+            }
+        }
+    }
+
+    fn free(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.path).unwrap();
+        stat.f_bavail * stat.f_frsize
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path.join("filler")
+    }
+
+    /// Fills the disk until at most `left` bytes are free.
+    fn fill(&self, left: u64) {
+        let mut filler = File::options()
+            .create(true)
+            .append(true)
+            .open(self.filler())
+            .unwrap();
+        while self.free() > left {
+            let piece = (self.free() - left).min(MIB) as usize;
+            // The server writes too, and may have taken the last piece first.
+            if filler.write_all(&vec![1; piece]).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a server of a failed test may still be ending.
+        let unmounted = Command::new("umount").arg("-l").arg(&self.path).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            println!("{} stays mounted", self.path.display());
+        }
+    }
+}
+
+fn start(data: &Path) -> Server {
+    let min_free = format!("{MIN_FREE}B");
+    let environment = [
+        ("POSTHASTE_STORAGE__MIN_FREE_BYTES", min_free.as_str()),
+        ("POSTHASTE_STORAGE__SEGMENT_BYTES", "1MiB"),
+    ];
+    Server::start_with(data, &["--no-listen"], &environment)
+}
+
+fn event(number: u32) -> Value {
+    json!({"id": format!("e{number}"), "type": "a", "data": {"filler": "x".repeat(500)}})
+}
+
+fn assert_refused(answer: &Answer) {
+    assert_eq!(answer.status, 507, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.json()["type"], "/problems/disk-full");
+    assert!(answer.head.contains("\r\nretry-after: "), "{}", answer.head);
+}
+
+fn delivered(server: &Server) -> u64 {
+    server.get("/v1/status")["deliveries"]["delivered"]
+        .as_u64()
+        .unwrap()
+}
+
+/// Sends events, numbered from `next`, until one is refused; answers its number. What is free is asked ten times a
+/// second, so that some slip in before.
+fn wait_refused(server: &Server, mut next: u32) -> u32 {
+    wait_for("a refusal", || {
+        let answer = server.post("/v1/events", &event(next));
+        if answer.status == 202 {
+            next += 1;
+            return None;
+        }
+        assert_refused(&answer);
+        Some(next)
+    })
+}
+
+/// Sends one event until it is accepted.
+fn accept_again(server: &Server, number: u32) {
+    wait_for("an event to be accepted", || {
+        let answer = server.post("/v1/events", &event(number));
+        // 503 while a store that failed is rebuilt.
+        assert!(matches!(answer.status, 202 | 503 | 507), "{answer:?}");
+        (answer.status == 202).then_some(())
+    });
+}
+
+#[test]
+fn below_the_reserve_events_are_refused_and_deliveries_go_on() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut server = start(&disk.path.join("data"));
+    let gate = Gate::default();
+    let door = gate.clone();
+    let sink = Sink::deciding(move |_, _| {
+        door.pass();
+        answer(200, "")
+    });
+    server.endpoint(&json!({"url": sink.url(), "timeout": "5m"}));
+    (0..50).for_each(|number| _ = server.event(&event(number)));
+    disk.fill(MIN_FREE - MIB);
+    let next = wait_refused(&server, 50);
+    assert_refused(&server.post("/v1/events", &event(next)));
+    let known = server.post("/v1/events", &event(7));
+    assert_eq!((known.status, &known.json()["duplicate"]), (200, &json!(true)));
+    assert_eq!(delivered(&server), 0);
+    gate.open();
+    wait_for("deliveries on a full disk", || {
+        (delivered(&server) >= 50).then_some(())
+    });
+    disk.make_room();
+    accept_again(&server, next);
+    wait_for("the last delivery", || {
+        sink.received()
+            .iter()
+            .any(|got| got.event_id() == format!("e{next}"))
+            .then_some(())
+    });
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    server.assert_whole();
+}
+
+#[test]
+fn a_disk_without_a_byte_left_loses_nothing_and_recovers_by_itself() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut server = start(&disk.path.join("data"));
+    let gate = Gate::default();
+    let door = gate.clone();
+    let sink = Sink::deciding(move |_, _| {
+        door.pass();
+        answer(200, "")
+    });
+    server.endpoint(&json!({"url": sink.url(), "timeout": "5m"}));
+    (0..200).for_each(|number| _ = server.event(&event(number)));
+    disk.fill(0);
+    let next = wait_refused(&server, 200);
+    // Verdicts come in, for which there may be no room.
+    gate.open();
+    wait_for("attempts", || (sink.count() > 8).then_some(()));
+    disk.fill(0);
+    disk.make_room();
+    accept_again(&server, next);
+    wait_for("every delivery", || {
+        let status = server.get("/v1/status");
+        let open = ["scheduled", "in_flight", "held"].map(|state| &status["deliveries"][state]);
+        (status["state"] == "ready" && open == [&json!(0); 3]).then_some(())
+    });
+    for number in 0..=next {
+        let deliveries = server.list(&format!("/v1/events/e{number}/deliveries"));
+        assert_eq!(deliveries[0]["state"], "delivered", "{deliveries:?}");
+    }
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    server.assert_whole();
+    server.restart();
+    assert_eq!(
+        delivered(&server),
+        server.get("/v1/status")["events"].as_u64().unwrap()
+    );
+}
