@@ -25,7 +25,7 @@ const MIN_FREE: u64 = 8 * MIB;
 /// A mounted tmpfs; unmounted when dropped, also by a panic.
 struct SmallDisk {
     path: PathBuf,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
@@ -38,7 +38,7 @@ impl SmallDisk {
             .arg(&path)
             .output();
         match mounted {
-            Ok(output) if output.status.success() => Some(Self { path, _dir: dir }),
+            Ok(output) if output.status.success() => Some(Self { path, dir }),
             Ok(output) => {
                 let reason = String::from_utf8_lossy(&output.stderr).into_owned();
                 println!("SKIPPED: a tmpfs cannot be mounted here: {reason}");
@@ -49,6 +49,14 @@ impl SmallDisk {
                 None
             }
         }
+    }
+
+    /// A data folder on the disk, by a path that is not: the server's log, beside it, has room.
+    fn data(&self) -> PathBuf {
+        let (path, folder) = (self.dir.path().join("data"), self.path.join("data"));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(folder, &path).unwrap();
+        path
     }
 
     fn free(&self) -> u64 {
@@ -76,6 +84,21 @@ impl SmallDisk {
         }
     }
 
+    /// Makes the filler larger or smaller, so that about `left` bytes are free.
+    fn leave(&self, left: u64) {
+        let filler = File::options()
+            .create(true)
+            .append(true)
+            .open(self.filler())
+            .unwrap();
+        let free = self.free();
+        let size = filler.metadata().unwrap().len();
+        if free < left {
+            filler.set_len(size.saturating_sub(left - free)).unwrap();
+        }
+        self.fill(left);
+    }
+
     fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
     }
@@ -91,8 +114,8 @@ impl Drop for SmallDisk {
     }
 }
 
-fn start(data: &Path) -> Server {
-    let min_free = format!("{MIN_FREE}B");
+fn start(data: &Path, min_free: u64) -> Server {
+    let min_free = format!("{min_free}B");
     let environment = [
         ("POSTHASTE_STORAGE__MIN_FREE_BYTES", min_free.as_str()),
         ("POSTHASTE_STORAGE__SEGMENT_BYTES", "1MiB"),
@@ -140,12 +163,20 @@ fn accept_again(server: &Server, number: u32) {
     });
 }
 
+fn wait_settled(server: &Server) {
+    wait_for("every delivery", || {
+        let status = server.get("/v1/status");
+        let open = ["scheduled", "in_flight", "held"].map(|state| &status["deliveries"][state]);
+        (status["state"] == "ready" && open == [&json!(0); 3]).then_some(())
+    });
+}
+
 #[test]
 fn below_the_reserve_events_are_refused_and_deliveries_go_on() {
     let Some(disk) = SmallDisk::mount() else {
         return;
     };
-    let mut server = start(&disk.path.join("data"));
+    let mut server = start(&disk.data(), MIN_FREE);
     let gate = Gate::default();
     let door = gate.clone();
     let sink = Sink::deciding(move |_, _| {
@@ -181,7 +212,7 @@ fn a_disk_without_a_byte_left_loses_nothing_and_recovers_by_itself() {
     let Some(disk) = SmallDisk::mount() else {
         return;
     };
-    let mut server = start(&disk.path.join("data"));
+    let mut server = start(&disk.data(), MIN_FREE);
     let gate = Gate::default();
     let door = gate.clone();
     let sink = Sink::deciding(move |_, _| {
@@ -192,17 +223,13 @@ fn a_disk_without_a_byte_left_loses_nothing_and_recovers_by_itself() {
     (0..200).for_each(|number| _ = server.event(&event(number)));
     disk.fill(0);
     let next = wait_refused(&server, 200);
-    // Verdicts come in, for which there may be no room.
+    // Verdicts come in, for which there is no room.
     gate.open();
-    wait_for("attempts", || (sink.count() > 8).then_some(()));
-    disk.fill(0);
+    wait_for("attempts", || (sink.count() >= 200).then_some(()));
+    assert!(delivered(&server) < 200, "the disk is not full");
     disk.make_room();
     accept_again(&server, next);
-    wait_for("every delivery", || {
-        let status = server.get("/v1/status");
-        let open = ["scheduled", "in_flight", "held"].map(|state| &status["deliveries"][state]);
-        (status["state"] == "ready" && open == [&json!(0); 3]).then_some(())
-    });
+    wait_settled(&server);
     for number in 0..=next {
         let deliveries = server.list(&format!("/v1/events/e{number}/deliveries"));
         assert_eq!(deliveries[0]["state"], "delivered", "{deliveries:?}");
@@ -214,4 +241,62 @@ fn a_disk_without_a_byte_left_loses_nothing_and_recovers_by_itself() {
         delivered(&server),
         server.get("/v1/status")["events"].as_u64().unwrap()
     );
+}
+
+#[test]
+fn a_disk_that_is_full_now_and_then_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    // Without a reserve, so that journal and store meet the last byte.
+    let mut server = start(&disk.data(), 0);
+    let sink = Sink::accepting();
+    server.endpoint(&json!({"url": sink.url(), "concurrency": 64}));
+    let (mut next, mut accepted, mut refused) = (0, Vec::new(), 0);
+    for _ in 0..30 {
+        if server.get("/v1/status")["state"] != "ready" {
+            // The store could not write. With room again it is rebuilt, and fails again.
+            disk.make_room();
+            server.wait_ready();
+        }
+        disk.leave(rng.u64(0..192) * 1024);
+        for number in next..next + 40 {
+            let answer = server.post("/v1/events", &event(number));
+            match answer.status {
+                202 => accepted.push(number),
+                503 => refused += 1,
+                _ => {
+                    assert_refused(&answer);
+                    refused += 1;
+                }
+            }
+        }
+        next += 40;
+    }
+    disk.make_room();
+    accept_again(&server, next);
+    wait_settled(&server);
+    let rebuilds = server.get("/v1/status")["store"]["rebuilds"].clone();
+    println!(
+        "{} accepted, {refused} refused, {rebuilds} rebuilds",
+        accepted.len()
+    );
+    assert!(refused > 0, "the disk was never full");
+    let arrived: std::collections::HashSet<String> = sink
+        .received()
+        .iter()
+        .map(|got| got.event_id().to_owned())
+        .collect();
+    accepted.push(next);
+    for number in accepted {
+        assert!(
+            arrived.contains(&format!("e{number}")),
+            "seed {seed}: e{number} is lost"
+        );
+    }
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    server.assert_whole();
 }

@@ -13,6 +13,7 @@ mod crash;
 mod delivery;
 mod ours;
 mod disk;
+mod rebuild;
 mod receivers;
 mod shutdown;
 mod tls;
