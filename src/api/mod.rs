@@ -2,7 +2,7 @@
 //!
 //! # The cast
 //!
-//! [`listen`] accepts connections, says by which way each request came, and keeps deadlines. [`router`] leads a request
+//! [`listen`] accepts connections, says by which way each request came, and keeps deadlines. [`mod@router`] leads a request
 //! through the gate ([`auth`]) to its handler. A handler extracts what it needs (`document`, `params`), converts it into
 //! the domain's words (`event_document`), makes one call to the [`Engine`](crate::dispatch::engine::Engine), and
 //! converts the answer. What goes wrong on the way is a [`problem`].

@@ -161,6 +161,7 @@ mod tests {
         domain::id::EndpointId,
     };
 
+    #[expect(clippy::disallowed_methods, reason = "our own answers, which are short")]
     async fn ask(method: &str, path: &str) -> (Response<()>, serde_json::Value) {
         let routes = Router::new()
             .route(

@@ -178,7 +178,6 @@ fn api(config: &Config, engine: Engine, metrics: Arc<Metrics>) -> Api {
             payload: config.limits.payload.as_usize(),
             batch_lines: config.limits.batch_lines as usize,
             batch_bytes: config.limits.batch_bytes.as_usize(),
-            ..ApiLimits::default()
         },
         render_metrics: Arc::new(move || {
             measured.measure();

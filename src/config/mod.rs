@@ -9,7 +9,7 @@
 //!
 //! # The flow
 //!
-//! [`load`] starts from the defaults and lays over them the file, then the environment
+//! [`load()`] starts from the defaults and lays over them the file, then the environment
 //! (`POSTHASTE_SECTION__KEY`), then the flags. Each value remembers where it came from.
 //!
 //! # What it guarantees

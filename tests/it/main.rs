@@ -5,8 +5,15 @@
     reason = "a test's tasks, channels and bodies end with it, and its bounds are on real time"
 )]
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests spawn receivers that end with their runtime, and wait by the machine's clock"
+)]
+
+#[allow(dead_code, reason = "a support is there for the tests to come as well")]
 mod support;
 
+mod architecture;
 mod cli_client;
 mod cli_config;
 mod crash;
@@ -14,6 +21,7 @@ mod delivery;
 mod ours;
 mod disk;
 mod rebuild;
+mod docs;
 mod receivers;
 mod shutdown;
 mod tls;

@@ -220,6 +220,7 @@ fn bearer(key: &str) -> Result<HeaderValue, Usage> {
     Ok(value)
 }
 
+#[expect(clippy::disallowed_methods, reason = "`Limited` caps it while it is read")]
 async fn collect(response: Response<Incoming>) -> Result<Answer, ClientError> {
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES)

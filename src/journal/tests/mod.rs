@@ -1,5 +1,7 @@
 //! The journal as a whole. What is in one file alone is tested beside it.
 
+#![expect(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
 mod append;
 mod config;
 mod damage;
