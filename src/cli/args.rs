@@ -96,9 +96,17 @@ impl CheckArgs {
     }
 }
 
-/// The whole story on one screen, in a temporary directory.
+/// Show the whole story on one screen
+///
+/// Runs a real server in a temporary folder, with receivers on loopback: events are accepted, retried, held, carried
+/// through a `kill -9` and delivered. Needs no configuration and no network, and leaves nothing behind. Exit code 1
+/// when anything goes otherwise than told.
 #[derive(Args, Debug)]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// Keep the folder, with the server's data and log, and print its path
+    #[arg(long)]
+    pub keep: bool,
+}
 
 /// Which server to speak to, and how to print its answers.
 #[derive(Args, Clone, Debug)]

@@ -23,6 +23,7 @@ mod check;
 pub mod client;
 mod config;
 mod delivery;
+mod demo;
 mod endpoint;
 mod event;
 mod failure;
@@ -30,6 +31,7 @@ mod input;
 mod limits;
 mod list;
 mod output;
+mod receiver;
 mod send;
 mod serve;
 mod status;
@@ -57,6 +59,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Demo(DemoArgs),
     Send(Box<send::Args>),
     Endpoint(Box<endpoint::Args>),
     Event(event::Args),
@@ -94,6 +97,7 @@ impl Arguments {
         match self.command {
             None => Output::new(Format::Table).text(&Self::command().render_help().to_string()),
             Some(Command::Serve(args)) => serve::run(&args),
+            Some(Command::Demo(args)) => block_on(demo::run(args)),
             Some(Command::Check(args)) => check::run(&args),
             Some(Command::Config(args)) => config::run(&args),
             Some(Command::Send(args)) => block_on(send::run(*args)),

@@ -22,6 +22,7 @@ mod ours;
 mod disk;
 mod rebuild;
 mod docs;
+mod demo;
 mod receivers;
 mod shutdown;
 mod tls;
