@@ -4,7 +4,6 @@
     clippy::disallowed_methods,
     reason = "a test's tasks, channels and bodies end with it, and its bounds are on real time"
 )]
-
 #![expect(
     clippy::disallowed_methods,
     reason = "tests spawn receivers that end with their runtime, and wait by the machine's clock"
@@ -18,11 +17,11 @@ mod cli_client;
 mod cli_config;
 mod crash;
 mod delivery;
-mod ours;
-mod disk;
-mod rebuild;
-mod docs;
 mod demo;
+mod disk;
+mod docs;
+mod ours;
+mod rebuild;
 mod receivers;
 mod shutdown;
 mod tls;
