@@ -164,6 +164,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
+        #[expect(clippy::disallowed_methods, reason = "it is capped")]
         let reading = Limited::new(body, BODY_BYTES).collect();
         let status = match timeout(BODY_WAIT, reading).await {
             Ok(Ok(body)) => self.decided(head, body.to_bytes()).await,

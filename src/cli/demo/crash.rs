@@ -149,17 +149,12 @@ impl Story<'_> {
         self.screen
             .chapter("5. Release: shop is repaired and enabled")
             .await?;
-        let held = self.api.status().await?.deliveries.held;
         let expected = &self.orders[1..];
-        ensure!(
-            held == expected.len() as u64,
-            "{held} deliveries are held, not {}",
-            expected.len()
-        );
+        self.held(expected.len()).await?;
         self.inbox.answer(Partner::Shop, &[], StatusCode::OK);
         let endpoint = self.api.enable(&self.shop).await?;
         ensure!(endpoint.state == "active", "shop is {}", endpoint.state);
-        let told = format!("shop; its {held} held deliveries are due");
+        let told = format!("shop; its {} held deliveries are due", expected.len());
         self.screen
             .at(endpoint.state_since, Tone::Plain, "endpoint enabled", &told)?;
         // The operational event is the server's own.
@@ -168,12 +163,8 @@ impl Story<'_> {
             let status = self.api.status().await?;
             let undelivered = status.deliveries.undelivered();
             ensure!(undelivered == 0, "{undelivered} deliveries were given up");
-            ensure!(
-                status.events == all,
-                "the server has {} events, not {all}",
-                status.events
-            );
-            Ok((status.deliveries.open() == 0 && status.deliveries.delivered == all).then_some(()))
+            let done = status.deliveries.open() == 0 && status.deliveries.delivered == all;
+            Ok((done && status.events == all).then_some(()))
         })
         .await?;
         let released = self.inbox.taken(Partner::Shop).split_off(1);

@@ -101,7 +101,7 @@ impl<'a> Story<'a> {
         self.screen.now(
             Tone::Plain,
             "endpoint added",
-            "shop takes order.*, one at a time; retries after about 300ms, 600ms, ...",
+            "shop takes order.*, one by one; retries after about 300ms, 600ms, ...",
         )?;
         let ops = json!({"events": ["stock.*", "endpoint.*"], "concurrency": OPS_CONCURRENCY});
         self.add(Partner::Ops, ops, OPS_DELAY).await?;
@@ -205,19 +205,33 @@ impl<'a> Story<'a> {
         self.notice().await?;
         self.order().await?;
         self.order().await?;
-        let held = self.api.status().await?.deliveries.held;
-        ensure!(held == 3, "{held} deliveries are held, not 3");
-        let told = format!("order-3 and order-4 accepted all the same; {held} deliveries are held");
-        self.screen.now(Tone::Waiting, "events held", &told)
+        self.held(3).await?;
+        let told = "order-3 and order-4 accepted all the same; 3 deliveries are held";
+        self.screen.now(Tone::Waiting, "events held", told)
+    }
+
+    /// Waits until the server shows so many held deliveries: what it shows follows what it accepted.
+    pub async fn held(&self, count: usize) -> anyhow::Result<()> {
+        self.wait(&format!("{count} held deliveries"), async || {
+            let held = self.api.status().await?.deliveries.held;
+            Ok((held == count as u64).then_some(()))
+        })
+        .await
     }
 
     async fn disabled(&self) -> anyhow::Result<()> {
-        let endpoint = self.api.endpoint(&self.shop).await?;
-        let reason = endpoint.disabled_reason.context("shop is not disabled")?;
+        let endpoint = self
+            .wait("shop to be disabled", async || {
+                let endpoint = self.api.endpoint(&self.shop).await?;
+                Ok((endpoint.state == "disabled").then_some(endpoint))
+            })
+            .await?;
+        let reason = endpoint
+            .disabled_reason
+            .context("shop is disabled without a reason")?;
         ensure!(
-            endpoint.state == "disabled" && reason.status == Some(410),
-            "shop is {} because of {reason:?}",
-            endpoint.state
+            reason.status == Some(410),
+            "shop is disabled because of {reason:?}"
         );
         let told = format!("shop, because of {} (410); order-2 is held, not lost", reason.why);
         self.screen
