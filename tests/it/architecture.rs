@@ -51,7 +51,7 @@ const NAMED_ONLY_IN: [(&str, &[&str]); 4] = [
     ("sled::", &["src/store/"]),
     ("bincode::", &["src/runtime/codec.rs"]),
     ("client::conn", &["src/sender/", "src/cli/client/"]),
-    ("client::legacy", &["src/cli/client/"]),
+    ("client::legacy", &["src/sender/", "src/cli/client/"]),
 ];
 
 /// Past this, a file is two files.

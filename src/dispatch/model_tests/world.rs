@@ -1,9 +1,4 @@
-//! The heart against a plain model: random sequences of what can happen, on the real store and the real lanes.
-//!
-//! Records stand in a list instead of a journal, receivers are a choice of outcomes, time is virtual. The model keeps,
-//! for each delivery, a few plain facts of its own and is asked at every step whether what the lanes do is allowed:
-//! nothing early, nothing out twice, nothing beyond its policy, nothing to an endpoint that is held. In the end
-//! everything heals, and nothing may be missing.
+//! The store, the lanes and a journal that is a list: what the sequences happen to.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,25 +7,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::{
-    clock::EngineClock,
-    document,
-    lanes::{Ended, Lanes, Step},
-    registry::Registry,
+    super::{
+        clock::EngineClock,
+        document,
+        lanes::{Ended, Lanes, Step},
+        registry::Registry,
+    },
+    ENDPOINTS, RETRIES, START,
+    fact::Fact,
+    op::{Op, outcome},
 };
 use crate::{
     domain::{
         delivery::{Progress, Stage, Trigger},
-        duration::Span,
         endpoint::{Endpoint, EndpointSpec, EndpointState, StateChange},
         event::Payload,
         id::{DeliveryKey, EndpointId},
-        outcome::{Class, Fault, Observation, Outcome, RetryAfter, classify},
         record::{
             AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointPut, EventAccepted,
             Place, Record,
@@ -44,97 +41,7 @@ use crate::{
     },
 };
 
-const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const JOURNAL: [u8; 16] = [7; 16];
-const ENDPOINTS: usize = 3;
-/// What every endpoint's policy allows after the first attempt.
-const RETRIES: u32 = 2;
-const DELAY: Duration = Duration::from_secs(5);
-
-/// What can happen.
-#[derive(Clone, Debug)]
-enum Op {
-    /// `late_millis` is how long the event was under way between its acceptance and its place in the journal.
-    Accept {
-        to: u8,
-        delay_secs: u16,
-        expires_secs: Option<u16>,
-        late_millis: u16,
-    },
-    /// Begin up to so many attempts.
-    Begin(u8),
-    /// An attempt that is out ends so.
-    End(u8, u8),
-    /// The store catches up by so many records.
-    Apply(u8),
-    Enable(u8),
-    Pause(u8),
-    Retry(u8),
-    Cancel(u8),
-    Wait(u16),
-    /// The wall clock is set.
-    Step(i32),
-    /// The process dies; verdicts at the end of the journal may be lost, and the store is behind or gone.
-    Crash {
-        lose: u8,
-        rebuild: bool,
-    },
-}
-
-fn delay() -> impl Strategy<Value = u16> {
-    prop_oneof![3 => Just(0), 1 => 1..20u16]
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        4 => (any::<u8>(), delay(), prop::option::weighted(0.2, 1..60u16), 0..50u16)
-            .prop_map(|(to, delay_secs, expires_secs, late_millis)| Op::Accept {
-                to, delay_secs, expires_secs, late_millis,
-            }),
-        6 => (1..8u8).prop_map(Op::Begin),
-        6 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Op::End(which, how)),
-        6 => (1..8u8).prop_map(Op::Apply),
-        2 => any::<u8>().prop_map(Op::Enable),
-        1 => any::<u8>().prop_map(Op::Pause),
-        1 => any::<u8>().prop_map(Op::Retry),
-        1 => any::<u8>().prop_map(Op::Cancel),
-        4 => (1..30u16).prop_map(Op::Wait),
-        1 => (-7200..7200i32).prop_map(Op::Step),
-        1 => (0..3u8, any::<bool>()).prop_map(|(lose, rebuild)| Op::Crash { lose, rebuild }),
-    ]
-}
-
-fn outcome(choice: u8) -> Outcome {
-    let answer = |status, retry_after| Observation::Response {
-        status,
-        directive: None,
-        retry_after,
-        body_broken: false,
-    };
-    let seen = match choice % 10 {
-        0 | 1 => answer(200, None),
-        2..=4 => answer(503, None),
-        5 => answer(429, Some(RetryAfter::Delay(Span::from_secs(30)))),
-        6 => answer(410, None),
-        7 => answer(422, None),
-        8 => Observation::Fault(Fault::TlsExpired),
-        _ => Observation::Fault(Fault::Descriptors),
-    };
-    classify(seen, &BTreeMap::new())
-}
-
-/// What the model knows of a delivery.
-#[derive(Clone, Debug)]
-struct Fact {
-    endpoint: EndpointId,
-    ended: Option<&'static str>,
-    not_before: Timestamp,
-    expires_at: Option<Timestamp>,
-    spent: u32,
-    all_suspect: bool,
-    /// Some attempt of it was answered with a 2xx.
-    got_through: bool,
-}
 
 struct Out {
     endpoint: Arc<Endpoint>,
@@ -143,7 +50,7 @@ struct Out {
     started_at: Timestamp,
 }
 
-struct World {
+pub(super) struct World {
     dir: TempDir,
     store: Option<Store>,
     journal: Vec<Record>,
@@ -161,7 +68,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(SteppedClock::new(START));
         let mut world = Self {
@@ -495,7 +402,7 @@ impl World {
         }
     }
 
-    async fn run(&mut self, op: Op) {
+    pub(super) async fn run(&mut self, op: Op) {
         match op {
             Op::Accept {
                 to,
@@ -519,7 +426,7 @@ impl World {
     }
 
     /// Everything heals: endpoints are enabled, receivers accept, time goes on.
-    async fn heal(&mut self) {
+    pub(super) async fn heal(&mut self) {
         self.apply(usize::MAX / 2);
         for endpoint in self.registry.all() {
             if !endpoint.is_active() {
@@ -542,7 +449,7 @@ impl World {
         }
     }
 
-    fn nothing_is_missing(&self) {
+    pub(super) fn nothing_is_missing(&self) {
         let store = self.store();
         for (key, fact) in &self.facts {
             let delivery = store
@@ -562,46 +469,10 @@ impl World {
     }
 
     /// A store made from the records alone is the same, byte for byte.
-    fn a_rebuilt_store_is_the_same(&mut self) {
+    pub(super) fn a_rebuilt_store_is_the_same(&mut self) {
         let before = self.store().dump().unwrap();
         self.crash(0, true);
         assert_eq!(self.store().dump().unwrap(), before);
-    }
-}
-
-impl Fact {
-    fn attempt_ended(&mut self, outcome: &Outcome, now: Timestamp) {
-        let reset = |fact: &mut Self| {
-            fact.spent = 0;
-            fact.all_suspect = true;
-            fact.not_before = now;
-        };
-        match outcome.class {
-            Class::Delivered => {
-                self.got_through = true;
-                self.ended = Some("delivered");
-            }
-            Class::EventError => self.ended = Some("failed"),
-            Class::EndpointError => reset(self),
-            Class::Ours => self.not_before = now.plus(Duration::from_millis(2500)),
-            Class::Transient => {
-                self.spent += 1;
-                self.all_suspect &= outcome.suspect;
-                let asked = if outcome.retry_after.is_some() {
-                    Duration::from_secs(30)
-                } else {
-                    DELAY
-                };
-                match (self.spent > RETRIES, self.all_suspect) {
-                    (false, _) => self.not_before = now.plus(asked),
-                    (true, true) => reset(self),
-                    (true, false) => self.ended = Some("failed"),
-                }
-            }
-        }
-        if let Some(expires) = self.expires_at {
-            self.not_before = self.not_before.min(expires);
-        }
     }
 }
 
@@ -615,33 +486,4 @@ fn open_store(dir: &TempDir, trust: Trust) -> Store {
         check_bytes: u64::MAX,
     };
     open::open(&options).unwrap().store
-}
-
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(48)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_is_lost_early_doubled_or_beyond_its_policy(ops in prop::collection::vec(op(), 1..250)) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let mut world = World::new();
-            for op in ops {
-                world.run(op).await;
-            }
-            world.heal().await;
-            world.nothing_is_missing();
-            world.a_rebuilt_store_is_the_same();
-        });
-    }
 }
