@@ -126,9 +126,10 @@ impl Applier {
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
         loop {
-            // What was last written before this look is applied once the look finds nothing more.
-            let written = self.shared.journal.last_lsn();
-            let entries = self.next(written)?;
+            // What was published before this look is applied once the look finds nothing more. What is written and
+            // not yet published is not: the look could not find it.
+            let published = self.shared.journal.published_lsn();
+            let entries = self.next(published)?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 None => return Ok(Pause::Reopen),
@@ -138,10 +139,10 @@ impl Applier {
     }
 
     /// The next records; waits for them when there are none.
-    fn next(&mut self, written: Lsn) -> Result<Option<Vec<Entry>>, StoreError> {
+    fn next(&mut self, published: Lsn) -> Result<Option<Vec<Entry>>, StoreError> {
         match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
             Ok(entries) if entries.is_empty() => {
-                let synced = self.shared.journal.synced_lsn().min(written);
+                let synced = self.shared.journal.synced_lsn().min(published);
                 self.caught_up(synced)?;
                 Ok(self
                     .follower

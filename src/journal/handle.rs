@@ -180,8 +180,9 @@ impl Journal {
         self.inner.shared.last.load(Acquire)
     }
 
-    #[cfg(test)]
-    pub(super) fn published_lsn(&self) -> Lsn {
+    /// The lsn that followers can read up to. A record is published after it was written and, if it is to be durable,
+    /// acknowledged: for a moment this lags behind [`last_lsn`](Self::last_lsn) and [`synced_lsn`](Self::synced_lsn).
+    pub fn published_lsn(&self) -> Lsn {
         lock(&self.inner.shared.catalogue).published
     }
 
