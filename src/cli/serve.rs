@@ -1,6 +1,6 @@
 //! `posthaste serve`: the only place that wires everything.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -59,11 +59,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let sender = Sender::new(sender_options(config, rules.clone())?);
     let mut running = Running::start(folder, start_options(config, rules, sender))?;
     let engine = running.engine().clone();
-    announce(config, &listeners, &engine).await?;
+    announce(config, &listeners);
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep(metrics.clone()));
+    if let Some(address) = listeners.tcp_addr() {
+        tasks.spawn(first_key(engine.clone(), address));
+    }
     let serving = listeners.serve(api::router(api(config, engine, metrics)), stop.clone());
     tokio::pin!(serving);
     let failed = tokio::select! {
@@ -186,20 +189,30 @@ fn api(config: &Config, engine: Engine, metrics: Arc<Metrics>) -> Api {
     }
 }
 
-/// Says where it listens; the first key is shown this once.
-async fn announce(config: &Config, listeners: &Listeners, engine: &Engine) -> anyhow::Result<()> {
+/// Says where it listens.
+fn announce(config: &Config, listeners: &Listeners) {
     tracing::info!(socket = %config.api.socket.display(), "listening");
-    let Some(address) = listeners.tcp_addr() else {
-        return Ok(());
-    };
-    tracing::info!(%address, "listening");
-    if engine.keys().is_empty() && engine.not_ready().is_empty() {
-        let (_, key) = engine.create_key("first".to_owned(), Role::Admin, None).await?;
-        super::Output::new(super::Format::Table).text(&format!(
-            "API key for http://{address} (role admin, shown this once): {key}\n"
-        ))?;
+    if let Some(address) = listeners.tcp_addr() {
+        tracing::info!(%address, "listening");
     }
-    Ok(())
+}
+
+/// Makes a key when there is none, and shows it this once. The store has to be there for it; requests are answered
+/// meanwhile.
+async fn first_key(engine: Engine, address: SocketAddr) {
+    engine.caught_up().await;
+    if !engine.keys().is_empty() {
+        return;
+    }
+    match engine.create_key("first".to_owned(), Role::Admin, None).await {
+        Ok((_, key)) => {
+            let text = format!("API key for http://{address} (role admin, shown this once): {key}\n");
+            if let Err(error) = super::Output::new(super::Format::Table).text(&text) {
+                tracing::warn!(error = %format!("{error:#}"), "the first API key could not be shown; make another over the socket");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no API key was made; make one over the socket"),
+    }
 }
 
 async fn upkeep(metrics: Arc<Metrics>) {

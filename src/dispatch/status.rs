@@ -106,6 +106,14 @@ impl Engine {
         }
     }
 
+    /// Waits until the store has caught up with the journal.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn caught_up(&self) {
+        self.0.storage.until_ready().await;
+    }
+
     /// What stands in the way of being ready; empty when ready.
     pub fn not_ready(&self) -> Vec<String> {
         let shared = &self.0;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ pub(super) struct Storage {
     store: RwLock<Option<Store>>,
     applied: watch::Sender<Lsn>,
     /// The store has caught up with the journal since it was last opened.
-    ready: AtomicBool,
+    ready: watch::Sender<bool>,
     rebuilds: AtomicU64,
     /// A reader met a failure; the applier is to reopen the store.
     failed: Notify,
@@ -34,7 +34,7 @@ impl Storage {
         Self {
             store: RwLock::new(None),
             applied: watch::Sender::new(0),
-            ready: AtomicBool::new(false),
+            ready: watch::Sender::new(false),
             rebuilds: AtomicU64::new(0),
             failed: Notify::new(),
         }
@@ -65,7 +65,16 @@ impl Storage {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        *self.ready.borrow()
+    }
+
+    /// Waits until the store has caught up.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn until_ready(&self) {
+        // The sender lives as long as this does, so that there is no error.
+        _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     pub fn applied(&self) -> Lsn {
@@ -110,12 +119,12 @@ impl Storage {
     }
 
     pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+        self.ready.send_replace(true);
     }
 
     /// Takes the store away; its files close when the last reader is done.
     pub fn withdraw(&self) {
-        self.ready.store(false, Ordering::Release);
+        self.ready.send_replace(false);
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
