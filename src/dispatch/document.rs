@@ -206,7 +206,7 @@ pub(super) fn disabled(standing: &Standing) -> Option<DisabledView> {
         status: disabled.status,
         attempt_id: standing
             .disabled_by
-            .map(|lsn| AttemptId::new(standing.since, DeliveryKey::new(lsn, 0))),
+            .map(|(began, lsn)| AttemptId::new(began, DeliveryKey::new(lsn, 0))),
         at: standing.since,
     })
 }

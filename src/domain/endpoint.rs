@@ -350,8 +350,8 @@ pub struct Standing {
     pub state: EndpointState,
     pub since: Timestamp,
     pub disabled: Option<DisabledReason>,
-    /// The record of the attempt that disabled it.
-    pub disabled_by: Option<Lsn>,
+    /// The attempt that disabled it: when it began, and the record that settled it.
+    pub disabled_by: Option<(Timestamp, Lsn)>,
     /// Disabled by a rule, and the operational event that tells of it is not accepted yet.
     pub notice_due: bool,
 }
@@ -371,11 +371,11 @@ impl Standing {
         }
     }
 
-    /// The standing after the attempt settled by record `lsn` disabled the endpoint.
-    pub const fn disabled_by(reason: DisabledReason, lsn: Lsn, at: Timestamp) -> Self {
+    /// The standing after an attempt, by when it began and the record that settled it, disabled the endpoint.
+    pub const fn disabled_by(reason: DisabledReason, attempt: (Timestamp, Lsn), at: Timestamp) -> Self {
         let standing = Self::new(&StateChange::Disable(reason), at);
         Self {
-            disabled_by: Some(lsn),
+            disabled_by: Some(attempt),
             notice_due: true,
             ..standing
         }

@@ -88,7 +88,7 @@ impl EndpointRow {
                 if standing.state != EndpointState::Active || standing.since > attempt.started_at {
                     return None;
                 }
-                row.standing = Standing::disabled_by(reason, lsn, attempt.ended_at());
+                row.standing = Standing::disabled_by(reason, (attempt.started_at, lsn), attempt.ended_at());
             }
             Record::EventAccepted(_) => row.standing.notice_due = false,
             Record::DeliveriesRetried(_)
