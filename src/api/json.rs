@@ -2,7 +2,7 @@
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value, error::Category};
 
@@ -18,7 +18,11 @@ pub fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        refused(&path, error.inner())
+        let of_the_whole = path == "." && error.inner().classify() == Category::Data;
+        match of_the_whole.then(|| doubled_member(text)).flatten() {
+            Some(name) => Problem::of_field(Kind::Invalid, name, "is there twice; give it once"),
+            None => refused(&path, error.inner()),
+        }
     })?;
     json.end().map_err(|error| refused(".", &error))?;
     Ok(value)
@@ -105,6 +109,31 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
             Problem::of_field(Kind::Invalid, path, text.strip_suffix(&place).unwrap_or(&text))
         }
     }
+}
+
+/// The first member that an object names twice. Only for a document that was refused: it is read once more.
+fn doubled_member(text: &str) -> Option<String> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let (mut seen, mut doubled) = (std::collections::BTreeSet::new(), None);
+            while let Some(name) = access.next_key::<String>()? {
+                access.next_value::<IgnoredAny>()?;
+                doubled = doubled.or(seen.replace(name));
+            }
+            Ok(doubled)
+        }
+    }
+    serde_json::Deserializer::from_str(text)
+        .deserialize_map(Names)
+        .ok()
+        .flatten()
 }
 
 /// Any JSON in which no object names a member twice.
