@@ -26,6 +26,7 @@ use crate::{
         id::{EndpointId, EventId},
         limits,
     },
+    telemetry::metrics,
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -36,20 +37,20 @@ pub async fn enqueue(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    let kind = media::enqueue(&headers)?;
-    let key = idempotency_key(&headers)?;
-    match (kind, key) {
-        (Enqueue::One, key) => enqueue_one(&api, &headers, body, key).await,
-        (Enqueue::Batch, None) => enqueue_batch(&api, &headers, body).await,
-        (Enqueue::Batch, Some(_)) => Err(Problem::of_field(
-            Kind::BadRequest,
-            IDEMPOTENCY_KEY,
-            "is for one event; give each line of a batch its own id instead",
-        )),
+    match media::enqueue(&headers) {
+        Ok(Enqueue::Batch) => enqueue_batch(&api, &headers, body).await,
+        Ok(Enqueue::One) => counted(enqueue_one(&api, &headers, body).await),
+        Err(problem) => counted(Err(problem)),
     }
 }
 
-async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body, key: Option<String>) -> Answer<Response> {
+/// Counts a refused event. The lines of a batch are counted each for itself.
+fn counted<T>(answer: Answer<T>) -> Answer<T> {
+    answer.inspect_err(|problem| metrics::event_rejected(problem.kind().slug()))
+}
+
+async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+    let key = idempotency_key(headers)?;
     let bytes = body::read_whole(headers, body, api.limits.payload).await?;
     let accepted = api.engine.accept(event_document::read(&bytes)?, key).await?;
     let status = if accepted.duplicate {
@@ -61,6 +62,13 @@ async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body, key: Option<Str
 }
 
 async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+    if idempotency_key(headers)?.is_some() {
+        return Err(Problem::of_field(
+            Kind::BadRequest,
+            IDEMPOTENCY_KEY,
+            "is for one event; give each line of a batch its own id instead",
+        ));
+    }
     let limits = BatchLimits {
         lines: api.limits.batch_lines,
         bytes: api.limits.batch_bytes,

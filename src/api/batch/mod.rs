@@ -18,6 +18,7 @@ use super::{
 use crate::{
     dispatch::{error::EngineError, view::Accepted},
     domain::event::NewEvent,
+    telemetry::metrics,
 };
 
 /// How much one batch may be.
@@ -77,6 +78,7 @@ impl Summary {
             }
             Err(problem) => {
                 self.rejected += 1;
+                metrics::event_rejected(problem.kind().slug());
                 if problem.status().is_server_error() {
                     self.unavailable.get_or_insert(problem.kind());
                 }

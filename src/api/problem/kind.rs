@@ -105,6 +105,11 @@ impl Kind {
         }
     }
 
+    /// The last part of its `type`, and the label of what is counted.
+    pub const fn slug(self) -> &'static str {
+        self.row().0
+    }
+
     /// Seconds after which trying again may help.
     pub const fn retry_after(self) -> Option<HeaderValue> {
         match self {
