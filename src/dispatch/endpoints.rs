@@ -108,6 +108,8 @@ impl Engine {
         shared.storage.get()?;
         shared.endpoint(id)?;
         if matches!(change, StateChange::Enable { discard: true }) {
+            // Also what was accepted a moment ago.
+            shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
             shared.cancel_scheduled(id).await?;
         }
         shared.change(id, change).await
