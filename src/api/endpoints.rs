@@ -19,7 +19,7 @@ use super::{
 use crate::{
     dispatch::view::{AttemptView, EndpointView, Listed, Recovered, StatsView, TestRequest},
     domain::{
-        endpoint::{DisableWhy, DisabledReason, EndpointSpec, StateChange},
+        endpoint::{DisableWhy, DisabledReason, EndpointSpec, EndpointState, StateChange},
         event::{EventType, Label},
         id::EndpointId,
         time::Timestamp,
@@ -31,25 +31,27 @@ pub async fn create(
     State(api): State<Api>,
     _: NoParams,
     Document(spec, _): Document<EndpointSpec>,
-) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<Value>)> {
-    let (endpoint, signatures) = api.engine.create_endpoint(spec).await?;
+) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<EndpointView>)> {
+    let (mut endpoint, signatures) = api.engine.create_endpoint(spec).await?;
     let location = format!("/v1/endpoints/{}", endpoint.id);
-    let mut document = serde_json::json!(endpoint);
-    document["signatures"] = signatures.into();
+    endpoint
+        .settings
+        .insert("signatures".to_owned(), signatures.into());
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
-        Json(document),
+        Json(endpoint),
     ))
 }
 
 pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Listed<EndpointView>>> {
     let page = params.take_page()?;
     let tenant: Option<Label> = params.take("tenant")?;
+    let state = params.take_word("state", &EndpointState::ALL.map(|state| (state.as_str(), state)))?;
     params.finish()?;
     Ok(Json(
         api.engine
-            .endpoints(tenant.as_ref().map(Label::as_str), &page)
+            .endpoints(tenant.as_ref().map(Label::as_str), state, &page)
             .await?,
     ))
 }

@@ -127,6 +127,7 @@ impl Engine {
     pub async fn endpoints(
         &self,
         tenant: Option<&str>,
+        state: Option<EndpointState>,
         page: &Page,
     ) -> Result<Listed<EndpointView>, EngineError> {
         let beyond: Option<EndpointId> = match &page.cursor {
@@ -158,6 +159,7 @@ impl Engine {
         let rows: Vec<_> = all
             .iter()
             .filter(of_tenant)
+            .filter(|endpoint| state.is_none_or(|state| state == endpoint.standing.state))
             .filter(after)
             .take(page.limit + 1)
             .collect();
