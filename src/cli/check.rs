@@ -49,8 +49,10 @@ fn describe(journal: &Verification, text: &mut String) -> std::fmt::Result {
     } = journal;
     writeln!(
         text,
-        "journal: {} segments, {records} records, {bytes} bytes",
-        segments.len()
+        "journal: {}, {}, {}",
+        counted(segments.len() as u64, "segment"),
+        counted(*records, "record"),
+        counted(*bytes, "byte")
     )?;
     for segment in segments {
         for bad in &segment.bad {
@@ -79,6 +81,10 @@ fn describe(journal: &Verification, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn check_store(config: &crate::config::Config, text: &mut String) -> anyhow::Result<bool> {
     let data = &config.storage.data;
     if !store::folder(data).exists() {
@@ -98,8 +104,9 @@ fn check_store(config: &crate::config::Config, text: &mut String) -> anyhow::Res
         Ok((applied, report)) => {
             writeln!(
                 text,
-                "store: {} rows, record {} is applied",
-                report.rows, applied.lsn
+                "store: {}, record {} is applied",
+                counted(report.rows, "row"),
+                applied.lsn
             )?;
             for fault in &report.faults {
                 writeln!(text, "store: {fault}")?;

@@ -32,9 +32,6 @@ enum Command {
         /// Only in this state
         #[arg(long, value_parser = STATES)]
         state: Option<String>,
-        /// Only of this tenant
-        #[arg(long)]
-        tenant: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -83,14 +80,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             event,
             endpoint,
             state,
-            tenant,
             list,
         } => {
             let path = Path::new(&["deliveries"])
                 .maybe("event", event.as_ref())
                 .maybe("endpoint", endpoint.as_ref())
-                .maybe("state", state.as_ref())
-                .maybe("tenant", tenant.as_ref());
+                .maybe("state", state.as_ref());
             return list::print(&client, output, &path, &list, COLUMNS).await;
         }
         Command::Show { id } => client.get(&Path::new(&["deliveries", &id])).await?,

@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::limits::DETAIL_DEPTH;
 use crate::config::text::{escaped, json_line};
@@ -64,8 +64,19 @@ fn cell(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Object(_) => json_line(&value.to_string()),
+        Value::Object(members) => summary(members).unwrap_or_else(|| json_line(&value.to_string())),
     }
+}
+
+/// What an outcome, or the reason of a disabling, comes down to: `delivered 200`, `transient timeout_total`.
+fn summary(members: &Map<String, Value>) -> Option<String> {
+    let what = members.get("outcome").or_else(|| members.get("why"))?.as_str()?;
+    let by = match (members.get("status"), members.get("reason")) {
+        (Some(Value::Number(status)), _) => status.to_string(),
+        (_, Some(Value::String(reason))) => reason.clone(),
+        _ => return Some(escaped(what).into_owned()),
+    };
+    Some(escaped(&format!("{what} {by}")).into_owned())
 }
 
 fn lay_out(lines: &mut Vec<Vec<String>>, path: String, document: &RawValue, depth: usize) {
@@ -84,6 +95,7 @@ fn lay_out(lines: &mut Vec<Vec<String>>, path: String, document: &RawValue, dept
                 lay_out(lines, path, &value, depth + 1);
             }
         }
+        Ok(Members(members)) if !opaque && members.is_empty() => lines.push(vec![path, "-".to_owned()]),
         Ok(_) => lines.push(vec![path, json_line(document.get())]),
         Err(_) => lay_out_other(lines, path, document, if opaque { DETAIL_DEPTH } else { depth }),
     }
@@ -152,6 +164,27 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_in_a_column_is_words_and_other_objects_are_json() {
+        let rows = [
+            raw(r#"{"last":{"attempt_id":"att_1","outcome":"delivered","reason":"status","status":200}}"#),
+            raw(r#"{"last":{"outcome":"transient","reason":"timeout_total","status":null}}"#),
+            raw(r#"{"last":{"why":"endpoint_error","reason":"status","status":410}}"#),
+            raw(r#"{"last":{"why":"manual","reason":null,"status":null}}"#),
+            raw(r#"{"last":{"a":1}}"#),
+        ];
+        let shown = table(&[("LAST", "last")], &rows);
+        let lines = [
+            "LAST",
+            "delivered 200",
+            "transient timeout_total",
+            "endpoint_error 410",
+            "manual",
+            "{\"a\":1}",
+        ];
+        assert_eq!(shown.lines().collect::<Vec<_>>(), lines);
+    }
+
+    #[test]
     fn a_name_cannot_repaint_the_screen_or_forge_a_row() {
         let rows = [raw(r#"{"id":"a\n\u001b[31mforged\u202e"}"#)];
         let shown = table(&[("ID", "id")], &rows);
@@ -162,7 +195,7 @@ mod tests {
     #[test]
     fn details_keep_the_order_and_leave_data_as_it_is() {
         let document = raw(
-            r#"{"z":1,"retry":{"delays":["5s","5m"]},"signatures":[{"scheme":"standard"}],"none":null,
+            r#"{"z":1,"retry":{"delays":["5s","5m"]},"signatures":[{"scheme":"standard"}],"none":null,"empty":{},
                "data":{"b":1.50,"a":{}}}"#,
         );
         let shown = details(&document);
@@ -175,6 +208,7 @@ mod tests {
                 ("retry.delays", "5s,5m"),
                 ("signatures[0].scheme", "standard"),
                 ("none", "-"),
+                ("empty", "-"),
                 ("data", "{\"b\":1.50,\"a\":{}}"),
             ]
         );

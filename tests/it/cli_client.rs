@@ -289,7 +289,7 @@ fn a_table_has_aligned_columns_and_escapes_what_it_shows() {
 #[test]
 fn a_refusal_is_told_field_by_field_on_stderr() {
     let problem = json!({"type": "about:blank", "title": "Invalid endpoint", "status": 422,
-        "detail": "one field is wrong", "errors": [{"field": "url", "detail": "10.0.0.1 is private"}]});
+        "detail": "one field is wrong", "errors": [{"field": "url", "rule": "10.0.0.1 is private"}]});
     let (output, seen) =
         Scripted::start(vec![answer(422, &problem)]).run(&["endpoint", "add", "http://10.0.0.1/"]);
     assert_eq!(output.status.code(), Some(1));

@@ -29,7 +29,7 @@ struct FieldError {
     #[serde(default)]
     field: String,
     #[serde(default)]
-    detail: String,
+    rule: String,
 }
 
 impl Refusal {
@@ -60,13 +60,18 @@ impl fmt::Display for Refusal {
         if let Some(detail) = document.detail.as_deref().filter(|detail| *detail != title) {
             write!(f, ": {}", escaped(detail))?;
         }
-        document.errors.iter().try_for_each(|error| {
+        let told = |error: &&FieldError| {
+            // A problem with one field says the same in its detail.
+            let line = format!("{}: {}", error.field, error.rule);
+            document.detail.as_deref() != Some(&line)
+        };
+        document.errors.iter().filter(told).try_for_each(|error| {
             let separator = if error.field.is_empty() { "" } else { ": " };
             write!(
                 f,
                 "\n  {}{separator}{}",
                 escaped(&error.field),
-                escaped(&error.detail)
+                escaped(&error.rule)
             )
         })
     }
@@ -79,12 +84,20 @@ mod tests {
     #[test]
     fn a_problem_is_told_field_by_field() {
         let body = br#"{"type":"t","title":"Invalid endpoint","status":422,"detail":"2 fields are wrong",
-            "errors":[{"field":"url","detail":"must be http\u001b or https"},{"field":"timeout","detail":"too long"}]}"#;
+            "errors":[{"field":"url","rule":"must be http\u001b or https"},{"field":"timeout","rule":"too long"}]}"#;
         let told = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, body).to_string();
         assert_eq!(
             told,
             "Invalid endpoint (422): 2 fields are wrong\n  url: must be http\\u{1b} or https\n  timeout: too long"
         );
+    }
+
+    #[test]
+    fn a_field_that_the_detail_tells_is_not_told_twice() {
+        let body = br#"{"title":"a member breaks a rule","status":422,"detail":"url: is not https",
+            "errors":[{"field":"url","rule":"is not https"}]}"#;
+        let told = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, body).to_string();
+        assert_eq!(told, "a member breaks a rule (422): url: is not https");
     }
 
     #[test]

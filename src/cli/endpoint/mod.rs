@@ -7,6 +7,7 @@ mod test;
 
 use clap::Subcommand;
 use http::Method;
+use serde_json::Value;
 
 use super::{
     ConnectArgs, Output,
@@ -74,12 +75,12 @@ enum Command {
         /// Of the events accepted at or after this time (RFC 3339)
         #[arg(long, value_name = "TIME")]
         since: Timestamp,
-        /// And before this time (RFC 3339)
+        /// And up to this time (RFC 3339)
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
-        /// Only deliveries in this state
-        #[arg(long, value_name = "STATE")]
-        status: Option<String>,
+        /// Only deliveries whose last attempt was answered with this status code
+        #[arg(long, value_name = "CODE")]
+        status: Option<u16>,
     },
     /// Remove an endpoint
     Remove {
@@ -130,9 +131,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             status,
         } => {
             let members = [
-                ("since", Some(since.to_string())),
-                ("until", until.map(|at| at.to_string())),
-                ("status", status),
+                ("since", Some(Value::from(since.to_string()))),
+                ("until", until.map(|at| Value::from(at.to_string()))),
+                ("status", status.map(Value::from)),
             ];
             let body: std::collections::BTreeMap<_, _> = members
                 .into_iter()
