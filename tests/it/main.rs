@@ -12,6 +12,9 @@
 #[allow(dead_code, reason = "a support is there for the tests to come as well")]
 mod support;
 
+mod api_endpoints;
+mod api_events;
+mod api_tcp;
 mod architecture;
 mod cli_client;
 mod cli_config;

@@ -32,8 +32,38 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The status, and the fields that the answer names; it has to be a problem document that says what to do.
+    pub fn problem(&self) -> (u16, Vec<String>) {
+        assert!(
+            self.head.contains("content-type: application/problem+json\r\n"),
+            "{}{}",
+            self.head,
+            self.text()
+        );
+        let document = self.json();
+        assert_eq!(document["status"], self.status, "{document}");
+        for member in ["type", "title", "detail"] {
+            assert!(
+                document[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{document}"
+            );
+        }
+        let errors = document["errors"].as_array().cloned().unwrap_or_default();
+        let field = |error: &Value| {
+            assert!(
+                error["rule"].as_str().is_some_and(|rule| !rule.is_empty()),
+                "{document}"
+            );
+            error["field"].as_str().unwrap().to_owned()
+        };
+        (self.status, errors.iter().map(field).collect())
     }
 }
 
@@ -45,6 +75,11 @@ impl Server {
 
     /// The same with other arguments and environment; with `--no-listen` only if the arguments say so.
     pub fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_guarded(data, &[&["--dev"], arguments].concat(), environment)
+    }
+
+    /// The same without `--dev`: with the address rules of production, unless the arguments say so.
+    pub fn start_guarded(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let environment: Vec<(String, String)> = environment
             .iter()
@@ -163,6 +198,35 @@ impl Server {
         raw(&self.socket(), &[head.as_bytes(), body].concat())
     }
 
+    /// One request with header lines of its own, each ended by CRLF.
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        raw(&self.socket(), &[head.as_bytes(), body].concat())
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    /// POSTs bytes as one JSON event, whatever the answer is.
+    pub fn enqueue(&self, document: &[u8]) -> Answer {
+        self.request("POST", "/v1/events", Some("application/json"), document)
+    }
+
+    /// Waits until the only delivery of an event is in a state.
+    pub fn delivery_in(&self, event: &str, state: &str) -> Value {
+        wait_for(&format!("a delivery that is {state}"), || {
+            let mut deliveries = self.list(&format!("/v1/events/{event}/deliveries"));
+            assert!(deliveries.len() <= 1, "{deliveries:?}");
+            deliveries.pop().filter(|delivery| delivery["state"] == state)
+        })
+    }
+
+    /// The attempts made for an event, oldest first.
+    pub fn attempts(&self, event: &str) -> Vec<Value> {
+        self.list(&format!("/v1/attempts?event={event}&order=asc"))
+    }
+
     pub fn get(&self, path: &str) -> Value {
         let answer = self.request("GET", path, None, b"");
         assert_eq!(
@@ -274,7 +338,7 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
             .unwrap()
     };
     Command::new(env!("CARGO_BIN_EXE_posthaste"))
-        .args(["serve", "--dev", "--data"])
+        .args(["serve", "--data"])
         .arg(data)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -283,6 +347,17 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
         .stdin(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+/// A point in time as documents show it, in milliseconds since 1970.
+pub fn millis(time: &Value) -> i64 {
+    let text = time.as_str().unwrap_or_else(|| panic!("not a time: {time}"));
+    text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// A point in time so many milliseconds from now, as documents take it.
+pub fn in_millis(from_now: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_millis(from_now)).to_string()
 }
 
 /// Sends bytes as they are on a connection to a socket, and reads one answer.
