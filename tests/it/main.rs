@@ -26,5 +26,6 @@ mod docs;
 mod ours;
 mod rebuild;
 mod receivers;
+mod semantics;
 mod shutdown;
 mod tls;
