@@ -23,6 +23,7 @@ mod delivery;
 mod demo;
 mod disk;
 mod docs;
+mod hostile_receivers;
 mod ours;
 mod rebuild;
 mod receivers;
