@@ -18,6 +18,7 @@ mod api_tcp;
 mod architecture;
 mod cli_client;
 mod cli_config;
+mod cli_server;
 mod crash;
 mod delivery;
 mod demo;
