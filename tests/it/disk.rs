@@ -256,7 +256,7 @@ fn a_disk_that_is_full_now_and_then_loses_nothing() {
     let sink = Sink::accepting();
     server.endpoint(&json!({"url": sink.url(), "concurrency": 64}));
     let (mut next, mut accepted, mut refused) = (0, Vec::new(), 0);
-    for _ in 0..30 {
+    for _ in 0..10 {
         if server.get("/v1/status")["state"] != "ready" {
             // The store could not write. With room again it is rebuilt, and fails again.
             disk.make_room();
