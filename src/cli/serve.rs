@@ -95,14 +95,17 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 fn listen_options(config: &Config) -> ListenOptions {
+    let defaults = ListenOptions::default();
+    let body_timeout = config.api.body_timeout.as_duration();
     ListenOptions {
         socket: Some(config.api.socket.clone()),
         socket_mode: config.api.socket_mode.bits(),
         tcp: config.api.listen.address(),
         max_connections: config.api.max_connections as usize,
         header_timeout: config.api.header_timeout.as_duration(),
-        body_idle_timeout: config.api.body_timeout.as_duration(),
-        ..ListenOptions::default()
+        body_timeout,
+        body_idle_timeout: body_timeout.min(defaults.body_idle_timeout),
+        ..defaults
     }
 }
 

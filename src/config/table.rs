@@ -140,7 +140,7 @@ settings! {
         socket_mode: Mode = "0660";
         /// The address on TCP, where a key is always needed; "off" for none.
         listen: Listen = "127.0.0.1:8787";
-        /// Connections at once, socket and TCP together; more wait to be accepted.
+        /// Connections at once, on the socket and on TCP each; more wait to be accepted.
         max_connections: u32 = "1024", "1"..="65536";
         /// Time for a request's head to arrive, so that a slow sender cannot hold a connection.
         header_timeout: Span = "10s", "100ms"..="5m";

@@ -4,10 +4,6 @@
     clippy::disallowed_methods,
     reason = "a test's tasks, channels and bodies end with it, and its bounds are on real time"
 )]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests spawn receivers that end with their runtime, and wait by the machine's clock"
-)]
 
 #[allow(dead_code, reason = "a support is there for the tests to come as well")]
 mod support;
@@ -29,5 +25,6 @@ mod ours;
 mod rebuild;
 mod receivers;
 mod semantics;
+mod settings;
 mod shutdown;
 mod tls;
