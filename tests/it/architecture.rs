@@ -116,8 +116,9 @@ fn no_file_is_longer_than_a_reader_s_patience() {
     for folder in ["src", "tests", "benches"] {
         for path in rust_files(&root().join(folder)) {
             let lines = fs::read_to_string(&path).unwrap().lines().count();
+            let path = path.strip_prefix(root()).unwrap().display().to_string();
             if lines >= LONGEST_FILE {
-                long.push(format!("{}: {lines} lines", path.display()));
+                long.push(format!("{path}: {lines} lines"));
             }
         }
     }
@@ -155,7 +156,6 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 /// Every source file by its path from the root, without comments and tests.
 fn sources() -> Vec<(String, String)> {
-    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
     rust_files(&root().join("src"))
         .into_iter()
         .map(|path| {
@@ -169,6 +169,10 @@ fn sources() -> Vec<(String, String)> {
         })
         .filter(|(path, _)| !is_test(path))
         .collect()
+}
+
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("tests/")
 }
 
 fn without_comments(source: &str) -> String {

@@ -8,7 +8,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -29,8 +28,8 @@ fn every_command_of_the_readme_works() {
     assert!(servers.len() == 1 && commands.len() > 5, "{commands:#?}");
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::accepting();
-    let mut server = Running::start(folder.path(), &as_program(&servers[0]));
-    let address = server.address();
+    let _server = Running::start(folder.path(), &as_program(&servers[0]));
+    let address = wait_for("the address", || address_in(folder.path()));
     wait_for("the socket", || {
         folder
             .path()
@@ -210,21 +209,17 @@ impl Running {
     fn start(folder: &Path, command: &str) -> Self {
         let mut shell = shell(folder, &format!("exec {command}"));
         shell.env("POSTHASTE_API__LISTEN", "127.0.0.1:0");
-        let log = fs::File::create(folder.join("server.log")).unwrap();
-        Self(shell.stdout(Stdio::piped()).stderr(log).spawn().unwrap())
+        let file = |name: &str| fs::File::create(folder.join(name)).unwrap();
+        shell.stdout(file("server.out")).stderr(file("server.log"));
+        Self(shell.spawn().unwrap())
     }
+}
 
-    /// Where it listens on TCP, as it says on stdout.
-    fn address(&mut self) -> String {
-        let mut line = String::new();
-        let stdout = self.0.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let rest = line.split("http://").nth(1);
-        let address = rest.and_then(|rest| rest.split(' ').next());
-        address
-            .unwrap_or_else(|| panic!("the server said no address: {line}"))
-            .to_owned()
-    }
+/// Where the server listens on TCP, once it has said so on stdout.
+fn address_in(folder: &Path) -> Option<String> {
+    let said = fs::read_to_string(folder.join("server.out")).unwrap();
+    let (address, _) = said.split_once("http://")?.1.split_once(' ')?;
+    Some(address.to_owned())
 }
 
 impl Drop for Running {
