@@ -187,7 +187,10 @@ fn a_delivery_that_has_failed_is_delivered_when_it_is_retried_or_recovered() {
     };
     assert_eq!(recover(json!({"since": after})), 0);
     assert_eq!(recover(json!({"since": before, "status": 404})), 0);
-    assert_eq!(recover(json!({"since": in_millis(-9_000), "until": in_millis(-8_000)})), 0);
+    assert_eq!(
+        recover(json!({"since": in_millis(-9_000), "until": in_millis(-8_000)})),
+        0
+    );
     assert_eq!(
         recover(json!({"since": before, "until": after, "status": 500})),
         1
