@@ -1,5 +1,8 @@
 //! Every command of the client against the real server: what it does, and what it prints.
 
+mod sending;
+mod standing;
+
 use std::{
     io::Write as _,
     process::{Command, Output, Stdio},
@@ -221,117 +224,6 @@ fn a_test_shows_the_attempt_and_fails_when_it_did() {
 }
 
 #[test]
-fn an_event_is_sent_from_an_argument_a_file_and_stdin() {
-    let (dir, server) = started();
-    let sink = Sink::accepting();
-    server.endpoint(&json!({"url": sink.url()}));
-    let file = dir.path().join("event.json");
-    std::fs::write(&file, "{\"from\": \"file\"}\n").unwrap();
-    let at_file = format!("@{}", file.display());
-    let shown = printed(&server, &["send", "a", "{\"from\": 1.50}", "--id", "first"]);
-    assert_eq!(
-        [
-            detail(&shown, "id"),
-            detail(&shown, "type"),
-            detail(&shown, "deliveries"),
-            detail(&shown, "duplicate")
-        ],
-        ["first", "a", "1", "false"]
-    );
-    assert_eq!(
-        document(&server, &["send", "a", "{\"from\": 1.50}", "--id", "first"])["duplicate"],
-        true
-    );
-    printed(&server, &["send", "a", &at_file, "--wait"]);
-    let piped = run_with(
-        &server,
-        &["send", "a", "-", "--wait", "--output", "json"],
-        b"[\"stdin\"]",
-    );
-    assert!(piped.status.success(), "{}", text(&piped.stderr));
-    let lines: Vec<Value> = text(&piped.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(
-        (&lines[0]["deliveries"], &lines[1]["state"]),
-        (&json!(1), &json!("delivered"))
-    );
-    let plain = ["send", "a", "plain", "--content-type", "text/plain", "--wait"];
-    assert!(printed(&server, &plain).contains("delivered  dlv_"));
-    server.delivery_in("first", "delivered");
-    let mut bodies: Vec<String> = sink.received().iter().map(|got| text(&got.body)).collect();
-    bodies.sort();
-    assert_eq!(bodies[0], "plain");
-    for (body, data) in bodies[1..]
-        .iter()
-        .zip(["[\"stdin\"]", "{\"from\": \"file\"}", "{\"from\": 1.50}"])
-    {
-        assert!(
-            bodies
-                .iter()
-                .any(|body| body.ends_with(&format!("\"data\":{data}}}"))),
-            "{data}: {body}"
-        );
-    }
-    assert_eq!(failed(&server, &["send", "a", "{not json"]).0, Some(2));
-    let (code, told) = failed(&server, &["send", "a", "1", "--id", "first"]);
-    assert_eq!(code, Some(1));
-    assert!(told.contains("(409)"), "{told}");
-}
-
-#[test]
-fn waiting_fails_when_a_delivery_does() {
-    let (_dir, server) = started();
-    let sink = Sink::deciding(|_, _| answer(422, ""));
-    let endpoint = server.endpoint(&json!({"url": sink.url()}));
-    let output = run(&server, &["send", "a", "1", "--wait"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stdout).contains(&format!("to {endpoint}  after 1 attempt\n")),
-        "{}",
-        text(&output.stdout)
-    );
-    assert_eq!(text(&output.stderr), "posthaste: 1 of 1 were not delivered\n");
-    printed(&server, &["endpoint", "pause", &endpoint]);
-    let output = run(&server, &["send", "a", "1", "--wait", "--wait-timeout", "300ms"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        "posthaste: after 300ms 1 deliveries have not ended (1 of them held); they go on\n"
-    );
-}
-
-#[test]
-fn a_batch_is_sent_from_a_file_and_stdin_and_tells_its_bad_lines() {
-    let (dir, server) = started();
-    let file = dir.path().join("events.ndjson");
-    std::fs::write(
-        &file,
-        "{\"type\":\"a\",\"data\":1}\n{\"type\":\"a\",\"data\":2}\n",
-    )
-    .unwrap();
-    let at_file = format!("@{}", file.display());
-    assert_eq!(
-        printed(&server, &["send", "--batch", &at_file]),
-        "2 accepted, 0 duplicates, 0 rejected\n"
-    );
-    let output = run_with(
-        &server,
-        &["send", "--batch"],
-        b"{\"type\":\"a\",\"data\":1}\n{\"type\":\"a\"}\nx\n",
-    );
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stdout), "1 accepted, 0 duplicates, 2 rejected\n");
-    let told = text(&output.stderr);
-    let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].starts_with("line 2: data: is missing"), "{told}");
-    assert!(lines[1].starts_with("line 3: not JSON"), "{told}");
-    assert_eq!(lines[2], "posthaste: 2 of 3 lines were rejected");
-    assert_eq!(printed(&server, &["event", "list"]).lines().count(), 4);
-}
-
-#[test]
 fn events_deliveries_and_attempts_are_listed_for_people_and_for_programs() {
     let (_dir, server) = started();
     let well = Sink::accepting();
@@ -487,39 +379,4 @@ fn a_delivery_is_shown_retried_and_cancelled_and_an_endpoint_recovered() {
     let (code, told) = failed(&server, &["delivery", "cancel", id(&waiting)]);
     assert_eq!(code, Some(1));
     assert!(told.contains("(409)"), "{told}");
-}
-
-#[test]
-fn status_and_check_tell_how_the_server_and_its_folder_stand() {
-    let (dir, mut server) = started();
-    let data = dir.path().join("data");
-    let data = data.to_str().unwrap();
-    server.endpoint(&json!({"url": "http://127.0.0.1:9/", "enabled": false}));
-    server.event(&json!({"type": "a", "data": 1}));
-    let shown = printed(&server, &["status"]);
-    assert_eq!(
-        [
-            detail(&shown, "state"),
-            detail(&shown, "events"),
-            detail(&shown, "deliveries.held"),
-            detail(&shown, "endpoints.paused")
-        ],
-        ["ready", "1", "1", "1"]
-    );
-    assert_eq!(
-        document(&server, &["status"])["version"],
-        env!("CARGO_PKG_VERSION")
-    );
-    let (code, told) = failed(&server, &["check", "--data", data]);
-    assert_eq!(code, Some(1));
-    assert!(told.contains("another posthaste is running"), "{told}");
-    server.stop();
-    let whole = printed(&server, &["check", "--data", data]);
-    assert!(
-        whole.starts_with("journal: 1 segment, 2 records, ") && whole.contains("\nstore: "),
-        "{whole}"
-    );
-    let (code, told) = failed(&server, &["status"]);
-    assert_eq!(code, Some(1));
-    assert!(told.contains("no server listens at"), "{told}");
 }

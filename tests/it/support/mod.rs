@@ -6,3 +6,4 @@ pub mod gate;
 pub mod receiver;
 pub mod server;
 pub mod sink;
+pub mod times;

@@ -11,6 +11,8 @@ use std::{
 
 use serde_json::Value;
 
+pub use super::times::{in_millis, millis};
+
 /// How long anything may take that is waited for. A bound, not an expectation.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -188,24 +190,22 @@ impl Server {
         content_type: Option<&str>,
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let kind = content_type
-            .map(|kind| format!("content-type: {kind}\r\n"))
-            .unwrap_or_default();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kind}content-length: {}\r\n\r\n",
-            body.len()
-        );
-        raw(&self.socket(), &[head.as_bytes(), body].concat())
+        let kind = content_type.map(|kind| format!("content-type: {kind}\r\n"));
+        self.try_ask(method, path, &kind.unwrap_or_default(), body)
     }
 
     /// One request with header lines of its own, each ended by CRLF.
     pub fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        self.try_ask(method, path, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    fn try_ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Answer> {
+        let length = body.len();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
-            body.len()
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n"
         );
         raw(&self.socket(), &[head.as_bytes(), body].concat())
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
     }
 
     /// POSTs bytes as one JSON event, whatever the answer is.
@@ -347,17 +347,6 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
         .stdin(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-/// A point in time as documents show it, in milliseconds since 1970.
-pub fn millis(time: &Value) -> i64 {
-    let text = time.as_str().unwrap_or_else(|| panic!("not a time: {time}"));
-    text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
-}
-
-/// A point in time so many milliseconds from now, as documents take it.
-pub fn in_millis(from_now: i64) -> String {
-    (jiff::Timestamp::now() + jiff::SignedDuration::from_millis(from_now)).to_string()
 }
 
 /// Sends bytes as they are on a connection to a socket, and reads one answer.
