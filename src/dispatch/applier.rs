@@ -126,10 +126,7 @@ impl Applier {
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
         loop {
-            // What was published before this look is applied once the look finds nothing more. What is written and
-            // not yet published is not: the look could not find it.
-            let published = self.shared.journal.published_lsn();
-            let entries = self.next(published)?;
+            let entries = self.next()?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 None => return Ok(Pause::Reopen),
@@ -139,11 +136,11 @@ impl Applier {
     }
 
     /// The next records; waits for them when there are none.
-    fn next(&mut self, published: Lsn) -> Result<Option<Vec<Entry>>, StoreError> {
+    fn next(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
         match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
             Ok(entries) if entries.is_empty() => {
-                let synced = self.shared.journal.synced_lsn().min(published);
-                self.caught_up(synced)?;
+                // Not what is written or synced: that is so a moment before it is handed out.
+                self.caught_up(self.follower.passed())?;
                 Ok(self
                     .follower
                     .next_batch(BATCH_RECORDS, BATCH_BYTES)

@@ -83,6 +83,11 @@ impl Follower {
         }
     }
 
+    /// The last record that was returned, or passed over as damaged.
+    pub const fn passed(&self) -> Lsn {
+        self.next - 1
+    }
+
     /// Waits for records and returns some, at most `max_records` (at least 1) and about `max_bytes` of bodies.
     /// `None`: stopped, or the journal is closed and everything published was returned.
     ///

@@ -66,3 +66,32 @@ fn a_gone_endpoint_is_disabled_its_events_held_and_released_in_order() {
     assert!(events.iter().all(|event| released.contains(event)));
     assert_eq!(released[1..], events[1..], "held events go out in order");
 }
+
+/// The applier took records for applied that were synced but not yet handed to it, now and then.
+#[test]
+fn what_was_just_accepted_is_there_while_other_events_come_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..100_000 {
+                    if done.load(std::sync::atomic::Ordering::SeqCst) {
+                        break;
+                    }
+                    server.event(&json!({"type": "noise", "data": number}));
+                }
+            });
+        }
+        let missing = (0..1000).find_map(|number| {
+            let document = json!({"type": "a", "data": number});
+            let answer = server.post("/v1/events", &document);
+            let event = answer.json()["id"].as_str().unwrap().to_owned();
+            let read = server.request("GET", &format!("/v1/events/{event}"), None, b"");
+            (read.status != 200).then_some(number)
+        });
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(missing, None, "accepted, and not found");
+    });
+}

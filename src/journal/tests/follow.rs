@@ -95,6 +95,27 @@ async fn a_batch_keeps_to_its_limits_and_always_moves() {
     }
 }
 
+/// Someone took what was synced for what was applied: a moment too early.
+#[tokio::test]
+async fn what_is_synced_has_not_passed_a_follower_before_it_is_returned() {
+    let dir = dir();
+    let (journal, _) = Journal::open(options(&dir)).unwrap();
+    let mut follower = journal.follow(0);
+    assert_eq!(follower.passed(), 0);
+    journal
+        .append(vec![draft(vec![1]), draft(vec![2])])
+        .await
+        .unwrap();
+    all_are_published(&journal);
+    assert_eq!((journal.synced_lsn(), follower.passed()), (2, 0));
+    assert_eq!(follower.try_next(1, 100).unwrap().len(), 1);
+    assert_eq!(follower.passed(), 1);
+    assert_eq!(follower.try_next(1, 100).unwrap().len(), 1);
+    assert_eq!(follower.passed(), 2);
+    assert!(follower.try_next(1, 100).unwrap().is_empty());
+    assert_eq!(follower.passed(), 2);
+}
+
 #[tokio::test]
 async fn a_follower_waits_for_records_and_ends_with_the_journal() {
     let dir = dir();
