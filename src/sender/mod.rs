@@ -79,7 +79,7 @@ impl Default for SenderOptions {
             rules: AddressRules::default(),
             require_https: false,
             connect_timeout: Duration::from_secs(5),
-            max_idle_per_host: 8,
+            max_idle_per_host: 64,
             max_idle: 256,
             idle_timeout: Duration::from_secs(45),
             extra_roots: Vec::new(),
