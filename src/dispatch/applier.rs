@@ -31,6 +31,9 @@ use crate::{
 /// Records applied as one batch: a few milliseconds of work.
 const BATCH_RECORDS: usize = 1024;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// At least this long from one batch to the next. Every batch, however small, costs sled two writes and the waking of
+/// all its threads, so while records keep coming they are let gather; one that comes alone is applied at once.
+const PACE: Duration = Duration::from_millis(2);
 /// Between handing sled's buffers to the operating system; what is younger is replayed after a crash.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Before a store that failed is opened again.
@@ -68,6 +71,7 @@ pub(super) struct Applier {
     stop: ApplierStop,
     /// The store is behind until it has applied this record.
     target: Lsn,
+    applied_at: Instant,
     flushed_at: Instant,
 }
 
@@ -99,6 +103,7 @@ impl Applier {
             signals,
             stop,
             target,
+            applied_at: Instant::now(),
             flushed_at: Instant::now(),
         }
     }
@@ -126,6 +131,7 @@ impl Applier {
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
         loop {
+            self.pace();
             let entries = self.next()?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
@@ -133,6 +139,11 @@ impl Applier {
                 Some(entries) => self.apply(entries)?,
             }
         }
+    }
+
+    /// Lets records gather until the next batch may be applied.
+    fn pace(&self) {
+        std::thread::sleep(PACE.saturating_sub(self.applied_at.elapsed()));
     }
 
     /// The next records; waits for them when there are none.
@@ -167,6 +178,7 @@ impl Applier {
             return Ok(());
         };
         let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
+        self.applied_at = Instant::now();
         let effects = self.store.apply(self.shared.journal.uuid(), &placed)?;
         self.publish(effects)?;
         self.advance(last);
