@@ -90,11 +90,11 @@ impl Storage {
         store.as_ref().map_or(0, Store::size_on_disk)
     }
 
-    /// Turns a reader's failure into its answer, and has the store reopened.
+    /// Turns a reader's failure into its answer, and has the store rebuilt: the caller may try again.
     pub fn failure(&self, error: StoreError) -> EngineError {
         tracing::error!(error = %super::error::chain(&error), "the store failed");
         self.failed.notify_one();
-        EngineError::Storage(Box::new(error))
+        EngineError::Rebuilding
     }
 
     /// Waits until a reader has met a failure.
