@@ -13,14 +13,14 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::support::{
-    server::{Answer, Server, raw, wait_for},
+    server::{Answer, PATIENCE, Server, raw, wait_for},
     sink::{Sink, answer},
 };
 
@@ -333,14 +333,37 @@ fn wait_applying(server: &Server) {
     }
 }
 
+/// Waits until what was acknowledged has arrived where it matched; answers what has not.
+fn wait_arrived(endpoints: &[Endpoint], acknowledged: &BTreeMap<String, u64>) -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let mut missing = Vec::new();
+        for endpoint in endpoints {
+            let arrived = endpoint.arrivals.ids();
+            let wanted = acknowledged.keys().filter(|id| endpoint.wants(id));
+            let lacking = wanted.filter(|id| !arrived.contains(*id));
+            missing.extend(lacking.map(|id| format!("{} at {}", id, endpoint.pattern)));
+        }
+        if missing.is_empty() || started.elapsed() > PATIENCE {
+            return missing;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn verify(server: &mut Server, endpoints: &[Endpoint], load: &Load) {
     let acknowledged = load.acknowledged.lock().unwrap();
     assert!(!acknowledged.is_empty());
+    let missing = wait_arrived(endpoints, &acknowledged);
+    assert!(missing.is_empty(), "lost: {missing:?}\n{}", server.log());
+    // What got no answer may have been accepted too, and be on its way.
     let status = wait_for("everything to be settled", || {
+        let status = server.get("/v1/status");
+        let caught_up = status["store"]["applied_lsn"] == status["journal"]["last_lsn"];
         let status = server.get("/v1/status");
         let deliveries = &status["deliveries"];
         let open = ["scheduled", "in_flight", "held"].map(|state| deliveries[state].as_u64().unwrap());
-        (open == [0; 3]).then_some(status)
+        (caught_up && open == [0; 3]).then_some(status)
     });
     let known: BTreeSet<String> = endpoints
         .iter()
