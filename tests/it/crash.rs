@@ -4,23 +4,25 @@
 //! Duplicates are allowed, and counted. `POSTHASTE_CRASH_ROUNDS` sets the number of kills, `POSTHASTE_CRASH_SEED`
 //! repeats a run's decisions (not its timing).
 
+mod moment;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use self::moment::Moment;
 use crate::support::{
-    server::{Answer, PATIENCE, Server, raw, wait_for},
+    server::{Answer, Server, raw, wait_for, wait_for_all},
     sink::{Sink, answer},
 };
 
@@ -277,78 +279,18 @@ impl Drop for Over<'_> {
     }
 }
 
-/// When to kill.
-#[derive(Debug)]
-enum Moment {
-    /// After this time under load.
-    Running(Duration),
-    /// As soon as the store lags behind the journal.
-    Applying,
-    /// And again while it starts, after these times.
-    Starting(Vec<Duration>),
-    /// The store is lost too, and it is killed while that is rebuilt.
-    Rebuilding(Duration),
-}
-
-impl Moment {
-    fn draw(rng: &mut Rng) -> Self {
-        let millis = |most| Duration::from_millis(most);
-        match rng.u8(0..8) {
-            0..3 => Self::Running(millis(rng.u64(1..600))),
-            3..5 => Self::Applying,
-            5..7 => Self::Starting((0..rng.u8(1..5)).map(|_| millis(rng.u64(0..80))).collect()),
-            _ => Self::Rebuilding(millis(rng.u64(0..150))),
-        }
-    }
-
-    fn kill(&self, server: &mut Server, data: &Path) {
-        match self {
-            Self::Running(after) => thread::sleep(*after),
-            Self::Applying => wait_applying(server),
-            Self::Starting(after) => {
-                for after in after {
-                    server.kill();
-                    server.respawn();
-                    thread::sleep(*after);
-                }
-            }
-            Self::Rebuilding(after) => {
-                server.kill();
-                fs::remove_dir_all(data.join("store")).unwrap();
-                server.respawn();
-                thread::sleep(*after);
-            }
-        }
-        server.kill();
-    }
-}
-
-/// Looks for a moment in which the store is behind; it may never be seen so, which is well too.
-fn wait_applying(server: &Server) {
-    for _ in 0..200 {
-        let status = server.get("/v1/status");
-        if status["store"]["applied_lsn"].as_u64() < status["journal"]["last_lsn"].as_u64() {
-            return;
-        }
-    }
-}
-
 /// Waits until what was acknowledged has arrived where it matched; answers what has not.
 fn wait_arrived(endpoints: &[Endpoint], acknowledged: &BTreeMap<String, u64>) -> Vec<String> {
-    let started = Instant::now();
-    loop {
+    wait_for_all(|| {
         let mut missing = Vec::new();
         for endpoint in endpoints {
             let arrived = endpoint.arrivals.ids();
             let wanted = acknowledged.keys().filter(|id| endpoint.wants(id));
             let lacking = wanted.filter(|id| !arrived.contains(*id));
-            missing.extend(lacking.map(|id| format!("{} at {}", id, endpoint.pattern)));
+            missing.extend(lacking.map(|id| format!("{id} at {}", endpoint.pattern)));
         }
-        if missing.is_empty() || started.elapsed() > PATIENCE {
-            return missing;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+        missing
+    })
 }
 
 fn verify(server: &mut Server, endpoints: &[Endpoint], load: &Load) {

@@ -9,14 +9,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::support::{
     gate::Gate,
-    server::{Answer, PATIENCE, Server, wait_for},
+    server::{Answer, Server, wait_for, wait_for_all},
     sink::{Sink, answer},
 };
 
@@ -275,21 +274,17 @@ fn a_disk_that_is_full_now_and_then_loses_nothing() {
     disk.make_room();
     accept_again(&server, next);
     accepted.push(next);
-    let mut missing = Vec::new();
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
+    let missing = wait_for_all(|| {
         let got: HashSet<String> = sink
             .received()
             .iter()
             .map(|got| got.event_id().to_owned())
             .collect();
-        missing = accepted.clone();
-        missing.retain(|number| !got.contains(&format!("e{number}")));
-        if missing.is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        let lacking = accepted
+            .iter()
+            .filter(|number| !got.contains(&format!("e{number}")));
+        lacking.copied().collect()
+    });
     assert!(
         missing.is_empty(),
         "seed {seed}: lost {missing:?}\n{}",

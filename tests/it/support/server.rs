@@ -387,6 +387,18 @@ pub fn read_answer(reader: &mut impl BufRead) -> std::io::Result<Answer> {
     Ok(Answer { status, head, body })
 }
 
+/// Waits until `lacking` finds nothing any more, or patience ends; answers what it last found.
+pub fn wait_for_all<T>(mut lacking: impl FnMut() -> Vec<T>) -> Vec<T> {
+    let started = Instant::now();
+    loop {
+        let lack = lacking();
+        if lack.is_empty() || started.elapsed() >= PATIENCE {
+            return lack;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Waits until `look` finds something.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
