@@ -85,7 +85,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     // Whoever is being answered gets the answer before the journal closes.
     stop.cancel();
-    serving.await;
+    tokio::select! {
+        () = &mut serving => {}
+        () = hurry.cancelled() => {}
+    }
     let stopped = running.stop(hurry).await;
     tasks.shutdown().await;
     match failed {

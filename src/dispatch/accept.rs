@@ -1,6 +1,8 @@
 //! Accepting: one record, event and fan-out together, durable before the answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
 
 use super::{
     codec,
@@ -41,9 +43,16 @@ impl Engine {
         if let Some(key) = &idempotency_key {
             check_key(key)?;
         }
-        let mut open = match self.0.prepare(event, idempotency_key).await? {
-            Prepared::Known(accepted) => return Ok(accepted),
-            Prepared::New(open) => vec![*open],
+        let mut event = event;
+        let mut open = loop {
+            match self.0.prepare(event, idempotency_key.clone())? {
+                Prepared::Known(accepted) => return Ok(accepted),
+                Prepared::New(open) => break vec![*open],
+                Prepared::Wait(again, changed) => {
+                    wait(&changed).await;
+                    event = *again;
+                }
+            }
         };
         let answers = self.commit(&mut open).await;
         answers.into_iter().next().unwrap_or(Err(EngineError::Stopping))
@@ -71,23 +80,27 @@ impl Engine {
         let mut open: Vec<Open> = Vec::with_capacity(events.len());
         let mut places: Vec<usize> = Vec::with_capacity(events.len());
         for (event, place) in events.into_iter().zip(0..) {
-            // An id that another event of this batch has reserved is answered only when that one is committed.
-            let repeated = event
-                .id
-                .as_ref()
-                .is_some_and(|id| open.iter().any(|open| &open.record.id == id));
-            if repeated {
-                settle(&mut answers, &places, self.commit(&mut open).await);
-                places.clear();
-            }
-            match self.0.prepare(event, None).await {
-                Err(error) => answers.push(Some(Err(error))),
-                Ok(Prepared::Known(accepted)) => answers.push(Some(Ok(accepted))),
-                Ok(Prepared::New(new)) => {
-                    answers.push(None);
-                    open.push(*new);
-                    places.push(place);
+            let mut event = event;
+            loop {
+                match self.0.prepare(event, None) {
+                    Err(error) => answers.push(Some(Err(error))),
+                    Ok(Prepared::Known(accepted)) => answers.push(Some(Ok(accepted))),
+                    Ok(Prepared::New(new)) => {
+                        answers.push(None);
+                        open.push(*new);
+                        places.push(place);
+                    }
+                    Ok(Prepared::Wait(again, changed)) => {
+                        // The id may be held by an earlier event of this very batch, or by a batch that waits for one
+                        // of ours: nobody waits while holding.
+                        settle(&mut answers, &places, self.commit(&mut open).await);
+                        places.clear();
+                        wait(&changed).await;
+                        event = *again;
+                        continue;
+                    }
                 }
+                break;
             }
         }
         settle(&mut answers, &places, self.commit(&mut open).await);
@@ -97,6 +110,9 @@ impl Engine {
             .collect()
     }
 }
+
+/// Between looks at an id that another caller has under way.
+const WAIT: Duration = Duration::from_millis(20);
 
 fn settle(
     answers: &mut [Option<Result<Accepted, EngineError>>],
@@ -124,6 +140,13 @@ fn check_key(key: &str) -> Result<(), EngineError> {
 enum Prepared {
     Known(Accepted),
     New(Box<Open>),
+    /// Another caller has an id of it under way: wait, holding nothing, then try again.
+    Wait(Box<NewEvent>, Arc<Notify>),
+}
+
+/// Waits for another caller's answer. A wake-up that comes before the wait is lost; the next look makes up for it.
+async fn wait(changed: &Notify) {
+    _ = tokio::time::timeout(WAIT, changed.notified()).await;
 }
 
 /// An event that is about to be appended; its claims are freed if that does not come about.
@@ -142,11 +165,7 @@ impl Drop for Open {
 }
 
 impl Shared {
-    async fn prepare(
-        self: &Arc<Self>,
-        event: NewEvent,
-        key: Option<String>,
-    ) -> Result<Prepared, EngineError> {
+    fn prepare(self: &Arc<Self>, event: NewEvent, key: Option<String>) -> Result<Prepared, EngineError> {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
@@ -161,20 +180,14 @@ impl Shared {
         if !claims.is_empty() {
             // Whether an id was used before is known only to a store that has caught up.
             let store = self.storage.get()?;
-            loop {
-                match self.reservations.reserve(&claims, hash) {
-                    Reserve::First => break,
-                    Reserve::Known(accepted) => {
-                        metrics::event_duplicate();
-                        return Ok(Prepared::Known(accepted));
-                    }
-                    Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
-                    Reserve::Wait(changed) => {
-                        // A wake-up between the look and the wait is lost; the next look makes up for it.
-                        let pause = std::time::Duration::from_millis(20);
-                        _ = tokio::time::timeout(pause, changed.notified()).await;
-                    }
+            match self.reservations.reserve(&claims, hash) {
+                Reserve::First => {}
+                Reserve::Known(accepted) => {
+                    metrics::event_duplicate();
+                    return Ok(Prepared::Known(accepted));
                 }
+                Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
+                Reserve::Wait(changed) => return Ok(Prepared::Wait(Box::new(event), changed)),
             }
             let open = Open {
                 shared: self.clone(),

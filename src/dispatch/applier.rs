@@ -36,6 +36,8 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 const PACE: Duration = Duration::from_millis(2);
 /// Between handing sled's buffers to the operating system; what is younger is replayed after a crash.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// A store that fails again within this time is not opened as it is a second time.
+const RELAPSE: Duration = Duration::from_secs(60);
 /// Before a store that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -64,7 +66,8 @@ impl ApplierStop {
 
 pub(super) struct Applier {
     shared: Arc<Shared>,
-    store: Store,
+    /// `None` while it is being opened again.
+    store: Option<Store>,
     follower: Follower,
     open: open::Options,
     signals: mpsc::Sender<Signal>,
@@ -73,6 +76,7 @@ pub(super) struct Applier {
     target: Lsn,
     applied_at: Instant,
     flushed_at: Instant,
+    reopened_at: Option<Instant>,
 }
 
 /// Why the applier looks up from the journal.
@@ -97,7 +101,7 @@ impl Applier {
         let target = shared.journal.last_lsn();
         Self {
             shared,
-            store,
+            store: Some(store),
             follower,
             open,
             signals,
@@ -105,6 +109,7 @@ impl Applier {
             target,
             applied_at: Instant::now(),
             flushed_at: Instant::now(),
+            reopened_at: None,
         }
     }
 
@@ -124,19 +129,24 @@ impl Applier {
                 }
             }
         }
-        if let Err(error) = self.store.flush() {
+        if let Some(Err(error)) = self.store.as_ref().map(Store::flush) {
             tracing::warn!(error = %chain(&error), "the store could not be flushed; it will be replayed");
         }
     }
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(Pause::Reopen);
+        };
         loop {
             self.pace();
-            let entries = self.next()?;
+            let entries = self.next(&store)?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
+                // Without a journal there is nothing to follow; the process is about to end.
+                None if self.shared.journal.failure().borrow().is_some() => return Ok(Pause::Stopped),
                 None => return Ok(Pause::Reopen),
-                Some(entries) => self.apply(entries)?,
+                Some(entries) => self.apply(&store, entries)?,
             }
         }
     }
@@ -147,11 +157,11 @@ impl Applier {
     }
 
     /// The next records; waits for them when there are none.
-    fn next(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
+    fn next(&mut self, store: &Store) -> Result<Option<Vec<Entry>>, StoreError> {
         match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
             Ok(entries) if entries.is_empty() => {
                 // Not what is written or synced: that is so a moment before it is handed out.
-                self.caught_up(self.follower.passed())?;
+                self.caught_up(store, self.follower.passed())?;
                 Ok(self
                     .follower
                     .next_batch(BATCH_RECORDS, BATCH_BYTES)
@@ -173,17 +183,17 @@ impl Applier {
         std::thread::sleep(REOPEN_PAUSE);
     }
 
-    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+    fn apply(&mut self, store: &Store, entries: Vec<Entry>) -> Result<(), StoreError> {
         let Some(last) = entries.last().map(|entry| entry.lsn) else {
             return Ok(());
         };
         let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
         self.applied_at = Instant::now();
-        let effects = self.store.apply(self.shared.journal.uuid(), &placed)?;
-        self.publish(effects)?;
+        let effects = store.apply(self.shared.journal.uuid(), &placed)?;
+        self.publish(store, effects)?;
         self.advance(last);
         if self.flushed_at.elapsed() >= FLUSH_EVERY {
-            self.store.flush()?;
+            store.flush()?;
             self.flushed_at = Instant::now();
         }
         Ok(())
@@ -210,10 +220,11 @@ impl Applier {
     }
 
     /// Everything up to `lsn` is applied, or damaged.
-    fn caught_up(&mut self, lsn: Lsn) -> Result<(), StoreError> {
+    fn caught_up(&mut self, store: &Store, lsn: Lsn) -> Result<(), StoreError> {
         self.advance(lsn);
         if !self.shared.storage.is_ready() && lsn >= self.target {
-            self.shared.load_registry(&self.store)?;
+            self.shared.load_registry(store)?;
+            self.shared.clock.raise(store.newest()?);
             self.shared.storage.set_ready();
             self.say(Signal::Begin);
             self.shared.herald.notify_one();
@@ -221,22 +232,22 @@ impl Applier {
             tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
         }
         if self.flushed_at.elapsed() >= FLUSH_EVERY {
-            self.store.flush()?;
+            store.flush()?;
             self.flushed_at = Instant::now();
         }
         Ok(())
     }
 
     /// Tells the registry, then the scheduler. Nothing is told before the store has caught up.
-    fn publish(&self, effects: Vec<Effect>) -> Result<(), StoreError> {
+    fn publish(&self, store: &Store, effects: Vec<Effect>) -> Result<(), StoreError> {
         if !self.shared.storage.is_ready() {
             return Ok(());
         }
         let mut told = false;
         for effect in &effects {
             match effect {
-                Effect::Endpoint(id) => told |= self.shared.refresh(&self.store, *id)?,
-                Effect::ApiKeys => self.shared.registry.set_keys(self.store.api_keys()?),
+                Effect::Endpoint(id) => told |= self.shared.refresh(store, *id)?,
+                Effect::ApiKeys => self.shared.registry.set_keys(store.api_keys()?),
                 Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
             }
         }
@@ -254,31 +265,24 @@ impl Applier {
         _ = self.signals.blocking_send(signal);
     }
 
-    /// Closes the store and opens an empty one in its place, to be filled from the journal.
+    /// Closes the store and opens it again: as it is, or, when that was tried a moment ago or it does not open, empty,
+    /// to be filled from the journal.
     fn reopen(&mut self) {
         self.shared.storage.withdraw();
         self.say(Signal::Suspend);
+        let again = self.reopened_at.is_some_and(|at| at.elapsed() < RELAPSE);
+        self.reopened_at = Some(Instant::now());
+        let mut trust = if again { Trust::No } else { Trust::Yes };
         while !self.stop.stopped.load(Ordering::Acquire) {
             std::thread::sleep(REOPEN_PAUSE);
-            let options = open::Options {
-                trust: Trust::No,
-                last_lsn: self.shared.journal.last_lsn(),
-                ..self.open.clone()
-            };
-            match open::open(&options) {
-                Ok(opened) => {
-                    tracing::warn!("the store is being rebuilt from the journal");
-                    self.store = opened.store;
-                    break;
-                }
+            match self.try_reopen(trust) {
+                Ok(()) => break,
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "the store cannot be opened; trying again")
+                    tracing::error!(error = %chain(&*error), "the store cannot be opened; trying again");
+                    trust = Trust::No;
                 }
             }
         }
-        self.shared.storage.begin(self.store.clone(), 0, true);
-        self.follower = self.shared.journal.follow(0);
-        self.target = self.shared.journal.last_lsn();
         let stopper = self.follower.stopper();
         *self
             .stop
@@ -288,6 +292,27 @@ impl Applier {
         if self.stop.stopped.load(Ordering::Acquire) {
             self.stop.wake();
         }
+    }
+
+    fn try_reopen(&mut self, trust: Trust) -> Result<(), Box<dyn std::error::Error>> {
+        let last_lsn = self.shared.journal.last_lsn();
+        // The old handle's files must be closed before they are opened again.
+        self.store = None;
+        let opened = open::open(&open::Options {
+            trust,
+            last_lsn,
+            ..self.open.clone()
+        })?;
+        let applied = opened.store.applied()?.lsn;
+        let rebuilding = trust == Trust::No || opened.distrusted.is_some();
+        tracing::warn!(applied_lsn = applied, rebuilding, "the store was opened again");
+        self.shared
+            .storage
+            .begin(opened.store.clone(), applied, rebuilding);
+        self.store = Some(opened.store);
+        self.follower = self.shared.journal.follow(applied);
+        self.target = last_lsn;
+        Ok(())
     }
 }
 

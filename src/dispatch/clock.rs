@@ -25,6 +25,7 @@ pub(super) struct EngineClock {
 }
 
 struct Shown {
+    /// What was shown at `at`; what is shown later is reckoned from here, so that asking often does not slow it.
     micros: u64,
     at: Instant,
 }
@@ -44,13 +45,25 @@ impl EngineClock {
     }
 
     pub fn now(&self) -> Timestamp {
+        self.at_least(self.wall.now())
+    }
+
+    /// Never shows less than `newest` from now on: a time that was found recorded.
+    pub fn raise(&self, newest: Timestamp) {
+        self.at_least(newest);
+    }
+
+    fn at_least(&self, time: Timestamp) -> Timestamp {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now();
         let passed = u64::try_from((at - shown.at).as_micros()).unwrap_or(u64::MAX);
         let steady = shown.micros.saturating_add(passed - passed / HEALING);
-        shown.micros = steady.max(self.wall.now().as_millis().saturating_mul(1000));
-        shown.at = at;
-        Timestamp::from_millis(shown.micros / 1000)
+        let wanted = time.as_millis().saturating_mul(1000);
+        if wanted < steady {
+            return Timestamp::from_millis(steady / 1000);
+        }
+        *shown = Shown { micros: wanted, at };
+        time
     }
 
     /// The wall clock's own time.
@@ -81,6 +94,22 @@ mod tests {
         assert!(late < Duration::from_secs(60), "{late:?}");
         tokio::time::advance(Duration::from_secs(100 * 86_400)).await;
         assert_eq!(clock.now(), clock.wall());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asking_often_does_not_slow_it() {
+        let wall = Arc::new(SteppedClock::new(START));
+        let clock = EngineClock::new(wall.clone(), Timestamp::EPOCH);
+        wall.step(-3_600_000);
+        for _ in 0..20_000 {
+            tokio::time::advance(Duration::from_micros(500)).await;
+            clock.now();
+        }
+        assert!(
+            clock.now().since(START) >= Duration::from_millis(9_990),
+            "{}",
+            clock.now()
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -80,6 +80,7 @@ pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, 
         merge_member(&mut document, name, value);
     }
     restore(&mut document, &before);
+    refuse_hidden(&document)?;
     serde_path_to_error::deserialize(document).map_err(|error| EngineError::Invalid {
         field: error.path().to_string(),
         rule: error.into_inner().to_string(),
@@ -137,6 +138,26 @@ fn restore(document: &mut Value, before: &Value) {
             (true, None, Some(members)) => _ = members.remove("secret"),
             _ => {}
         }
+    }
+}
+
+/// A hidden secret that stands for nothing must not be sent as if it were one.
+fn refuse_hidden(document: &Value) -> Result<(), EngineError> {
+    let headers = document["headers"].as_object().into_iter().flatten();
+    let header = headers
+        .filter(|(_, value)| *value == HIDDEN)
+        .map(|(name, _)| format!("headers.{name}"))
+        .next();
+    let auth = ["password", "token"]
+        .into_iter()
+        .find(|name| document["auth"][name] == HIDDEN);
+    match header.or_else(|| auth.map(|name| format!("auth.{name}"))) {
+        None => Ok(()),
+        Some(field) => Err(EngineError::Invalid {
+            field,
+            rule: "is the text that hides a secret, and there is none to keep; give the secret itself"
+                .to_owned(),
+        }),
     }
 }
 
@@ -259,6 +280,11 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(field(json!({"events": ["a..b"]})), "events[0]");
+        assert_eq!(field(json!({"headers": {"x-new": "***"}})), "headers.x-new");
+        assert_eq!(
+            field(json!({"auth": {"type": "bearer", "token": "***"}})),
+            "auth.token"
+        );
         assert_eq!(field(json!({"url": null})), ".");
         assert!(matches!(
             patch(&spec, &json!([])),

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     domain::{
-        endpoint::{Endpoint, EndpointSpec, EndpointState, StateChange},
-        id::{DeliveryKey, EndpointId, KeyId},
+        endpoint::{Endpoint, EndpointSpec, EndpointState, Standing, StateChange},
+        id::{EndpointId, KeyId},
         record::{
             DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
         },
@@ -76,7 +76,8 @@ impl Engine {
                 rule: "cannot be changed; create another endpoint".to_owned(),
             });
         }
-        let changed = shared.put(id, StateChange::Pause, &spec).await?;
+        // The state rides along in case the record that created the endpoint is lost to damage.
+        let changed = shared.put(id, as_change(&endpoint.standing), &spec).await?;
         match (enabled, changed.standing.state) {
             (Some(true), EndpointState::Active) | (Some(false), EndpointState::Paused) | (None, _) => {
                 Ok(document::show(&changed))
@@ -223,6 +224,16 @@ impl Engine {
     }
 }
 
+/// The change that leads to a standing.
+fn as_change(standing: &Standing) -> StateChange {
+    match (standing.state, standing.disabled) {
+        (EndpointState::Active, _) => StateChange::Enable { discard: false },
+        (EndpointState::Disabled, Some(reason)) => StateChange::Disable(reason),
+        (EndpointState::Paused | EndpointState::Disabled, _) => StateChange::Pause,
+        (EndpointState::Unverified, _) => StateChange::Unverify,
+    }
+}
+
 impl Shared {
     /// The endpoint, or why there is none.
     pub(super) fn endpoint(&self, id: EndpointId) -> Result<Arc<Endpoint>, EngineError> {
@@ -275,13 +286,9 @@ impl Shared {
     pub(super) async fn cancel_scheduled(&self, id: EndpointId) -> Result<(), EngineError> {
         loop {
             let store = self.storage.get()?;
-            let scheduled = store
-                .scheduled(id, END_AT_ONCE)
+            let keys = store
+                .scheduled(id, END_AT_ONCE, |key| self.in_flight.contains(key))
                 .map_err(|error| self.storage.failure(error))?;
-            let keys: Vec<DeliveryKey> = scheduled
-                .into_iter()
-                .filter(|key| !self.in_flight.contains(*key))
-                .collect();
             if keys.is_empty() {
                 return Ok(());
             }

@@ -122,11 +122,14 @@ impl Engine {
 }
 
 impl Shared {
-    /// Makes one record durable.
+    /// Makes one record durable. It may use the disk's reserve: what people do to manage must work when events are
+    /// refused for want of space.
     pub async fn write(&self, record: &Record) -> Result<Appended, EngineError> {
         let draft = super::codec::encode(record).map_err(|error| EngineError::Storage(Box::new(error)))?;
-        let durable = self.journal.append(vec![draft]).await.map_err(refused)?;
-        Ok(durable.into_inner())
+        let written = self.journal.append_lazy(vec![draft]).await.map_err(refused)?;
+        // Nothing more to write: this answers when all that was written before is synced.
+        self.journal.append(Vec::new()).await.map_err(refused)?;
+        Ok(written)
     }
 
     /// Makes one record durable and waits until the store, and with it everyone, knows.

@@ -5,7 +5,11 @@
 //! so that no customer gets another's operational news by accident. The store remembers that the notice is due
 //! until it is accepted, so that a crash in between does not swallow it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -21,6 +25,7 @@ use crate::domain::{
     event::{EventType, NewEvent, Payload},
     id::EndpointId,
     record::Record,
+    time::Timestamp,
 };
 
 /// Between tries when the journal refuses.
@@ -28,12 +33,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the server stops.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut paid = Paid::default();
     loop {
         // Registered before looking, so that no wake-up is lost.
         let woken = shared.herald.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
-        if let Err(error) = pay_debts(&shared).await {
+        if let Err(error) = pay_debts(&shared, &mut paid).await {
             tracing::warn!(error = %chain(&error), "an operational event waits");
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => continue,
@@ -47,19 +53,39 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// What was done already in this life of the process.
+#[derive(Default)]
+struct Paid {
+    /// Notices that are durable, though the store may not know yet: for which standing of which endpoint.
+    announced: HashMap<EndpointId, Timestamp>,
+    /// Deleted endpoints that have nothing scheduled any more.
+    cleared: HashSet<EndpointId>,
+}
+
 /// Does what is owed: notices, and the end of what deleted endpoints had scheduled.
-async fn pay_debts(shared: &Shared) -> Result<(), EngineError> {
+async fn pay_debts(shared: &Shared, paid: &mut Paid) -> Result<(), EngineError> {
     if !shared.storage.is_ready() {
         return Ok(());
     }
     for endpoint in shared.registry.all() {
-        if endpoint.standing.notice_due {
+        let since = endpoint.standing.since;
+        if endpoint.standing.notice_due && paid.announced.get(&endpoint.id) != Some(&since) {
             announce(shared, &endpoint).await?;
+            paid.announced.insert(endpoint.id, since);
         }
     }
+    paid.announced.retain(|id, _| {
+        shared
+            .registry
+            .get(*id)
+            .is_some_and(|endpoint| !endpoint.is_active())
+    });
     // A crash may have come between an endpoint's deletion and the end of what it had scheduled.
     for id in shared.registry.deleted() {
-        shared.cancel_scheduled(id).await?;
+        if !paid.cleared.contains(&id) {
+            shared.cancel_scheduled(id).await?;
+            paid.cleared.insert(id);
+        }
     }
     Ok(())
 }
@@ -100,7 +126,7 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
     let hash = event.content_hash();
     let mut record = shared.record_for(event, hash, None, shared.clock.now(), fan_out);
     record.notice_for = Some(endpoint.id);
-    shared.write_and_apply(&Record::EventAccepted(record)).await?;
+    shared.write(&Record::EventAccepted(record)).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ use crate::{
 
 /// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.
 const PAGE: usize = 128;
+/// The longest that trouble of our own is waited out before the next try.
+const LONGEST_TROUBLE_PAUSE: Duration = Duration::from_secs(300);
 
 pub(super) struct Lane {
     pub endpoint: Arc<Endpoint>,
@@ -46,8 +49,12 @@ pub(super) struct Lane {
     pub in_flight: usize,
     /// The earliest schedule entry that is known and not read.
     next_due: Option<Timestamp>,
-    /// The receiver asked not to be called before.
-    pub not_before: Timestamp,
+    /// The receiver asked not to be called before, or our own trouble is waited out.
+    not_before: Timestamp,
+    /// The last attempt failed for reasons of our own.
+    troubled: bool,
+    /// How long to wait the next time that happens.
+    trouble_pause: Duration,
     /// A verdict has disabled the endpoint; until the store says so too, nothing more goes out.
     pub stopped: bool,
     /// Waits in the line of lanes whose turn may come.
@@ -79,6 +86,8 @@ impl Lane {
             in_flight: 0,
             next_due: Some(Timestamp::EPOCH),
             not_before: Timestamp::EPOCH,
+            troubled: false,
+            trouble_pause: settle::OURS_DELAY,
             stopped: false,
             queued: false,
             wake: None,
@@ -112,7 +121,9 @@ impl Lane {
         let reopened = endpoint.is_active() && endpoint.standing.since > self.endpoint.standing.since;
         self.bucket.set(endpoint.spec.rate, now);
         self.concurrency = endpoint.spec.concurrency.unwrap_or(default_concurrency);
-        self.stopped = false;
+        if endpoint.standing != self.endpoint.standing {
+            self.stopped = false;
+        }
         self.endpoint = endpoint;
         if reopened {
             self.breaker = Breaker::default();
@@ -124,22 +135,32 @@ impl Lane {
 
     /// Draws the lane's conclusions from an attempt.
     pub fn learn(&mut self, outcome: &Outcome, probe: bool, open_after: u32, now: Timestamp, random: f64) {
+        self.troubled = outcome.class == Class::Ours;
         match outcome.class {
-            Class::Delivered => self.breaker.succeeded(self.concurrency),
-            Class::Transient => {
+            // An event error is an answer: the receiver is there, and of this event it will have none.
+            Class::Delivered | Class::EventError => self.breaker.succeeded(self.concurrency),
+            Class::Transient | Class::EndpointError => {
                 let policy = self.endpoint.spec.policy();
                 self.not_before = self.not_before.max(settle::earliest(outcome, &policy, now));
                 self.breaker.failed(probe, open_after, &policy.retry, now, random);
             }
-            Class::EndpointError | Class::EventError | Class::Ours => {
+            Class::Ours => {
                 if probe {
                     self.breaker.probe_ended();
                 }
-                if outcome.class == Class::Ours {
-                    // Our own trouble is rarely one delivery's: the others of this lane wait as well.
-                    self.not_before = self.not_before.max(now.plus(settle::OURS_DELAY));
-                }
+                self.wait_out(now);
             }
+        }
+        if !self.troubled {
+            self.trouble_pause = settle::OURS_DELAY;
+        }
+    }
+
+    /// Our own trouble is rarely one delivery's: the whole lane waits, longer each time, and then tries with one.
+    fn wait_out(&mut self, now: Timestamp) {
+        if self.not_before <= now {
+            self.not_before = now.plus(self.trouble_pause);
+            self.trouble_pause = (self.trouble_pause * 2).min(LONGEST_TROUBLE_PAUSE);
         }
     }
 
@@ -181,6 +202,9 @@ impl Lane {
         };
         if now < self.not_before {
             return Ok(Turn::Wait(Some(self.not_before)));
+        }
+        if self.troubled && self.in_flight > 0 {
+            return Ok(Turn::Wait(None));
         }
         if self.ready.is_empty() {
             self.read(store, now)?;

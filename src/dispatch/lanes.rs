@@ -81,6 +81,7 @@ impl Lanes {
         self.wakes.clear();
         self.lanes.retain(|id, lane| {
             let keys = out.remove(id);
+            lane.stopped |= registry.get(*id).is_none();
             keys.map(|keys| lane.restart(keys)).is_some()
         });
         for endpoint in registry.all() {
@@ -243,8 +244,9 @@ impl Lanes {
             .get(id)
             .map_or(Timestamp::EPOCH, |endpoint| endpoint.standing.since);
         if started_at < since {
-            // Someone changed the endpoint's state while the attempt was out: what it met is no reason any more.
+            // Someone changed the endpoint's state while the attempt was out: what it met is forgiven.
             verdict.disable = None;
+            verdict.health = health;
         }
         if let (Stage::Scheduled { due }, Some(expires)) = (verdict.stage, row.delivery.expires_at) {
             verdict.stage = Stage::Scheduled {

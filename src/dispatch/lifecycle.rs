@@ -93,6 +93,8 @@ impl Running {
     /// # Errors
     /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
+        // A machine that lost its power may have lost its time as well; what it wrote last says how late it is.
+        let last_written = folder.last_written();
         let (journal, recovery) = Journal::open(options.journal)?;
         for line in recovery.lines() {
             tracing::info!("{line}");
@@ -113,7 +115,7 @@ impl Running {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
         }
         let store = opened.store;
-        let newest = store.newest()?;
+        let newest = store.newest()?.max(last_written);
         let clock = EngineClock::new(options.clock, newest);
         let shared = Arc::new(Shared {
             started_at: clock.now(),
@@ -195,6 +197,8 @@ impl Running {
     /// Safe.
     pub async fn failed(&mut self) -> String {
         tokio::select! {
+            // The journal's failure ends other parts too: it is the one to name.
+            biased;
             failure = self.engine.0.journal.failed() => {
                 format!("the journal has failed, nothing more can be made durable: {}", chain(&*failure))
             }
@@ -255,7 +259,10 @@ fn how_it_ended(ended: Option<Result<(), JoinError>>) -> String {
 async fn watch_store(shared: Arc<Shared>, applier: ApplierStop) {
     loop {
         shared.storage.failed().await;
-        applier.wake();
+        // A reader of a store that was withdrawn already has nothing new to say.
+        if shared.storage.is_ready() {
+            applier.wake();
+        }
     }
 }
 
@@ -266,7 +273,14 @@ impl Shared {
         let mut endpoints: HashMap<EndpointId, EndpointRow> = HashMap::new();
         let mut keys: HashMap<KeyId, KeyPut> = HashMap::new();
         for entry in self.journal.config_entries() {
-            let entry = entry?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error @ journal::ReadError::Io { .. }) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "a configuration record is damaged; it is passed over");
+                    continue;
+                }
+            };
             let record = match codec::decode(&entry) {
                 Ok(record) => record,
                 Err(error) => {

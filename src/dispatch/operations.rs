@@ -265,11 +265,11 @@ impl Shared {
             .deliveries_of(lsn, self.options.max_endpoints)
             .map_err(|error| self.storage.failure(error))?;
         if had.is_empty() {
-            let tenant = row.tenant.as_ref();
+            let channel = self.event_record(row).and_then(|accepted| accepted.channel);
             return Ok(self.registry.matching(&Audience {
                 event_type: &row.event_type,
-                channel: None,
-                tenant,
+                channel: channel.as_ref(),
+                tenant: row.tenant.as_ref(),
             }));
         }
         let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();

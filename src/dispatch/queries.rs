@@ -294,13 +294,17 @@ impl Shared {
             .ok_or(EngineError::NotFound("delivery"))
     }
 
-    fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
-        let entry = self.journal.read(codec::location(row.place)).ok();
-        let accepted = match entry.and_then(|entry| codec::decode(&entry).ok()) {
-            Some(Record::EventAccepted(accepted)) => Some(accepted),
+    /// The whole of an event, unless its record is damaged.
+    pub(super) fn event_record(&self, row: &EventRow) -> Option<EventAccepted> {
+        let entry = self.journal.read(codec::location(row.place)).ok()?;
+        match codec::decode(&entry) {
+            Ok(Record::EventAccepted(accepted)) => Some(accepted),
             _ => None,
-        };
-        match accepted {
+        }
+    }
+
+    fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
+        match self.event_record(row) {
             Some(accepted) => event_view(row, &accepted, with_payload),
             // The record is damaged: what the store knows is what there is.
             None => EventView {

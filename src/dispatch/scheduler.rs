@@ -55,6 +55,8 @@ pub(super) struct Scheduler {
     attempts: JoinSet<Finished>,
     /// Whose attempt a task is, in case it panics.
     out: HashMap<Id, Out>,
+    /// Judged, and not yet settled in the store: the attempt's number of each.
+    judged: HashMap<DeliveryKey, (EndpointId, u32)>,
     /// The store is there, caught up.
     running: bool,
 }
@@ -77,6 +79,7 @@ impl Scheduler {
             outage: Outage::default(),
             attempts: JoinSet::new(),
             out: HashMap::new(),
+            judged: HashMap::new(),
             running: false,
         }
     }
@@ -138,23 +141,46 @@ impl Scheduler {
             }
             (Signal::Begin, Ok(store)) => {
                 self.running = true;
-                let mut out: HashMap<EndpointId, Vec<DeliveryKey>> = HashMap::new();
-                for attempt in self.out.values() {
-                    out.entry(attempt.endpoint.id)
-                        .or_default()
-                        .push(attempt.row.delivery.key);
-                }
-                self.lanes.begin(&store, &self.shared.registry, out)
+                self.busy(&store)
+                    .and_then(|busy| self.lanes.begin(&store, &self.shared.registry, busy))
             }
             (Signal::Applied(effects), Ok(store)) if self.running => effects
                 .into_iter()
-                .try_for_each(|effect| self.lanes.effect(&store, &self.shared.registry, effect)),
+                .try_for_each(|effect| self.effect(&store, effect)),
             // The store has gone meanwhile; when it is back, everything begins from what it holds.
             (Signal::Begin | Signal::Applied(_), _) => Ok(()),
         };
         if let Err(error) = done {
             self.failure(error);
         }
+    }
+
+    fn effect(&mut self, store: &Store, effect: Effect) -> Result<(), StoreError> {
+        if let Effect::Settled { key, .. } = &effect {
+            self.judged.remove(key);
+        }
+        self.lanes.effect(store, &self.shared.registry, effect)
+    }
+
+    /// What a new store must not be believed to hold as due: what is out, and what is judged while its verdict is
+    /// still on its way.
+    fn busy(&mut self, store: &Store) -> Result<HashMap<EndpointId, Vec<DeliveryKey>>, StoreError> {
+        let mut busy: HashMap<EndpointId, Vec<DeliveryKey>> = HashMap::new();
+        for attempt in self.out.values() {
+            busy.entry(attempt.endpoint.id)
+                .or_default()
+                .push(attempt.row.delivery.key);
+        }
+        for (key, (endpoint, number)) in std::mem::take(&mut self.judged) {
+            if store
+                .delivery(key)?
+                .is_some_and(|delivery| delivery.attempts < number)
+            {
+                busy.entry(endpoint).or_default().push(key);
+                self.judged.insert(key, (endpoint, number));
+            }
+        }
+        Ok(busy)
     }
 
     fn failure(&mut self, error: StoreError) {
@@ -304,7 +330,10 @@ impl Scheduler {
         }
         let (id, key) = (endpoint.id, row.delivery.key);
         match self.record(finished, &verdict) {
-            Some(record) => self.send(Record::AttemptSettled(record)),
+            Some(record) => {
+                self.judged.insert(key, (id, record.number));
+                self.send(Record::AttemptSettled(record));
+            }
             // Without a record the delivery is still due: let it be read again.
             None => self.lanes.forget(id, key),
         }

@@ -54,11 +54,12 @@ impl Storage {
     /// # Errors
     /// `Rebuilding` when there is none, or when it takes too long.
     pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, EngineError> {
-        let store = self.get()?;
+        self.get()?;
         let mut applied = self.applied.subscribe();
         let reached = tokio::time::timeout(PATIENCE, applied.wait_for(|applied| *applied >= lsn)).await;
         match reached {
-            Ok(Ok(_)) => Ok(store),
+            // Taken again: it may have been replaced in between.
+            Ok(Ok(_)) => self.get(),
             Ok(Err(_)) => Err(EngineError::Stopping),
             Err(_) => Err(EngineError::Rebuilding),
         }

@@ -92,11 +92,25 @@ fn failed(
     };
     let delay = policy.retry.delay_after(progress.spent, random);
     let exhausted_suspect = delay.is_none() && progress.all_suspect;
-    let counts = counts(policy.disable_on, outcome, exhausted_suspect);
-    let health = health.failed(now, counts);
-    let disable = disabling(policy, &health, outcome, counts, exhausted_suspect);
-
     let about_the_event = matches!(outcome.class, Class::EventError);
+    // An event whose record is damaged here was never sent: nobody's fault but the disk's.
+    let never_sent = about_the_event && matches!(outcome.reason, Reason::Fault(_));
+    let counts = !never_sent && counts(policy.disable_on, outcome, exhausted_suspect);
+    let blames_endpoint = counts || !about_the_event;
+    let health = match (blames_endpoint, never_sent) {
+        (true, _) => health.failed(now, counts),
+        (false, false) => Health {
+            last_failure_at: Some(now),
+            ..health
+        },
+        (false, true) => health,
+    };
+    let disable = if blames_endpoint {
+        disabling(policy, &health, outcome, counts, exhausted_suspect)
+    } else {
+        None
+    };
+
     let stage = match (about_the_event, disable, delay) {
         (true, _, _) => Stage::Failed,
         (false, Some(_), _) => Stage::Scheduled { due: now },
@@ -325,6 +339,41 @@ mod tests {
         );
         let second = settle(first.progress, first.health, &status(404), &patient, NOW, 0.5);
         assert!(second.disable.is_some());
+    }
+
+    #[test]
+    fn event_errors_and_our_own_damage_say_nothing_about_the_endpoint() {
+        let failing = Health {
+            failures: 9,
+            failing_millis: 6 * 86_400_000,
+            ..Health::default()
+        };
+        let verdict = settle(Progress::default(), failing, &status(422), &policy(), NOW, 0.5);
+        let noted = Health {
+            last_failure_at: Some(NOW),
+            ..failing
+        };
+        assert_eq!((verdict.disable, verdict.health), (None, noted));
+        let strict = Policy {
+            disable_on: DisableOn::AnyNonTransient,
+            ..policy()
+        };
+        let damaged = Outcome {
+            class: Class::EventError,
+            ..fault(Fault::Disk)
+        };
+        let verdict = settle(
+            Progress::default(),
+            Health::default(),
+            &damaged,
+            &strict,
+            NOW,
+            0.5,
+        );
+        assert_eq!(
+            (verdict.stage, verdict.disable, verdict.health),
+            (Stage::Failed, None, Health::default())
+        );
     }
 
     #[test]

@@ -14,9 +14,11 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use super::{hex, random, seal::Sealer};
+use crate::domain::time::Timestamp;
 
 /// The format that this program reads and writes.
 ///
@@ -104,6 +106,23 @@ impl Folder {
     /// everything was synced at the last shutdown.
     pub const fn unsynced_files_hold(&self) -> bool {
         self.stopped_cleanly || self.same_boot
+    }
+
+    /// When a file of the folder, or one level below it, was last written by the clock of then; the epoch when unknown.
+    pub fn last_written(&self) -> Timestamp {
+        let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+        let below = files(&self.path).flat_map(|entry| files(&entry.path()));
+        let times = files(&self.path).chain(below).filter_map(|entry| {
+            let since = entry
+                .metadata()
+                .ok()?
+                .modified()
+                .ok()?
+                .duration_since(UNIX_EPOCH)
+                .ok()?;
+            u64::try_from(since.as_millis()).ok()
+        });
+        Timestamp::from_millis(times.max().unwrap_or_default())
     }
 
     /// Notes that files are being written again. To be called before they are.

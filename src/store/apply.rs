@@ -158,9 +158,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes a new delivery; one to an endpoint that is gone by now is cancelled from the start.
+    /// Writes a new delivery; one to an endpoint that was deleted meanwhile is cancelled from the start. One to an
+    /// endpoint of which nothing is known, since its record is damaged, stays scheduled: it is not ours to drop.
     fn create(&mut self, mut delivery: Delivery) -> Result<(), StoreError> {
-        if !self.exists(delivery.endpoint)? {
+        if self.is_deleted(delivery.endpoint)? {
             delivery.settled_at = Some(delivery.created_at);
             delivery.stage = Stage::Cancelled;
         }
@@ -170,9 +171,9 @@ impl Writer<'_> {
         self.write(&delivery)
     }
 
-    fn exists(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
+    fn is_deleted(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
         let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(endpoint))?;
-        Ok(row.is_some_and(|row| row.deleted_at.is_none()))
+        Ok(row.is_some_and(|row| row.deleted_at.is_some()))
     }
 
     /// Writes a delivery's row and what indexes it.
@@ -256,20 +257,28 @@ impl Writer<'_> {
             status: attempt.status,
         });
         let ended_meanwhile = delivery.stage.is_final() && attempt.stage != Stage::Delivered;
-        let stage = if ended_meanwhile {
-            delivery.stage
-        } else {
-            attempt.stage
+        let stage = match attempt.stage {
+            _ if ended_meanwhile => delivery.stage,
+            Stage::Scheduled { .. } if self.is_deleted(delivery.endpoint)? => Stage::Cancelled,
+            stage => stage,
         };
         if stage.is_final() {
             delivery.settled_at = Some(attempt.ended_at());
         }
-        self.draft.tally(attempt.endpoint)?.health = attempt.health;
+        if attempt.health.failures == 0 || self.began_in_present_state(attempt)? {
+            self.draft.tally(attempt.endpoint)?.health = attempt.health;
+        }
         self.effects.push(Effect::Settled {
             endpoint: delivery.endpoint,
             key: delivery.key,
         });
         self.restage(&mut delivery, stage)
+    }
+
+    /// Whether nobody has changed the endpoint's state since the attempt began: what it met before that is forgiven.
+    fn began_in_present_state(&self, attempt: &AttemptSettled) -> Result<bool, StoreError> {
+        let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(attempt.endpoint))?;
+        Ok(row.is_none_or(|row| row.standing.since <= attempt.started_at))
     }
 
     /// Changes the row of the endpoint that the record is about.
@@ -293,7 +302,7 @@ impl Writer<'_> {
             let Some(mut delivery) = self.draft.get::<Delivery>(&keys::delivery(key))? else {
                 continue;
             };
-            if !self.exists(delivery.endpoint)? {
+            if self.is_deleted(delivery.endpoint)? {
                 continue;
             }
             if delivery.stage.is_final() {

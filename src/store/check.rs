@@ -9,7 +9,7 @@ use super::{
     Store, StoreError,
     draft::decode,
     guarded, keys,
-    rows::{Counts, Tally},
+    rows::{AttemptRow, Counts, EventRow, Tally},
 };
 use crate::domain::{
     delivery::{Delivery, Stage},
@@ -139,8 +139,14 @@ impl Seen {
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
         match key.first() {
-            Some(&keys::EVENT) => self.events += 1,
-            Some(&keys::ATTEMPT) => self.attempts += 1,
+            Some(&keys::EVENT) => {
+                let _: EventRow = decode(key, row)?;
+                self.events += 1;
+            }
+            Some(&keys::ATTEMPT) => {
+                let _: AttemptRow = decode(key, row)?;
+                self.attempts += 1;
+            }
             Some(&keys::ENDPOINT_TALLY) => {
                 let _: Tally = decode(key, row)?;
                 if let Some(endpoint) = keys::endpoint_in(key) {

@@ -147,6 +147,10 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
             last: options.last_lsn,
         });
     }
+    // What a start needs is read here, where a failure still has a way on.
+    store.newest().map_err(Distrust::Unopenable)?;
+    store.endpoints().map_err(Distrust::Unopenable)?;
+    store.api_keys().map_err(Distrust::Unopenable)?;
     if store.size_on_disk() <= options.check_bytes {
         let report = store.check().map_err(Distrust::Unopenable)?;
         if let Some(fault) = report.faults.into_iter().next() {

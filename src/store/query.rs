@@ -121,14 +121,28 @@ impl Store {
         )
     }
 
-    /// Some of the endpoint's scheduled deliveries, earliest first.
+    /// Some of the endpoint's scheduled deliveries, earliest first, but those for which `skip` holds.
     ///
     /// # Errors
     /// When sled fails.
-    pub fn scheduled(&self, endpoint: EndpointId, limit: usize) -> Result<Vec<DeliveryKey>, StoreError> {
+    pub fn scheduled(
+        &self,
+        endpoint: EndpointId,
+        limit: usize,
+        skip: impl Fn(DeliveryKey) -> bool,
+    ) -> Result<Vec<DeliveryKey>, StoreError> {
         guarded(|| {
-            let entries = self.db.scan_prefix(keys::due_of(endpoint)).keys().take(limit);
-            entries.map(|key| Ok(keys::delivery_in(&key?))).collect()
+            let mut found = Vec::new();
+            for key in self.db.scan_prefix(keys::due_of(endpoint)).keys() {
+                let key = keys::delivery_in(&key?);
+                if !skip(key) {
+                    found.push(key);
+                }
+                if found.len() == limit {
+                    break;
+                }
+            }
+            Ok(found)
         })
     }
 
