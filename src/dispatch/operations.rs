@@ -75,14 +75,7 @@ impl Engine {
         let shared = &self.0;
         let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
         let failure = |error| shared.storage.failure(error);
-        let lsn = store
-            .event_lsn(id)
-            .map_err(failure)?
-            .ok_or(EngineError::NotFound("event"))?;
-        let row = store
-            .event(lsn)
-            .map_err(failure)?
-            .ok_or(EngineError::NotFound("event"))?;
+        let (lsn, row) = shared.event_row(&store, id)?;
         let fan_out = match endpoint {
             Some(endpoint) => {
                 let endpoint = shared.endpoint(endpoint)?;

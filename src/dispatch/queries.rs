@@ -272,7 +272,7 @@ impl Shared {
         })
     }
 
-    fn event_row(&self, store: &Store, id: &EventId) -> Result<(Lsn, EventRow), EngineError> {
+    pub(super) fn event_row(&self, store: &Store, id: &EventId) -> Result<(Lsn, EventRow), EngineError> {
         let failure = |error| self.storage.failure(error);
         let lsn = store
             .event_lsn(id)

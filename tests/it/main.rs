@@ -20,6 +20,7 @@ mod delivery;
 mod demo;
 mod disk;
 mod docs;
+mod edges;
 mod hostile_receivers;
 mod ours;
 mod rebuild;
