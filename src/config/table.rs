@@ -119,8 +119,8 @@ settings! {
         durability: Durability = "fsync";
         /// Free space below which events are refused with 507, so that deliveries can still be settled.
         min_free_bytes: ByteSize = "256MiB", "0B"..="1TiB";
-        /// Size at which a new journal segment is begun. Space is given back a segment at a time: smaller
-        /// ones give it back sooner, larger ones make fewer files.
+        /// Size at which a new journal segment is begun. The newest segment is read whole at
+        /// every start; larger ones make fewer files.
         segment_bytes: ByteSize = "64MiB", "64KiB"..="1GiB";
         /// Cache of the store. It takes about twice this in memory, and 60 bytes more for each waiting
         /// delivery.

@@ -367,6 +367,7 @@ impl Shared {
             tracing::warn!(
                 endpoint.id = %endpoint.id,
                 why = reason.why.as_str(),
+                reason = reason.reason.map(crate::domain::outcome::Reason::as_str),
                 status = reason.status,
                 "endpoint disabled; its deliveries are held"
             );

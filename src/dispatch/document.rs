@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
-        endpoint::{Endpoint, EndpointSpec, Scheme, Standing},
+        endpoint::{Endpoint, EndpointSpec, MEMBERS, Scheme, Standing},
         id::{AttemptId, DeliveryKey, EndpointId},
         outcome::Reason,
         secret::SigningSecret,
@@ -77,6 +77,12 @@ pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, 
     let mut document = serde_json::to_value(spec).map_err(storage)?;
     let before = document.clone();
     for (name, value) in members {
+        if value.is_null() && !MEMBERS.contains(&name.as_str()) {
+            return Err(EngineError::Invalid {
+                field: name.clone(),
+                rule: format!("is no member of an endpoint; those are {}", MEMBERS.join(", ")),
+            });
+        }
         merge_member(&mut document, name, value);
     }
     restore(&mut document, &before);
@@ -266,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn every_member_of_a_configuration_is_listed() {
+        let full = spec(json!({
+            "url": "https://h.test/x", "name": "a", "description": "b", "tenant": "t", "enabled": true,
+            "auth": {"type": "bearer", "token": "t"}, "timeout": "5s", "rate": {"per_second": 1}, "concurrency": 1,
+        }));
+        let names: std::collections::BTreeSet<String> = serde_json::to_value(&full)
+            .unwrap()
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
+        assert_eq!(names, MEMBERS.iter().map(ToString::to_string).collect());
+    }
+
+    #[test]
     fn a_patch_replaces_removes_and_names_what_is_wrong() {
         let spec = spec(json!({"url": "https://h.test/x", "name": "a", "retry": {"delays": ["5s"]}}));
         let patched = patch(
@@ -279,6 +301,7 @@ mod tests {
             Err(EngineError::Invalid { field, .. }) => field,
             other => panic!("{other:?}"),
         };
+        assert_eq!(field(json!({"secret": null})), "secret");
         assert_eq!(field(json!({"events": ["a..b"]})), "events[0]");
         assert_eq!(field(json!({"headers": {"x-new": "***"}})), "headers.x-new");
         assert_eq!(

@@ -70,6 +70,8 @@ pub(super) struct Shared {
     pub started_at: Timestamp,
     /// What opening found damaged.
     pub warnings: Mutex<Vec<String>>,
+    /// How many damaged ranges those are; more may be met later.
+    pub found_damaged: u64,
 }
 
 /// The deliveries that are out.

@@ -96,9 +96,7 @@ impl Running {
         // A machine that lost its power may have lost its time as well; what it wrote last says how late it is.
         let last_written = folder.last_written();
         let (journal, recovery) = Journal::open(options.journal)?;
-        for line in recovery.lines() {
-            tracing::info!("{line}");
-        }
+        report(&recovery);
         let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;
         let open = open::Options {
@@ -134,11 +132,8 @@ impl Running {
             herald: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
             stopping_now: CancellationToken::new(),
-            warnings: Mutex::new(if recovery.is_damaged() {
-                recovery.lines()
-            } else {
-                Vec::new()
-            }),
+            warnings: Mutex::new(damage(&recovery)),
+            found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
         });
         let applied = store.applied()?.lsn;
         shared.storage.begin(store.clone(), applied, distrusted.is_some());
@@ -245,6 +240,26 @@ impl Running {
         drop(shared);
         drop(self.engine);
         self.folder.finish()
+    }
+}
+
+/// Says what opening the journal found; damage louder than the rest.
+fn report(recovery: &journal::Recovery) {
+    for (line, place) in recovery.lines().into_iter().zip(0..) {
+        if place > 0 && recovery.is_damaged() {
+            tracing::warn!("{line}");
+        } else {
+            tracing::info!("{line}");
+        }
+    }
+}
+
+/// What a person should look at; the first line only says what was opened.
+fn damage(recovery: &journal::Recovery) -> Vec<String> {
+    if recovery.is_damaged() {
+        recovery.lines().split_off(1)
+    } else {
+        Vec::new()
     }
 }
 

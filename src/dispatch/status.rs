@@ -71,7 +71,7 @@ impl Engine {
                 synced_lsn: shared.journal.synced_lsn(),
                 segments: segments.len() as u64,
                 bytes: segments.iter().map(|segment| segment.bytes).sum(),
-                damaged_ranges: stats.damaged_ranges,
+                damaged_ranges: shared.found_damaged + stats.damaged_ranges,
             },
             store: StoreView {
                 applied_lsn: shared.storage.applied(),
@@ -91,7 +91,7 @@ impl Engine {
             bytes: stats.bytes,
             last_lsn: shared.journal.last_lsn(),
             last_sync: Duration::from_micros(stats.last_sync_micros),
-            damaged_ranges: stats.damaged_ranges,
+            damaged_ranges: shared.found_damaged + stats.damaged_ranges,
         });
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());

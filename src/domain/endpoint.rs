@@ -121,6 +121,31 @@ pub struct EndpointSpec {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// The names of all members of [`EndpointSpec`].
+pub const MEMBERS: [&str; 21] = [
+    "url",
+    "name",
+    "description",
+    "tenant",
+    "events",
+    "channels",
+    "enabled",
+    "headers",
+    "auth",
+    "profile",
+    "signatures",
+    "retry",
+    "disable_on",
+    "disable_after",
+    "failing_for",
+    "retry_after_max",
+    "treat_as",
+    "timeout",
+    "rate",
+    "concurrency",
+    "metadata",
+];
+
 fn everything() -> Vec<Pattern> {
     vec![Pattern::Everything]
 }

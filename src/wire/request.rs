@@ -96,6 +96,17 @@ impl OutboundRequest {
             at,
             body: &document.body,
         };
+        if endpoint.signatures.is_empty() {
+            // Unsigned, a receiver must still be able to tell a repeat.
+            headers.insert(
+                HeaderName::from_static("webhook-id"),
+                HeaderValue::from_str(event.id)?,
+            );
+            headers.insert(
+                HeaderName::from_static("webhook-timestamp"),
+                HeaderValue::from(at.as_secs()),
+            );
+        }
         for signing in endpoint.signatures {
             signing.scheme.sign(signing.secrets, &what, &mut headers)?;
         }
@@ -251,6 +262,10 @@ mod tests {
         let request = build(&own, Some(&auth), &[]);
         assert_eq!(request.headers["authorization"], "Bearer hunter3");
         assert!(!format!("{:?}", request.headers).contains("hunter"));
-        assert!(!request.headers.contains_key("webhook-id"));
+        assert_eq!(
+            request.headers["webhook-id"], "evt_1",
+            "unsigned, a repeat can still be told"
+        );
+        assert!(!request.headers.contains_key("webhook-signature"));
     }
 }

@@ -91,7 +91,12 @@ impl Client {
         // A socket needs no key, and the environment's is for the server on TCP.
         let key = args.key.as_ref().map(Secret::read).transpose()?;
         let key = match transport {
-            Transport::Socket(_) => key,
+            Transport::Socket(_) if key.is_some() => {
+                let text =
+                    "--key goes with --server: over the socket no key is asked for, nor its role obeyed";
+                return Err(Usage(text.to_owned()).into());
+            }
+            Transport::Socket(_) => None,
             Transport::Server { .. } => key.or_else(|| environment("POSTHASTE_KEY")),
         };
         let authorization = key.map(|key| bearer(&key)).transpose()?;

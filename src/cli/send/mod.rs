@@ -34,7 +34,7 @@ pub struct Args {
     /// The channel it goes to
     #[arg(long)]
     channel: Option<String>,
-    /// Events with the same key go to an endpoint one after the other, if it orders by key
+    /// Kept with the event; no endpoint orders by it yet
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
     /// Not to be delivered before this time (RFC 3339)
