@@ -16,7 +16,6 @@ use super::{
     engine::Shared,
     lanes::{Ended, Lanes, Step},
     outage::Outage,
-    settler,
 };
 use crate::{
     domain::{
@@ -382,5 +381,3 @@ impl Scheduler {
         })
     }
 }
-
-const _: () = assert!(settler::CAPACITY > 1, "a verdict needs a place");

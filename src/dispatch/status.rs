@@ -41,13 +41,11 @@ impl Engine {
         _ = shared.storage.caught_up_with(shared.journal.last_lsn()).await;
         let totals = shared.totals();
         let (stats, segments) = (shared.journal.stats(), shared.journal.segments());
-        let mut endpoints: BTreeMap<&'static str, u64> = EndpointState::ALL
-            .iter()
-            .map(|state| (state.as_str(), 0))
+        let endpoints = shared.endpoints_by_state();
+        let endpoints = endpoints
+            .into_iter()
+            .map(|(state, count)| (state, count as u64))
             .collect();
-        for endpoint in shared.registry.all() {
-            *endpoints.entry(endpoint.standing.state.as_str()).or_default() += 1;
-        }
         StatusView {
             version: env!("CARGO_PKG_VERSION"),
             started_at: shared.started_at,
@@ -96,13 +94,8 @@ impl Engine {
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());
         metrics::deliveries_in_flight(shared.in_flight.len());
-        for state in EndpointState::ALL {
-            let all = shared.registry.all();
-            let count = all
-                .iter()
-                .filter(|endpoint| endpoint.standing.state == state)
-                .count();
-            metrics::endpoints(state.as_str(), count);
+        for (state, count) in shared.endpoints_by_state() {
+            metrics::endpoints(state, count);
         }
     }
 
@@ -146,6 +139,18 @@ fn counts(counts: &Counts) -> CountsView {
 }
 
 impl Shared {
+    /// How many endpoints are in each state, none included.
+    fn endpoints_by_state(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts: BTreeMap<_, _> = EndpointState::ALL
+            .iter()
+            .map(|state| (state.as_str(), 0))
+            .collect();
+        for endpoint in self.registry.all() {
+            *counts.entry(endpoint.standing.state.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
     fn state(&self) -> &'static str {
         match (self.stopping.is_cancelled(), self.storage.is_ready()) {
             (true, _) => "stopping",
