@@ -30,9 +30,9 @@ use crate::{
 pub async fn create(
     State(api): State<Api>,
     _: NoParams,
-    Document(spec, _): Document<EndpointSpec>,
+    Document(_, document): Document<EndpointSpec>,
 ) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<EndpointView>)> {
-    let (mut endpoint, signatures) = api.engine.create_endpoint(spec).await?;
+    let (mut endpoint, signatures) = api.engine.create_endpoint(document).await?;
     let location = format!("/v1/endpoints/{}", endpoint.id);
     endpoint
         .settings

@@ -178,8 +178,12 @@ impl Shared {
             .chain(key.clone().map(Claim::IdempotencyKey))
             .collect();
         if !claims.is_empty() {
-            // Whether an id was used before is known only to a store that has caught up.
-            let store = self.storage.get()?;
+            // Whether an id was used before is known only to a store that has caught up. A full disk may be why there
+            // is none, and is what a caller can do something about.
+            let store = self.storage.get().map_err(|error| match error {
+                EngineError::Rebuilding if self.journal.is_full() => EngineError::DiskFull,
+                other => other,
+            })?;
             match self.reservations.reserve(&claims, hash) {
                 Reserve::First => {}
                 Reserve::Known(accepted) => {

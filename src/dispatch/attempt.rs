@@ -9,7 +9,7 @@ use crate::{
     domain::{
         delivery::Trigger,
         duration::Span,
-        endpoint::{Endpoint, Scheme},
+        endpoint::Endpoint,
         event::{EventType, Label},
         id::EventId,
         outcome::{Class, Fault, Observation, Outcome, Reason, classify},
@@ -21,8 +21,8 @@ use crate::{
     store::DueRow,
     wire::{
         self,
-        envelope::Envelope,
-        request::{BuildError, EndpointParts, EventParts, OutboundRequest, Signing},
+        envelope::EventParts,
+        request::{BuildError, EndpointParts, OutboundRequest, Signing},
     },
 };
 
@@ -176,9 +176,7 @@ fn build(endpoint: &Endpoint, event: EventAccepted, at: Timestamp) -> Result<Out
         .signatures
         .iter()
         .map(|signature| Signing {
-            scheme: match signature.scheme {
-                Scheme::Standard => wire::signature::Scheme::Standard,
-            },
+            scheme: signature.scheme,
             secrets: signature.secret.as_slice(),
         })
         .collect();
@@ -186,7 +184,7 @@ fn build(endpoint: &Endpoint, event: EventAccepted, at: Timestamp) -> Result<Out
         url: &spec.url,
         headers: &spec.headers,
         auth: spec.auth.as_ref(),
-        envelope: Envelope::Standard,
+        envelope: spec.envelope,
         signatures: &signings,
     };
     OutboundRequest::build(&parts, &target, at)

@@ -1,5 +1,6 @@
 //! An endpoint's configuration as a document: read, merged, sealed, shown.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -8,10 +9,10 @@ use super::{
 };
 use crate::{
     domain::{
-        endpoint::{Endpoint, EndpointSpec, MEMBERS, Scheme, Standing},
+        endpoint::{Endpoint, EndpointSpec, MEMBERS, Notes, Standing},
         id::{AttemptId, DeliveryKey, EndpointId},
         outcome::Reason,
-        secret::SigningSecret,
+        profile::{Preset, Profiles, SETTLED},
     },
     runtime::{
         random,
@@ -32,33 +33,104 @@ pub(super) enum DocumentError {
     Json(#[from] serde_json::Error),
 }
 
-pub(super) fn seal(sealer: &Sealer, id: EndpointId, spec: &EndpointSpec) -> Result<Vec<u8>, DocumentError> {
-    Ok(sealer.seal(id.as_bytes(), &serde_json::to_vec(spec)?))
+/// What is sealed: an endpoint's configuration, and what the server notes of it. The first releases sealed the
+/// configuration alone, which reads as one without notes.
+#[derive(Serialize, Deserialize)]
+struct Kept<Spec> {
+    spec: Spec,
+    #[serde(default)]
+    notes: Notes,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sealed {
+    Kept(Box<Kept<EndpointSpec>>),
+    Bare(Box<EndpointSpec>),
+}
+
+pub(super) fn seal(
+    sealer: &Sealer,
+    id: EndpointId,
+    spec: &EndpointSpec,
+    notes: &Notes,
+) -> Result<Vec<u8>, DocumentError> {
+    let notes = notes.clone();
+    Ok(sealer.seal(id.as_bytes(), &serde_json::to_vec(&Kept { spec, notes })?))
 }
 
 pub(super) fn unseal(sealer: &Sealer, id: EndpointId, row: &EndpointRow) -> Result<Endpoint, DocumentError> {
-    let spec = serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)?;
+    let (spec, notes) = match serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)? {
+        Sealed::Kept(kept) => (kept.spec, kept.notes),
+        Sealed::Bare(spec) => (*spec, Notes::default()),
+    };
     Ok(Endpoint {
         id,
         created_at: row.created_at,
         updated_at: row.updated_at,
         standing: row.standing,
         spec,
+        notes,
+    })
+}
+
+/// Reads an endpoint's document: its profile fills in what it leaves out, and every scheme gets a secret unless the
+/// profile wants it from a person.
+///
+/// # Errors
+/// `Invalid` names the member at fault.
+pub(super) fn read(
+    profiles: &Profiles,
+    mut document: Map<String, Value>,
+) -> Result<EndpointSpec, EngineError> {
+    // A null is a member left out.
+    document.retain(|_, value| !value.is_null());
+    let preset = preset(profiles, document.get("profile"))?;
+    preset.fill(&mut document);
+    let mut spec: EndpointSpec = parse(Value::Object(document))?;
+    complete(&mut spec, preset)?;
+    Ok(spec)
+}
+
+fn parse(document: Value) -> Result<EndpointSpec, EngineError> {
+    serde_path_to_error::deserialize(document).map_err(|error| EngineError::Invalid {
+        field: error.path().to_string(),
+        rule: error.into_inner().to_string(),
+    })
+}
+
+fn preset<'a>(profiles: &'a Profiles, name: Option<&Value>) -> Result<&'a Preset, EngineError> {
+    let invalid = |rule: String| EngineError::Invalid {
+        field: "profile".to_owned(),
+        rule,
+    };
+    let name = match name {
+        None => Default::default(),
+        Some(name) => serde_json::from_value(name.clone()).map_err(|error| invalid(error.to_string()))?,
+    };
+    profiles.get(&name).ok_or_else(|| {
+        let known: Vec<&str> = profiles.names().map(|name| name.as_str()).collect();
+        invalid(format!(
+            "there is no profile {name}; those are {}",
+            known.join(", ")
+        ))
     })
 }
 
 /// Gives every scheme without a secret one, and checks those that are given.
-pub(super) fn complete(spec: &mut EndpointSpec) -> Result<(), EngineError> {
+fn complete(spec: &mut EndpointSpec, preset: &Preset) -> Result<(), EngineError> {
     for (signature, at) in spec.signatures.iter_mut().zip(0..) {
-        match (&signature.secret, signature.scheme) {
-            (None, Scheme::Standard) => {
-                signature.secret = Some(SigningSecret::generate(random::secure()));
-            }
-            (Some(secret), Scheme::Standard) => {
-                secret.standard_key().map_err(|error| EngineError::Invalid {
-                    field: format!("signatures[{at}].secret"),
-                    rule: error.to_string(),
-                })?;
+        let scheme = signature.scheme;
+        match &signature.secret {
+            None if preset.secret_required => {}
+            None => signature.secret = Some(scheme.generate(random::secure())),
+            Some(secret) => {
+                scheme
+                    .secret(secret.expose().to_owned())
+                    .map_err(|error| EngineError::Invalid {
+                        field: format!("signatures[{at}].secret"),
+                        rule: error.to_string(),
+                    })?;
             }
         }
     }
@@ -66,7 +138,14 @@ pub(super) fn complete(spec: &mut EndpointSpec) -> Result<(), EngineError> {
 }
 
 /// Applies a JSON merge patch (RFC 7396) to a configuration. Hidden secrets that come back stay as they are.
-pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, EngineError> {
+///
+/// A member set to null goes back to what the profile says; another profile takes all that it settles with it, but for
+/// what the patch says itself.
+pub(super) fn patch(
+    profiles: &Profiles,
+    spec: &EndpointSpec,
+    patch: &Value,
+) -> Result<EndpointSpec, EngineError> {
     let Value::Object(members) = patch else {
         return Err(EngineError::Invalid {
             field: String::new(),
@@ -76,6 +155,11 @@ pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, 
     let storage = |error| EngineError::Storage(Box::new(DocumentError::Json(error)));
     let mut document = serde_json::to_value(spec).map_err(storage)?;
     let before = document.clone();
+    if let (Some(profile), Value::Object(document)) = (members.get("profile"), &mut document)
+        && *profile != before["profile"]
+    {
+        document.retain(|name, _| !SETTLED.contains(&name.as_str()));
+    }
     for (name, value) in members {
         if value.is_null() && !MEMBERS.contains(&name.as_str()) {
             return Err(EngineError::Invalid {
@@ -85,12 +169,15 @@ pub(super) fn patch(spec: &EndpointSpec, patch: &Value) -> Result<EndpointSpec, 
         }
         merge_member(&mut document, name, value);
     }
+    let preset = preset(profiles, document.get("profile"))?;
+    if let Value::Object(document) = &mut document {
+        preset.fill(document);
+    }
     restore(&mut document, &before);
     refuse_hidden(&document)?;
-    serde_path_to_error::deserialize(document).map_err(|error| EngineError::Invalid {
-        field: error.path().to_string(),
-        rule: error.into_inner().to_string(),
-    })
+    let mut spec = parse(document)?;
+    complete(&mut spec, preset)?;
+    Ok(spec)
 }
 
 fn merge_member(target: &mut Value, name: &str, value: &Value) {
@@ -194,7 +281,7 @@ pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
         state_since: endpoint.standing.since,
         created_at: endpoint.created_at,
         updated_at: endpoint.updated_at,
-        profile: endpoint.spec.profile,
+        profile: endpoint.spec.profile.clone(),
         settings,
     }
 }
@@ -251,11 +338,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::{
+        endpoint::{DisableOn, StateChange},
+        format::{Envelope, Scheme},
+        retry::RetryPolicy,
+        time::Timestamp,
+    };
 
     fn spec(document: Value) -> EndpointSpec {
-        let mut spec = serde_json::from_value(document).unwrap();
-        complete(&mut spec).unwrap();
-        spec
+        read(&Profiles::default(), document.as_object().unwrap().clone()).unwrap()
+    }
+
+    fn patched(spec: &EndpointSpec, document: &Value) -> Result<EndpointSpec, EngineError> {
+        patch(&Profiles::default(), spec, document)
     }
 
     #[test]
@@ -268,7 +363,7 @@ mod tests {
         hide(&mut settings);
         let shown = Value::Object(settings);
         assert!(!shown.to_string().contains("secret\":\"whsec") && !shown.to_string().contains("\"p\""));
-        assert_eq!(patch(&spec, &shown).unwrap(), spec);
+        assert_eq!(patched(&spec, &shown).unwrap(), spec);
     }
 
     #[test]
@@ -290,14 +385,14 @@ mod tests {
     #[test]
     fn a_patch_replaces_removes_and_names_what_is_wrong() {
         let spec = spec(json!({"url": "https://h.test/x", "name": "a", "retry": {"delays": ["5s"]}}));
-        let patched = patch(
+        let after = patched(
             &spec,
             &json!({"name": null, "retry": {"retries": 1, "delay": "1s"}, "metadata": {"k": "v"}}),
         )
         .unwrap();
-        assert_eq!((patched.name, patched.retry.retries()), (None, 1));
-        assert_eq!(patched.signatures, spec.signatures);
-        let field = |document: Value| match patch(&spec, &document) {
+        assert_eq!((after.name, after.retry.retries()), (None, 1));
+        assert_eq!(after.signatures, spec.signatures);
+        let field = |document: Value| match patched(&spec, &document) {
             Err(EngineError::Invalid { field, .. }) => field,
             other => panic!("{other:?}"),
         };
@@ -310,8 +405,72 @@ mod tests {
         );
         assert_eq!(field(json!({"url": null})), ".");
         assert!(matches!(
-            patch(&spec, &json!([])),
+            patched(&spec, &json!([])),
             Err(EngineError::Invalid { .. })
         ));
+    }
+
+    #[test]
+    fn another_profile_takes_all_that_it_settles_with_it() {
+        let spec = spec(json!({"url": "https://h.test/x", "envelope": "bare", "retry": {"delays": ["5s"]}}));
+        let secret = spec.signatures[0].secret.clone();
+        let same = patched(&spec, &json!({"profile": "standard"})).unwrap();
+        assert_eq!(same, spec);
+        let other = patched(
+            &spec,
+            &json!({"profile": "flowplayer", "disable_on": "never", "signatures": [{"scheme": "flowplayer", "secret": "s"}]}),
+        )
+        .unwrap();
+        assert_eq!(other.envelope, Envelope::Flowplayer);
+        assert_eq!(other.retry, RetryPolicy::default());
+        assert_eq!(other.disable_on, DisableOn::Never);
+        let back = patched(&other, &json!({"profile": null})).unwrap();
+        assert_eq!(
+            (back.envelope, back.signatures[0].scheme),
+            (Envelope::Standard, Scheme::Standard)
+        );
+        assert_ne!(back.signatures[0].secret, secret, "the old one was given up");
+        let reset = patched(&spec, &json!({"envelope": null, "retry": null})).unwrap();
+        assert_eq!(
+            (reset.envelope, reset.retry),
+            (Envelope::Standard, RetryPolicy::default())
+        );
+        assert_eq!(reset.signatures, spec.signatures);
+    }
+
+    #[test]
+    fn a_secret_is_made_unless_the_profile_wants_one_from_a_person() {
+        let made = spec(json!({"url": "https://h.test/x", "profile": "github"}));
+        assert!(made.signatures[0].secret.is_some());
+        let missing = spec(json!({"url": "https://h.test/x", "profile": "flowplayer"}));
+        assert_eq!(missing.signatures[0].secret, None);
+        let unknown = json!({"url": "https://h.test/x", "profile": "acme"});
+        let refused = read(&Profiles::default(), unknown.as_object().unwrap().clone());
+        assert!(
+            matches!(refused, Err(EngineError::Invalid { field, rule }) if field == "profile" && rule.contains("github"))
+        );
+    }
+
+    #[test]
+    fn what_was_sealed_without_notes_still_reads() {
+        let sealer = Sealer::new(&[7; 32]);
+        let (id, spec) = (
+            EndpointId::from_bytes([1; 16]),
+            spec(json!({"url": "https://h.test/x"})),
+        );
+        let mut old = serde_json::to_value(&spec).unwrap();
+        old.as_object_mut().unwrap().remove("envelope");
+        let row = |sealed| EndpointRow {
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+            deleted_at: None,
+            standing: Standing::new(&StateChange::Pause, Timestamp::EPOCH),
+            sealed,
+        };
+        let before = sealer.seal(id.as_bytes(), &serde_json::to_vec(&old).unwrap());
+        let now = seal(&sealer, id, &spec, &Notes::default()).unwrap();
+        for sealed in [before, now] {
+            assert_eq!(unseal(&sealer, id, &row(sealed)).unwrap().spec, spec);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     domain::{
-        endpoint::{Endpoint, EndpointSpec, EndpointState, Standing, StateChange},
+        endpoint::{
+            DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, Standing, StateChange,
+        },
         id::{EndpointId, KeyId},
         record::{
             DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
@@ -35,7 +37,7 @@ impl Engine {
     /// `Invalid` names the member at fault.
     pub async fn create_endpoint(
         &self,
-        mut spec: EndpointSpec,
+        document: Map<String, Value>,
     ) -> Result<(EndpointView, Vec<Value>), EngineError> {
         let shared = &self.0;
         let _one_at_a_time = shared.configuring.lock().await;
@@ -46,14 +48,15 @@ impl Engine {
                 limit: shared.options.max_endpoints,
             });
         }
+        let mut spec = document::read(&shared.options.profiles, document)?;
         let initial = match spec.enabled.take() {
+            None | Some(true) if lacks_a_secret(&spec) => StateChange::Disable(NO_SECRET),
             None | Some(true) => StateChange::Enable { discard: false },
             Some(false) => StateChange::Pause,
         };
-        document::complete(&mut spec)?;
         shared.check(&spec)?;
         let id = EndpointId::new(self.now(), u128::from_le_bytes(random::secure()));
-        let endpoint = shared.put(id, initial, &spec).await?;
+        let endpoint = shared.put(id, initial, &spec, &Notes::default()).await?;
         Ok((document::show(&endpoint), document::secrets(&endpoint.spec)))
     }
 
@@ -66,9 +69,8 @@ impl Engine {
         let _one_at_a_time = shared.configuring.lock().await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
-        let mut spec = document::patch(&endpoint.spec, &patch)?;
+        let mut spec = document::patch(&shared.options.profiles, &endpoint.spec, &patch)?;
         let enabled = spec.enabled.take();
-        document::complete(&mut spec)?;
         shared.check(&spec)?;
         if spec.tenant != endpoint.spec.tenant {
             return Err(EngineError::Invalid {
@@ -77,12 +79,19 @@ impl Engine {
             });
         }
         // The state rides along in case the record that created the endpoint is lost to damage.
-        let changed = shared.put(id, as_change(&endpoint.standing), &spec).await?;
+        let changed = shared
+            .put(id, as_change(&endpoint.standing), &spec, &endpoint.notes)
+            .await?;
+        let got_its_secret = endpoint.standing.disabled == Some(NO_SECRET) && !lacks_a_secret(&spec);
         match (enabled, changed.standing.state) {
+            (None, EndpointState::Disabled) if got_its_secret => shared.enable(&changed, false).await,
+            (None, EndpointState::Active) if lacks_a_secret(&spec) => {
+                shared.change(id, StateChange::Disable(NO_SECRET)).await
+            }
             (Some(true), EndpointState::Active) | (Some(false), EndpointState::Paused) | (None, _) => {
                 Ok(document::show(&changed))
             }
-            (Some(true), _) => shared.change(id, StateChange::Enable { discard: false }).await,
+            (Some(true), _) => shared.enable(&changed, false).await,
             (Some(false), _) => shared.change(id, StateChange::Pause).await,
         }
     }
@@ -107,13 +116,11 @@ impl Engine {
         let shared = &self.0;
         let _one_at_a_time = shared.configuring.lock().await;
         shared.storage.get()?;
-        shared.endpoint(id)?;
-        if matches!(change, StateChange::Enable { discard: true }) {
-            // Also what was accepted a moment ago.
-            shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
-            shared.cancel_scheduled(id).await?;
+        let endpoint = shared.endpoint(id)?;
+        match change {
+            StateChange::Enable { discard } => shared.enable(&endpoint, discard).await,
+            other => shared.change(id, other).await,
         }
-        shared.change(id, change).await
     }
 
     pub async fn endpoint(&self, id: EndpointId) -> Result<EndpointView, EngineError> {
@@ -224,6 +231,17 @@ impl Engine {
     }
 }
 
+/// Why an endpoint without a secret is not sent to.
+const NO_SECRET: DisabledReason = DisabledReason {
+    why: DisableWhy::NoSecret,
+    reason: None,
+    status: None,
+};
+
+fn lacks_a_secret(spec: &EndpointSpec) -> bool {
+    spec.signatures.iter().any(|signature| signature.secret.is_none())
+}
+
 /// The change that leads to a standing.
 fn as_change(standing: &Standing) -> StateChange {
     match (standing.state, standing.disabled) {
@@ -259,9 +277,10 @@ impl Shared {
         id: EndpointId,
         initial: StateChange,
         spec: &EndpointSpec,
+        notes: &Notes,
     ) -> Result<Arc<Endpoint>, EngineError> {
-        let sealed =
-            document::seal(&self.sealer, id, spec).map_err(|error| EngineError::Storage(Box::new(error)))?;
+        let sealed = document::seal(&self.sealer, id, spec, notes)
+            .map_err(|error| EngineError::Storage(Box::new(error)))?;
         let put = EndpointPut {
             id,
             at: self.clock.now(),
@@ -270,6 +289,22 @@ impl Shared {
         };
         self.write_and_apply(&Record::EndpointPut(put)).await?;
         self.endpoint(id)
+    }
+
+    /// Makes an endpoint active, unless something keeps it from being sent to; with `discard`, what is held is cancelled
+    /// first.
+    async fn enable(&self, endpoint: &Endpoint, discard: bool) -> Result<EndpointView, EngineError> {
+        if lacks_a_secret(&endpoint.spec) {
+            return Err(EngineError::NotNow(
+                "the endpoint's profile sends nothing unsigned, and it has no secret; set signatures[0].secret",
+            ));
+        }
+        if discard {
+            // Also what was accepted a moment ago.
+            self.storage.caught_up_with(self.journal.last_lsn()).await?;
+            self.cancel_scheduled(endpoint.id).await?;
+        }
+        self.change(endpoint.id, StateChange::Enable { discard }).await
     }
 
     async fn change(&self, id: EndpointId, change: StateChange) -> Result<EndpointView, EngineError> {

@@ -18,6 +18,7 @@ use crate::{
     domain::{
         address::AddressRules,
         id::{DeliveryKey, Lsn},
+        profile::Profiles,
         record::{KeyPut, Record},
         time::Timestamp,
     },
@@ -43,6 +44,8 @@ pub struct EngineOptions {
     /// How long an idempotency key is remembered.
     pub idempotency_window: Duration,
     pub max_endpoints: usize,
+    /// What endpoints may name as their `profile`.
+    pub profiles: Profiles,
     pub rules: AddressRules,
     pub require_https: bool,
 }

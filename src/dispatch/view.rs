@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 use crate::domain::{
     delivery::Trigger,
     duration::Span,
-    endpoint::{EndpointState, Profile},
+    endpoint::EndpointState,
     event::{EventType, Label},
     id::{AttemptId, DeliveryId, EndpointId, EventId},
     outcome::Class,
+    profile::ProfileName,
     time::Timestamp,
 };
 
@@ -161,7 +162,7 @@ pub struct EndpointView {
     pub state_since: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    pub profile: Profile,
+    pub profile: ProfileName,
     /// The other members of the configuration, header values and secrets replaced by `"***"`.
     #[serde(flatten)]
     pub settings: serde_json::Map<String, serde_json::Value>,

@@ -8,10 +8,12 @@ use super::{
     duration::Span,
     endpoint_url::EndpointUrl,
     event::{Label, is_unsafe},
+    format::{Envelope, Scheme},
     headers::{Auth, CustomHeaders},
     id::{EndpointId, Lsn},
     limits,
     outcome::{Reason, Treatment},
+    profile::ProfileName,
     retry::RetryPolicy,
     secret::SigningSecret,
     settle::Policy,
@@ -28,22 +30,6 @@ pub enum DisableOn {
     AnyNonTransient,
     GoneOnly,
     Never,
-}
-
-/// A named preset of an endpoint's settings.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Profile {
-    #[default]
-    Standard,
-}
-
-/// How requests are signed.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheme {
-    #[default]
-    Standard,
 }
 
 /// One signature that every request carries.
@@ -96,7 +82,9 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
-    pub profile: Profile,
+    pub profile: ProfileName,
+    #[serde(default)]
+    pub envelope: Envelope,
     #[serde(default = "one_standard_signature")]
     pub signatures: Vec<SignatureSpec>,
     #[serde(default)]
@@ -122,7 +110,7 @@ pub struct EndpointSpec {
 }
 
 /// The names of all members of [`EndpointSpec`].
-pub const MEMBERS: [&str; 21] = [
+pub const MEMBERS: [&str; 22] = [
     "url",
     "name",
     "description",
@@ -133,6 +121,7 @@ pub const MEMBERS: [&str; 21] = [
     "headers",
     "auth",
     "profile",
+    "envelope",
     "signatures",
     "retry",
     "disable_on",
@@ -323,6 +312,8 @@ pub enum DisableWhy {
     SuspectExhausted,
     /// Nothing but failures for as long as `failing_for`.
     FailingFor,
+    /// Its profile sends nothing unsigned, and it has no secret.
+    NoSecret,
 }
 
 impl DisableWhy {
@@ -333,6 +324,7 @@ impl DisableWhy {
             Self::EventError => "event_error",
             Self::SuspectExhausted => "suspect_exhausted",
             Self::FailingFor => "failing_for",
+            Self::NoSecret => "no_secret",
         }
     }
 }
@@ -407,6 +399,11 @@ impl Standing {
     }
 }
 
+/// What the server itself notes of an endpoint. Persisted beside its configuration, sealed: members may be added with a
+/// default, none may change its meaning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Notes {}
+
 /// A receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
@@ -415,6 +412,7 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
     pub standing: Standing,
     pub spec: EndpointSpec,
+    pub notes: Notes,
 }
 
 impl Endpoint {

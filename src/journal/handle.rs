@@ -117,6 +117,14 @@ impl Journal {
         answered.await.unwrap_or(Err(AppendError::Poisoned))
     }
 
+    /// Whether the disk has, at this moment, no room for another durable record: what `append` would answer `Full` to.
+    pub fn is_full(&self) -> bool {
+        let shared = &self.inner.shared;
+        let options = &shared.options;
+        let free = shared.disk.free(&options.dir).unwrap_or(u64::MAX);
+        free <= options.min_free_bytes
+    }
+
     async fn push(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), AppendError> {
         let largest = drafts.iter().map(|draft| draft.body.len()).max().unwrap_or(0);
         if largest > MAX_BODY {

@@ -1,20 +1,10 @@
 //! The document around an event's data.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use crate::domain::format::Envelope;
 use crate::domain::time::Timestamp;
-
-/// The shape of the body. Ordinals are persisted: append only.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Envelope {
-    /// `{"type":T,"timestamp":OCCURRED_AT,"data":DATA}` (Standard Webhooks 1.0).
-    #[default]
-    Standard,
-    /// The data alone, the bytes as they were enqueued.
-    Bare,
-}
 
 /// An event's data as it was enqueued.
 #[derive(Clone, Debug)]
@@ -23,6 +13,15 @@ pub enum Payload {
     Json(Bytes),
     /// Anything else, with its media type.
     Bytes { content_type: String, bytes: Bytes },
+}
+
+/// What a request says of the event.
+#[derive(Clone, Copy, Debug)]
+pub struct EventParts<'a> {
+    pub id: &'a str,
+    pub event_type: &'a str,
+    pub occurred_at: Timestamp,
+    pub payload: &'a Payload,
 }
 
 /// A body and its media type.
@@ -38,30 +37,36 @@ impl Envelope {
     /// Puts the data into its envelope. JSON is spliced in byte by byte: numbers, escapes and the order of
     /// members stay as the producer wrote them. What is not JSON has no place in a JSON document and is sent
     /// bare, under its own media type.
-    pub fn wrap(self, event_type: &str, occurred_at: Timestamp, payload: &Payload) -> Document {
-        match payload {
+    pub fn wrap(self, event: &EventParts<'_>) -> Document {
+        match event.payload {
             Payload::Bytes { content_type, bytes } => Document {
                 content_type: content_type.clone(),
                 body: bytes.clone(),
             },
-            Payload::Json(data) => {
-                let body = match self {
-                    Self::Bare => data.clone(),
-                    Self::Standard => standard(event_type, occurred_at, data),
-                };
-                Document {
-                    content_type: JSON.to_owned(),
-                    body,
-                }
-            }
+            Payload::Json(data) => Document {
+                content_type: JSON.to_owned(),
+                body: self.json(event, data),
+            },
         }
     }
-}
 
-fn standard(event_type: &str, occurred_at: Timestamp, data: &[u8]) -> Bytes {
-    let event_type = serde_json::Value::from(event_type);
-    let head = format!(r#"{{"type":{event_type},"timestamp":"{occurred_at}","data":"#);
-    Bytes::from([head.as_bytes(), data, b"}"].concat())
+    fn json(self, event: &EventParts<'_>, data: &Bytes) -> Bytes {
+        let (id, event_type) = (Value::from(event.id), Value::from(event.event_type));
+        let occurred_at = event.occurred_at;
+        let head = match self {
+            Self::Bare => return data.clone(),
+            Self::Standard => format!(r#"{{"type":{event_type},"timestamp":"{occurred_at}","data":"#),
+            Self::Flowplayer => format!(
+                r#"{{"event_type":{event_type},"event_id":{id},"created_at":"{occurred_at}","payload":"#
+            ),
+            Self::Ziggeo => format!(r#"{{"event_type":{event_type},"data":"#),
+            Self::Zoom => {
+                let millis = occurred_at.as_millis();
+                format!(r#"{{"event":{event_type},"event_ts":{millis},"payload":"#)
+            }
+        };
+        Bytes::from([head.as_bytes(), data, b"}"].concat())
+    }
 }
 
 #[cfg(test)]
@@ -70,10 +75,19 @@ mod tests {
 
     const TIME: Timestamp = Timestamp::from_millis(1_614_265_330_120);
 
+    fn wrap(envelope: Envelope, event_type: &str, payload: &Payload) -> Document {
+        envelope.wrap(&EventParts {
+            id: "evt_1",
+            event_type,
+            occurred_at: TIME,
+            payload,
+        })
+    }
+
     #[test]
     fn the_standard_envelope_keeps_the_data_byte_for_byte() {
         let data = Bytes::from_static(b"{\"b\": 1.0,\"a\":1e400 ,\"a\":\"\\u00e9\xc3\xa9\"}");
-        let document = Envelope::Standard.wrap("user.created", TIME, &Payload::Json(data.clone()));
+        let document = wrap(Envelope::Standard, "user.created", &Payload::Json(data.clone()));
         let head = br#"{"type":"user.created","timestamp":"2021-02-25T15:02:10.120Z","data":"#;
         assert_eq!(document.body, [&head[..], &data, b"}"].concat());
         assert_eq!(document.content_type, "application/json");
@@ -82,7 +96,7 @@ mod tests {
     #[test]
     fn bare_data_and_other_media_types_are_sent_as_they_came() {
         let data = Bytes::from_static(b"  [1]");
-        let bare = Envelope::Bare.wrap("t", TIME, &Payload::Json(data.clone()));
+        let bare = wrap(Envelope::Bare, "t", &Payload::Json(data.clone()));
         assert_eq!(
             (bare.body, bare.content_type.as_str()),
             (data, "application/json")
@@ -92,11 +106,33 @@ mod tests {
             bytes: Bytes::from_static(b"\x89PNG"),
         };
         for envelope in [Envelope::Standard, Envelope::Bare] {
-            let document = envelope.wrap("t", TIME, &payload);
+            let document = wrap(envelope, "t", &payload);
             assert_eq!(
                 (&document.body[..], document.content_type.as_str()),
                 (&b"\x89PNG"[..], "image/png")
             );
         }
+    }
+
+    #[test]
+    fn each_vendor_has_its_own_names_around_the_same_bytes() {
+        let body = |envelope| {
+            let document = wrap(
+                envelope,
+                "video.ready",
+                &Payload::Json(Bytes::from_static(b"{\"a\": 1.0}")),
+            );
+            String::from_utf8(document.body.to_vec()).unwrap()
+        };
+        let flowplayer = r#"{"event_type":"video.ready","event_id":"evt_1","created_at":"2021-02-25T15:02:10.120Z","payload":{"a": 1.0}}"#;
+        assert_eq!(body(Envelope::Flowplayer), flowplayer);
+        assert_eq!(
+            body(Envelope::Ziggeo),
+            r#"{"event_type":"video.ready","data":{"a": 1.0}}"#
+        );
+        assert_eq!(
+            body(Envelope::Zoom),
+            r#"{"event":"video.ready","event_ts":1614265330120,"payload":{"a": 1.0}}"#
+        );
     }
 }

@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    envelope::{Envelope, Payload},
+    envelope::{Envelope, EventParts},
     signature::{Scheme, SignError, Signable},
 };
 use crate::domain::{
@@ -29,15 +29,6 @@ pub struct OutboundRequest {
     pub url: EndpointUrl,
     pub headers: HeaderMap,
     pub body: Bytes,
-}
-
-/// What a request says of the event.
-#[derive(Clone, Copy, Debug)]
-pub struct EventParts<'a> {
-    pub id: &'a str,
-    pub event_type: &'a str,
-    pub occurred_at: Timestamp,
-    pub payload: &'a Payload,
 }
 
 /// What the endpoint wants of a request.
@@ -78,9 +69,7 @@ impl OutboundRequest {
         endpoint: &EndpointParts<'_>,
         at: Timestamp,
     ) -> Result<Self, BuildError> {
-        let document = endpoint
-            .envelope
-            .wrap(event.event_type, event.occurred_at, event.payload);
+        let document = endpoint.envelope.wrap(event);
         let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 8);
         headers.insert(CONTENT_TYPE, HeaderValue::try_from(document.content_type)?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -146,6 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::wire::envelope::Payload;
 
     fn custom(fields: &[(&str, &str)]) -> CustomHeaders {
         CustomHeaders::new(

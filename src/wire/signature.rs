@@ -12,7 +12,6 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -22,25 +21,11 @@ use super::scheme_table::{
     Part::{self, Body, EventType, Id, Seconds, Text},
     Row, TABLE,
 };
+pub use crate::domain::format::Scheme;
 use crate::domain::{
     secret::{InvalidSecret, SigningSecret},
     time::Timestamp,
 };
-
-/// How requests are signed. Ordinals are persisted: append only.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheme {
-    #[default]
-    Standard,
-    Svix,
-    Flowplayer,
-    Github,
-    Stripe,
-    Zoom,
-    Slack,
-    Shopify,
-}
 
 /// What a signature covers besides the scheme's own text.
 #[derive(Copy, Clone, Debug)]
@@ -97,6 +82,14 @@ impl Scheme {
         match self.row().key {
             KeyForm::Standard => SigningSecret::try_from(text),
             KeyForm::Raw => SigningSecret::raw(text),
+        }
+    }
+
+    /// A new secret of the form this scheme wants.
+    pub fn generate(self, random: [u8; 32]) -> SigningSecret {
+        match self.row().key {
+            KeyForm::Standard => SigningSecret::generate(random),
+            KeyForm::Raw => SigningSecret::generate_raw(&hex(&random)),
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     domain::{
         delivery::{Progress, Stage, Trigger},
-        endpoint::{Endpoint, EndpointSpec, EndpointState, StateChange},
+        endpoint::{Endpoint, EndpointSpec, EndpointState, Notes, StateChange},
         event::Payload,
         id::{DeliveryKey, EndpointId},
         record::{
@@ -92,7 +92,7 @@ impl World {
                 "url": "https://h.test/", "retry": {"retries": RETRIES, "delay": "5s"},
             }))
             .unwrap();
-            let sealed = document::seal(&world.sealer, id, &spec).unwrap();
+            let sealed = document::seal(&world.sealer, id, &spec, &Notes::default()).unwrap();
             let initial = StateChange::Enable { discard: false };
             world.journal.push(Record::EndpointPut(EndpointPut {
                 id,

@@ -1,0 +1,35 @@
+//! The names of what shapes a request: schemes and envelopes. How each becomes bytes is said in `crate::wire`.
+
+use serde::{Deserialize, Serialize};
+
+/// How requests are signed. The order is that of the table in `crate::wire`: append only.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    #[default]
+    Standard,
+    Svix,
+    Flowplayer,
+    Github,
+    Stripe,
+    Zoom,
+    Slack,
+    Shopify,
+}
+
+/// The shape of the body, with T the event's type and DATA what was enqueued.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// `{"type":T,"timestamp":OCCURRED_AT,"data":DATA}` (Standard Webhooks 1.0).
+    #[default]
+    Standard,
+    /// DATA alone, the bytes as they were enqueued.
+    Bare,
+    /// `{"event_type":T,"event_id":ID,"created_at":OCCURRED_AT,"payload":DATA}`.
+    Flowplayer,
+    /// `{"event_type":T,"data":DATA}`.
+    Ziggeo,
+    /// `{"event":T,"event_ts":MILLIS,"payload":DATA}`.
+    Zoom,
+}

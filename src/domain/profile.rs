@@ -1,0 +1,228 @@
+//! Profiles: named presets of what a sending system does.
+//!
+//! A profile fills in what an endpoint's document leaves out, when the document is saved; from then on the endpoint
+//! has these settings itself, and a profile that changes later changes no endpoint behind anyone's back. One table
+//! holds the profiles that are built in.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    endpoint::DisableOn,
+    format::{Envelope, Scheme},
+    retry::RetryPolicy,
+};
+
+/// A profile's name: 1 to 64 of `a-z`, `0-9`, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProfileName(String);
+
+/// Why a text names no profile.
+#[derive(Debug, thiserror::Error)]
+#[error("not a profile's name; use 1 to 64 of a-z 0-9 _ -")]
+pub struct InvalidProfileName;
+
+/// What a profile settles unless the endpoint does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preset {
+    pub envelope: Envelope,
+    pub schemes: Vec<Scheme>,
+    /// Whether an endpoint without a secret of its own is kept from receiving, rather than given a secret.
+    pub secret_required: bool,
+    pub retry: RetryPolicy,
+    pub disable_on: DisableOn,
+}
+
+/// Every profile that endpoints may name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profiles(Vec<(ProfileName, Preset)>);
+
+/// The members of an endpoint's document that a profile settles.
+pub const SETTLED: [&str; 4] = ["envelope", "signatures", "retry", "disable_on"];
+
+impl Default for ProfileName {
+    fn default() -> Self {
+        Self("standard".to_owned())
+    }
+}
+
+impl ProfileName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ProfileName {
+    type Error = InvalidProfileName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidProfileName)
+        }
+    }
+}
+
+impl FromStr for ProfileName {
+    type Err = InvalidProfileName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<ProfileName> for String {
+    fn from(name: ProfileName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Default for Preset {
+    fn default() -> Self {
+        Self {
+            envelope: Envelope::Standard,
+            schemes: vec![Scheme::Standard],
+            secret_required: false,
+            retry: RetryPolicy::default(),
+            disable_on: DisableOn::EndpointErrors,
+        }
+    }
+}
+
+impl Preset {
+    /// Puts in what a document leaves out.
+    pub fn fill(&self, document: &mut Map<String, Value>) {
+        let signatures: Vec<Value> = self
+            .schemes
+            .iter()
+            .map(|scheme| json!({ "scheme": scheme }))
+            .collect();
+        let settled = [
+            json!(self.envelope),
+            Value::from(signatures),
+            json!(self.retry),
+            json!(self.disable_on),
+        ];
+        for (name, value) in SETTLED.into_iter().zip(settled) {
+            document.entry(name).or_insert(value);
+        }
+    }
+}
+
+impl Default for Profiles {
+    fn default() -> Self {
+        let named = |(name, preset): (&str, Preset)| (ProfileName(name.to_owned()), preset);
+        Self(built_in().into_iter().map(named).collect())
+    }
+}
+
+impl Profiles {
+    pub fn get(&self, name: &ProfileName) -> Option<&Preset> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, preset)| preset)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// Adds a profile, or puts it in the place of the one that has its name.
+    pub fn set(&mut self, name: ProfileName, preset: Preset) {
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, preset));
+    }
+}
+
+/// The table of built-in profiles; where a row says nothing it does as `standard` does. The senders' own
+/// documentation is named in `docs/profiles/`.
+fn built_in() -> Vec<(&'static str, Preset)> {
+    let standard = Preset::default;
+    let signed_bare = |scheme| Preset {
+        envelope: Envelope::Bare,
+        schemes: vec![scheme],
+        ..standard()
+    };
+    vec![
+        ("standard", standard()),
+        (
+            "flowplayer",
+            Preset {
+                envelope: Envelope::Flowplayer,
+                schemes: vec![Scheme::Flowplayer],
+                secret_required: true,
+                ..standard()
+            },
+        ),
+        (
+            "ziwo",
+            Preset {
+                envelope: Envelope::Bare,
+                schemes: Vec::new(),
+                ..standard()
+            },
+        ),
+        ("github", signed_bare(Scheme::Github)),
+        ("stripe", signed_bare(Scheme::Stripe)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::EndpointSpec;
+
+    #[test]
+    fn every_profile_fills_a_document_that_reads_as_it_says() {
+        let profiles = Profiles::default();
+        for name in profiles.names() {
+            let preset = profiles.get(name).unwrap();
+            let mut document = json!({"url": "https://h.test/", "profile": name});
+            preset.fill(document.as_object_mut().unwrap());
+            let spec: EndpointSpec = serde_json::from_value(document).unwrap();
+            let schemes: Vec<Scheme> = spec.signatures.iter().map(|signature| signature.scheme).collect();
+            assert_eq!(
+                (spec.envelope, schemes, &spec.retry, spec.disable_on),
+                (
+                    preset.envelope,
+                    preset.schemes.clone(),
+                    &preset.retry,
+                    preset.disable_on
+                ),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_document_says_itself_is_left_alone() {
+        let mut document =
+            json!({"envelope": "bare", "retry": {"retries": 1, "delay": "1s"}, "signatures": []});
+        let before = document.clone();
+        Preset::default().fill(document.as_object_mut().unwrap());
+        for name in ["envelope", "retry", "signatures"] {
+            assert_eq!(document[name], before[name]);
+        }
+        assert_eq!(document["disable_on"], "endpoint_errors");
+    }
+
+    #[test]
+    fn names_are_short_and_plain() {
+        assert!("vidizmo-2".parse::<ProfileName>().is_ok());
+        for bad in ["", "Zoom", "a b", "a.b", "é", &"x".repeat(65)] {
+            assert!(bad.parse::<ProfileName>().is_err(), "{bad}");
+        }
+    }
+}
