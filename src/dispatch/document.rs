@@ -42,13 +42,6 @@ struct Kept<Spec> {
     notes: Notes,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Sealed {
-    Kept(Box<Kept<EndpointSpec>>),
-    Bare(Box<EndpointSpec>),
-}
-
 pub(super) fn seal(
     sealer: &Sealer,
     id: EndpointId,
@@ -60,9 +53,13 @@ pub(super) fn seal(
 }
 
 pub(super) fn unseal(sealer: &Sealer, id: EndpointId, row: &EndpointRow) -> Result<Endpoint, DocumentError> {
-    let (spec, notes) = match serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)? {
-        Sealed::Kept(kept) => (kept.spec, kept.notes),
-        Sealed::Bare(spec) => (*spec, Notes::default()),
+    let document: Value = serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)?;
+    let Kept { spec, notes } = if document.get("spec").is_some() {
+        serde_json::from_value(document)?
+    } else {
+        let spec = serde_json::from_value(document)?;
+        let notes = Notes::default();
+        Kept { spec, notes }
     };
     Ok(Endpoint {
         id,
@@ -456,7 +453,7 @@ mod tests {
         let sealer = Sealer::new(&[7; 32]);
         let (id, spec) = (
             EndpointId::from_bytes([1; 16]),
-            spec(json!({"url": "https://h.test/x"})),
+            spec(json!({"url": "https://h.test/x", "treat_as": {"404": "transient"}})),
         );
         let mut old = serde_json::to_value(&spec).unwrap();
         old.as_object_mut().unwrap().remove("envelope");
