@@ -2,22 +2,30 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::State,
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    body,
     document::{Answer, Document, Id, OptionalDocument},
+    event_document,
     json::Shape,
+    media,
     params::{NoParams, Params},
     problem::{Kind, Problem},
     router::Api,
 };
 use crate::{
-    dispatch::view::{AttemptView, EndpointView, Listed, Recovered, StatsView, TestRequest},
+    dispatch::{
+        preview::PreviewView,
+        recover::{RecoverRequest, Recovered, What},
+        view::{AttemptView, EndpointView, Listed, StatsView, TestRequest},
+    },
     domain::{
         endpoint::{DisableWhy, DisabledReason, EndpointSpec, EndpointState, StateChange},
         event::{EventType, Label},
@@ -162,12 +170,32 @@ pub async fn test(
     ))
 }
 
+/// The request that an event, given as for enqueueing, would become.
+pub async fn preview(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<PreviewView>> {
+    media::json(&headers)?;
+    let bytes = body::read_whole(&headers, body, api.limits.payload).await?;
+    let event = event_document::read(&bytes)?;
+    Ok(Json(api.engine.preview(id, event).await?))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recover {
     since: Timestamp,
     until: Option<Timestamp>,
     status: Option<u16>,
+    #[serde(default)]
+    what: What,
+    #[serde(default)]
+    dry_run: bool,
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
 impl Shape for Recover {
@@ -180,11 +208,16 @@ pub async fn recover(
     _: NoParams,
     Document(recover, _): Document<Recover>,
 ) -> Answer<Json<Recovered>> {
-    Ok(Json(
-        api.engine
-            .recover_endpoint(id, recover.since, recover.until, recover.status)
-            .await?,
-    ))
+    let request = RecoverRequest {
+        since: recover.since,
+        until: recover.until,
+        status: recover.status,
+        what: recover.what,
+        dry_run: recover.dry_run,
+        limit: recover.limit,
+        cursor: recover.cursor,
+    };
+    Ok(Json(api.engine.recover_endpoint(id, &request).await?))
 }
 
 pub async fn secret(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<Value>> {

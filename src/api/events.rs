@@ -21,7 +21,10 @@ use super::{
     router::Api,
 };
 use crate::{
-    dispatch::view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
+    dispatch::{
+        explain::Explanation,
+        view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
+    },
     domain::{
         id::{EndpointId, EventId},
         limits,
@@ -129,6 +132,18 @@ pub async fn deliveries(
         state,
     };
     Ok(Json(api.engine.deliveries(&filter, &page).await?))
+}
+
+/// What became of the event, endpoint by endpoint.
+pub async fn explain(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    mut params: Params,
+) -> Answer<Json<Explanation>> {
+    let page = params.take_page()?;
+    let endpoint = params.take("endpoint")?;
+    params.finish()?;
+    Ok(Json(api.engine.explain(&id, endpoint, &page).await?))
 }
 
 #[derive(Default, Deserialize)]

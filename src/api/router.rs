@@ -64,6 +64,7 @@ fn routes() -> Router<Api> {
         .route("/v1/events", get(events::list).post(events::enqueue))
         .route("/v1/events/{id}", get(events::show))
         .route("/v1/events/{id}/deliveries", get(events::deliveries))
+        .route("/v1/events/{id}/explain", get(events::explain))
         .route("/v1/events/{id}/replay", post(events::replay))
         .route("/v1/endpoints", get(endpoints::list).post(endpoints::create))
         .route(
@@ -76,6 +77,7 @@ fn routes() -> Router<Api> {
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
         .route("/v1/endpoints/{id}/pause", post(endpoints::pause))
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
+        .route("/v1/endpoints/{id}/preview", post(endpoints::preview))
         .route("/v1/endpoints/{id}/recover", post(endpoints::recover))
         .route("/v1/endpoints/{id}/secret", get(endpoints::secret))
         .route("/v1/endpoints/{id}/stats", get(endpoints::stats))

@@ -62,7 +62,7 @@ const STATES: [&str; 7] = [
     "cancelled",
 ];
 
-const COLUMNS: &[Column] = &[
+pub const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("EVENT", "event_id"),
     ("ENDPOINT", "endpoint_id"),

@@ -1,17 +1,19 @@
 //! `posthaste event`: what was accepted.
 
 use clap::Subcommand;
+use http::Method;
 use serde_json::value::RawValue;
 
 use super::{
     ConnectArgs, Output,
     client::{Client, Path},
+    delivery,
     list::{self, ListArgs},
     table::Column,
 };
 use crate::domain::time::Timestamp;
 
-/// Look at accepted events
+/// Look at accepted events, explain what became of them, replay them
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -44,6 +46,24 @@ enum Command {
         #[arg(value_name = "EVENT")]
         id: String,
     },
+    /// Say of every endpoint whether it wanted the event, by which rule, and what became of it there
+    Explain {
+        #[arg(value_name = "EVENT")]
+        id: String,
+        /// Only this endpoint
+        #[arg(long)]
+        endpoint: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Deliver an event once more: the same event id, new deliveries
+    Replay {
+        #[arg(value_name = "EVENT")]
+        id: String,
+        /// To this endpoint alone, which may be newer than the event; to all it went to if left out
+        #[arg(long)]
+        endpoint: Option<String>,
+    },
 }
 
 const COLUMNS: &[Column] = &[
@@ -71,6 +91,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 .maybe("since", since.as_ref())
                 .maybe("until", until.as_ref());
             list::print(&client, output, &path, &list, COLUMNS).await
+        }
+        Command::Explain { id, endpoint, list } => {
+            let path = Path::new(&["events", &id, "explain"]).maybe("endpoint", endpoint.as_ref());
+            list::print_details(&client, output, &path, &list).await
+        }
+        Command::Replay { id, endpoint } => {
+            let body = endpoint.map(|endpoint| serde_json::json!({ "endpoint": endpoint }).to_string());
+            let path = Path::new(&["events", &id, "replay"]);
+            let answer = client
+                .ask(Method::POST, &path, body.map(String::into_bytes), None)
+                .await?;
+            output.many(delivery::COLUMNS, &answer.read::<list::Page>()?.data)
         }
         Command::Show { id } => {
             let answer = client.get(&Path::new(&["events", &id])).await?;

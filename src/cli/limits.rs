@@ -17,6 +17,9 @@ pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Rows asked for at once.
 pub const PAGE_ROWS: usize = 500;
+/// Events or failed deliveries that one request of `endpoint recover` looks at: some tenths of a second, so that the
+/// progress is seen to move.
+pub const RECOVER_PORTION: u64 = 5000;
 /// `send --wait`: the first pause between two looks, doubled up to the second.
 pub const POLL_FIRST: Duration = Duration::from_millis(25);
 pub const POLL_LAST: Duration = Duration::from_secs(1);

@@ -22,15 +22,28 @@ pub struct ListArgs {
     order: Order,
 }
 
+impl ListArgs {
+    /// The list at `path` in the wanted order, and how many of its rows.
+    fn of(&self, path: &Path) -> (Path, usize) {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let path = path.clone();
+        match self.order {
+            Order::Asc => (path.query("order", "asc"), limit),
+            Order::Desc => (path, limit),
+        }
+    }
+}
+
 #[derive(ValueEnum, Copy, Clone, Debug, PartialEq, Eq)]
 enum Order {
     Asc,
     Desc,
 }
 
+/// Rows of a list, and where the next begin.
 #[derive(Deserialize)]
-struct Page {
-    data: Vec<Box<RawValue>>,
+pub struct Page {
+    pub data: Vec<Box<RawValue>>,
     next: Option<String>,
 }
 
@@ -47,12 +60,7 @@ pub async fn print(
     list: &ListArgs,
     columns: &[Column],
 ) -> anyhow::Result<()> {
-    let path = if list.order == Order::Asc {
-        path.clone().query("order", "asc")
-    } else {
-        path.clone()
-    };
-    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let (path, limit) = list.of(path);
     let mut pages = Pages::new(client, &path, limit);
     let mut held = Vec::new();
     while let Some(mut rows) = pages.next().await? {
@@ -67,6 +75,32 @@ pub async fn print(
     } else {
         output.many(columns, &held)
     }
+}
+
+/// Prints the rows at `path` one by one, each with all its members.
+///
+/// # Errors
+///
+/// The client's, and those of stdout.
+pub async fn print_details(
+    client: &Client,
+    output: Output,
+    path: &Path,
+    list: &ListArgs,
+) -> anyhow::Result<()> {
+    let (path, limit) = list.of(path);
+    let mut pages = Pages::new(client, &path, limit);
+    let mut first = true;
+    while let Some(rows) = pages.next().await? {
+        for row in rows {
+            if !first && !output.is_json() {
+                output.text("")?;
+            }
+            first = false;
+            output.one(&row)?;
+        }
+    }
+    Ok(())
 }
 
 /// A list's pages, one after the other.

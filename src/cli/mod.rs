@@ -31,6 +31,7 @@ mod input;
 mod limits;
 mod list;
 mod output;
+mod preview;
 mod receiver;
 mod send;
 mod serve;
@@ -65,6 +66,7 @@ enum Command {
     Event(event::Args),
     Delivery(delivery::Args),
     Attempts(attempts::Args),
+    Preview(preview::Args),
     Status(status::Args),
     Check(CheckArgs),
     Config(config::Args),
@@ -105,6 +107,7 @@ impl Arguments {
             Some(Command::Event(args)) => block_on(event::run(args)),
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
+            Some(Command::Preview(args)) => block_on(preview::run(args)),
             Some(Command::Status(args)) => block_on(status::run(args)),
         }
     }

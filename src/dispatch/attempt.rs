@@ -157,7 +157,12 @@ fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
     }
 }
 
-fn build(endpoint: &Endpoint, event: EventAccepted, at: Timestamp) -> Result<OutboundRequest, BuildError> {
+/// The request of an attempt that is made at `at`.
+pub(super) fn build(
+    endpoint: &Endpoint,
+    event: EventAccepted,
+    at: Timestamp,
+) -> Result<OutboundRequest, BuildError> {
     let payload = match event.payload.content_type {
         None => wire::envelope::Payload::Json(event.payload.bytes),
         Some(content_type) => wire::envelope::Payload::Bytes {

@@ -137,6 +137,16 @@ impl Shared {
         Ok(written)
     }
 
+    /// Makes records durable in one group, and waits until the store, and with it everyone, knows.
+    pub async fn write_all_and_apply(&self, records: &[Record]) -> Result<(), EngineError> {
+        let drafts: Result<Vec<_>, _> = records.iter().map(super::codec::encode).collect();
+        let drafts = drafts.map_err(|error| EngineError::Storage(Box::new(error)))?;
+        self.journal.append_lazy(drafts).await.map_err(refused)?;
+        self.journal.append(Vec::new()).await.map_err(refused)?;
+        self.storage.caught_up_with(self.journal.last_lsn()).await?;
+        Ok(())
+    }
+
     /// Makes one record durable and waits until the store, and with it everyone, knows.
     pub async fn write_and_apply(&self, record: &Record) -> Result<Lsn, EngineError> {
         let lsn = self.write(record).await?.first;

@@ -1,4 +1,4 @@
-//! What a person may ask of deliveries: try again, cancel, replay, recover, test.
+//! What a person may ask of deliveries: try again, cancel, replay, test.
 
 use super::{
     attempt,
@@ -6,7 +6,7 @@ use super::{
     error::EngineError,
     queries,
     registry::Audience,
-    view::{AttemptView, DeliveryView, Recovered, TestRequest},
+    view::{AttemptView, DeliveryView, TestRequest},
 };
 use crate::{
     domain::{
@@ -16,13 +16,9 @@ use crate::{
         health::Health,
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
         record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
-        time::Timestamp,
     },
-    store::{Store, keys, query::Window, rows::EventRow},
+    store::{Store, rows::EventRow},
 };
-
-/// Deliveries made due by one record of a recovery: a bounded batch for the store.
-const RECOVER_AT_ONCE: usize = 500;
 
 impl Engine {
     /// Makes a delivery due now: at once when it is scheduled, with a fresh retry budget when it had ended.
@@ -103,60 +99,6 @@ impl Engine {
                 Ok(shared.delivery_view(&delivery, &row.id, &row.event_type))
             })
             .collect()
-    }
-
-    /// Makes due again what failed at an endpoint for events accepted from `since` on, until `until`, optionally
-    /// only what ended with this status.
-    pub async fn recover_endpoint(
-        &self,
-        id: EndpointId,
-        since: Timestamp,
-        until: Option<Timestamp>,
-        status: Option<u16>,
-    ) -> Result<Recovered, EngineError> {
-        let shared = &self.0;
-        shared.endpoint(id)?;
-        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
-        let wanted = |delivery: &Delivery| {
-            delivery.created_at >= since
-                && until.is_none_or(|until| delivery.created_at <= until)
-                && status.is_none_or(|status| delivery.last.is_some_and(|last| last.status == Some(status)))
-        };
-        let mut recovered = Recovered { deliveries: 0 };
-        let mut beyond = None;
-        loop {
-            let window = Window {
-                prefix: keys::failed_of(id),
-                beyond: beyond.take(),
-                ascending: true,
-                limit: RECOVER_AT_ONCE,
-                looks: RECOVER_AT_ONCE,
-            };
-            let rows = store
-                .window::<()>(&window, |_, ()| true)
-                .map_err(|error| shared.storage.failure(error))?;
-            let mut due = Vec::new();
-            for (key, ()) in &rows.found {
-                let delivery = store
-                    .delivery(keys::delivery_in(key))
-                    .map_err(|error| shared.storage.failure(error))?;
-                due.extend(delivery.filter(&wanted).map(|delivery| delivery.key));
-            }
-            recovered.deliveries += due.len() as u64;
-            if !due.is_empty() {
-                let retried = DeliveriesRetried {
-                    keys: due,
-                    due: self.now(),
-                };
-                shared
-                    .write_and_apply(&Record::DeliveriesRetried(retried))
-                    .await?;
-            }
-            match rows.stopped_at {
-                None => return Ok(recovered),
-                stopped => beyond = stopped,
-            }
-        }
     }
 
     /// Sends a test event to an endpoint now, whatever its state; the attempt is recorded, and changes nothing else.

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         delivery::{Delivery, LastAttempt, Stage},
         event::EventType,
-        id::{AttemptId, DeliveryId, DeliveryKey, EventId, Lsn},
+        id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         outcome::Reason,
         record::{AttemptSettled, EventAccepted, Record},
@@ -174,6 +174,26 @@ fn listed<T, V>(rows: Rows<T>, show: impl Fn(&[u8], T) -> Option<V>) -> Listed<V
     }
 }
 
+/// A page of ids, which are given in ascending order; its cursor is the last id.
+pub(super) fn page_after(mut all: Vec<EndpointId>, page: &Page) -> Result<Listed<EndpointId>, EngineError> {
+    let beyond: Option<EndpointId> = match &page.cursor {
+        None => None,
+        Some(cursor) => Some(cursor.parse().map_err(|_| bad_cursor())?),
+    };
+    if !page.ascending {
+        all.reverse();
+    }
+    let passed = |id: &EndpointId| match (beyond, page.ascending) {
+        (None, _) => false,
+        (Some(beyond), true) => *id <= beyond,
+        (Some(beyond), false) => *id >= beyond,
+    };
+    let mut rest = all.into_iter().skip_while(passed);
+    let data: Vec<EndpointId> = rest.by_ref().take(page.limit).collect();
+    let next = rest.next().and(data.last()).map(ToString::to_string);
+    Ok(Listed { data, next })
+}
+
 /// An attempt as it is shown.
 pub(super) fn attempt_view(
     id: AttemptId,
@@ -207,7 +227,7 @@ pub(super) fn attempt_view(
 
 impl Shared {
     /// The store with everything that is durable by now.
-    async fn everything(&self) -> Result<Store, EngineError> {
+    pub(super) async fn everything(&self) -> Result<Store, EngineError> {
         self.storage.caught_up_with(self.journal.last_lsn()).await
     }
 
@@ -303,7 +323,7 @@ impl Shared {
         }
     }
 
-    fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
+    pub(super) fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
         match self.event_record(row) {
             Some(accepted) => event_view(row, &accepted, with_payload),
             // The record is damaged: what the store knows is what there is.
@@ -371,7 +391,7 @@ impl Shared {
         Some(self.delivery_view(delivery, &event.id, &event.event_type))
     }
 
-    fn attempt_shown(
+    pub(super) fn attempt_shown(
         &self,
         store: &Store,
         lsn: Lsn,
@@ -393,7 +413,11 @@ impl Shared {
     }
 
     /// All attempts of some deliveries, found from each delivery's newest one.
-    fn history(&self, store: &Store, deliveries: &[Delivery]) -> Result<Vec<(Lsn, AttemptRow)>, StoreError> {
+    pub(super) fn history(
+        &self,
+        store: &Store,
+        deliveries: &[Delivery],
+    ) -> Result<Vec<(Lsn, AttemptRow)>, StoreError> {
         let mut found = Vec::new();
         for delivery in deliveries {
             let mut next = delivery.last.map(|last| last.lsn);

@@ -263,13 +263,6 @@ pub struct AttemptFilter {
     pub until: Option<Timestamp>,
 }
 
-/// What `recover` did.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Recovered {
-    /// Deliveries that are due again.
-    pub deliveries: u64,
-}
-
 /// A test event for one endpoint.
 #[derive(Clone, Debug)]
 pub struct TestRequest {

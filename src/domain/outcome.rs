@@ -326,6 +326,42 @@ pub const fn status_class(status: u16) -> (Class, bool) {
     }
 }
 
+/// Which row of the tables, or what else, made an attempt's class: for people.
+pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
+    let class_name = class.as_str();
+    match (reason, status) {
+        (Reason::Status, Some(status)) => {
+            let (by_table, suspect) = status_class(status);
+            let suspect = if suspect { ", suspect" } else { "" };
+            if by_table == class {
+                format!("status {status} is {class_name}{suspect}")
+            } else {
+                let table = by_table.as_str();
+                format!("status {status} is {class_name} by the endpoint's treat_as; the table says {table}")
+            }
+        }
+        (Reason::Status, None) => class_name.to_owned(),
+        (Reason::DisableRequested, _) => {
+            format!("the answer's header webhook-delivery: disable makes it {class_name}")
+        }
+        (Reason::AbortRequested, _) => {
+            format!("the answer's header webhook-delivery: abort-message makes it {class_name}")
+        }
+        (Reason::Fault(fault), _) => {
+            let (by_table, suspect) = fault.class();
+            let name = fault.as_str();
+            match (by_table == class, suspect) {
+                (true, true) => format!("{name} is {class_name}, suspect"),
+                (true, false) => format!("{name} is {class_name}"),
+                (false, _) if class == Class::Ours => {
+                    format!("{name}, like all other endpoints at that time: taken for trouble of our own")
+                }
+                (false, _) => format!("{name} made it {class_name}"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

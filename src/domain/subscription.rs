@@ -96,19 +96,38 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Whether a subscription wants an event: a pattern matches its type, its channel is among the wanted ones (or none
-/// are named), and both belong to the same tenant.
-pub fn wants(
-    patterns: &[Pattern],
+/// Why a subscription does not want an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// No pattern matches its type.
+    Type,
+    /// Channels are named, and it has none.
+    NoChannel,
+    /// Channels are named, and its own is not among them.
+    Channel(Label),
+}
+
+/// Judges an event of the subscription's own tenant: answers the pattern that matches its type, when its channel is
+/// among the wanted ones or none are named.
+///
+/// # Errors
+/// Why the event is not wanted.
+pub fn judge<'a>(
+    patterns: &'a [Pattern],
     channels: &[Label],
-    own_tenant: Option<&Label>,
     event_type: &EventType,
     channel: Option<&Label>,
-    tenant: Option<&Label>,
-) -> bool {
-    own_tenant == tenant
-        && (channels.is_empty() || channel.is_some_and(|channel| channels.contains(channel)))
-        && patterns.iter().any(|pattern| pattern.matches(event_type))
+) -> Result<&'a Pattern, Unwanted> {
+    let pattern = patterns
+        .iter()
+        .find(|pattern| pattern.matches(event_type))
+        .ok_or(Unwanted::Type)?;
+    match channel {
+        _ if channels.is_empty() => Ok(pattern),
+        None => Err(Unwanted::NoChannel),
+        Some(channel) if channels.contains(channel) => Ok(pattern),
+        Some(channel) => Err(Unwanted::Channel(channel.clone())),
+    }
 }
 
 #[cfg(test)]
@@ -145,14 +164,25 @@ mod tests {
     }
 
     #[test]
-    fn tenants_are_kept_apart() {
+    fn what_is_not_wanted_has_a_reason() {
         let label = |text: &str| text.parse::<Label>().unwrap();
+        let patterns = ["user.*", "order.paid"].map(|text| text.parse::<Pattern>().unwrap());
         let (a, b) = (label("a"), label("b"));
-        let event_type = "x".parse().unwrap();
-        let all = [Pattern::Everything];
-        let wants = |own, tenant| wants(&all, &[], own, &event_type, None, tenant);
-        assert!(wants(Some(&a), Some(&a)) && wants(None, None));
-        assert!(!wants(Some(&a), Some(&b)) && !wants(Some(&a), None) && !wants(None, Some(&a)));
+        let only_a = [a.clone()];
+        let judged = |event_type: &str, channels: &[Label], channel| {
+            judge(&patterns, channels, &event_type.parse().unwrap(), channel).map(ToString::to_string)
+        };
+        assert_eq!(judged("user.created", &[], Some(&a)), Ok("user.*".to_owned()));
+        assert_eq!(
+            judged("order.paid", &only_a, Some(&a)),
+            Ok("order.paid".to_owned())
+        );
+        assert_eq!(judged("order.made", &[], None), Err(Unwanted::Type));
+        assert_eq!(judged("user.x", &only_a, None), Err(Unwanted::NoChannel));
+        assert_eq!(
+            judged("user.x", &only_a, Some(&b)),
+            Err(Unwanted::Channel(b.clone()))
+        );
     }
 
     proptest! {

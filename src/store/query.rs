@@ -206,6 +206,22 @@ impl Store {
         self.row(&keys::event(lsn))
     }
 
+    /// Events from the one that this record accepted on, or the next, in the order of their acceptance.
+    pub fn events_from(&self, lsn: Lsn, limit: usize) -> Result<Vec<(Lsn, EventRow)>, StoreError> {
+        guarded(|| {
+            let range = self
+                .db
+                .range(keys::event(lsn)..keys::after(&[keys::EVENT]))
+                .take(limit);
+            range
+                .map(|entry| {
+                    let (key, row) = entry?;
+                    Ok((keys::lsn_in(&key), decode(&key, &row)?))
+                })
+                .collect()
+        })
+    }
+
     pub fn idempotency(&self, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
         self.row(&keys::idempotency(key))
     }

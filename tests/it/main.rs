@@ -21,6 +21,7 @@ mod demo;
 mod disk;
 mod docs;
 mod edges;
+mod explain;
 mod hostile_receivers;
 mod ours;
 mod rebuild;

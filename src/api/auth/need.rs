@@ -21,7 +21,7 @@ impl Need {
         match path {
             Some("/healthz" | "/readyz") => Self::Nothing,
             None => Self::Read,
-            Some(path) if path.ends_with("/secret") || path.starts_with("/v1/keys") => Self::Admin,
+            Some(path) if shows_secrets(path) || path.starts_with("/v1/keys") => Self::Admin,
             Some("/v1/events") if method == Method::POST => Self::Enqueue,
             Some(_) if reads => Self::Read,
             Some(_) => Self::Manage,
@@ -37,6 +37,11 @@ impl Need {
             Self::Admin => matches!(role, Role::Admin),
         }
     }
+}
+
+/// A preview is the request as it is, credentials and all.
+fn shows_secrets(path: &str) -> bool {
+    path.ends_with("/secret") || path.ends_with("/preview")
 }
 
 #[cfg(test)]
@@ -61,6 +66,10 @@ mod tests {
         assert_eq!(met(Method::HEAD, "/metrics"), [true, false, true, true]);
         assert_eq!(
             met(Method::GET, "/v1/endpoints/{id}/secret"),
+            [false, false, false, true]
+        );
+        assert_eq!(
+            met(Method::POST, "/v1/endpoints/{id}/preview"),
             [false, false, false, true]
         );
         assert_eq!(met(Method::GET, "/v1/keys"), [false, false, false, true]);

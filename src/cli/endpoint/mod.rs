@@ -2,12 +2,12 @@
 
 mod add;
 mod fields;
+mod recover;
 mod set;
 mod test;
 
 use clap::Subcommand;
 use http::Method;
-use serde_json::Value;
 
 use super::{
     ConnectArgs, Output,
@@ -15,7 +15,6 @@ use super::{
     list::{self, ListArgs},
     table::Column,
 };
-use crate::domain::time::Timestamp;
 
 /// Add, look at and change endpoints
 #[derive(clap::Args, Debug)]
@@ -68,19 +67,12 @@ enum Command {
     },
     /// Send a test event to one endpoint and show the attempt
     Test(test::Args),
-    /// Deliver again what failed
-    Recover {
+    /// Deliver again what failed in a range of time, or what the endpoint never got
+    Recover(recover::Args),
+    /// Show how an endpoint is doing
+    Stats {
         #[arg(value_name = "ENDPOINT")]
         id: String,
-        /// Of the events accepted at or after this time (RFC 3339)
-        #[arg(long, value_name = "TIME")]
-        since: Timestamp,
-        /// And up to this time (RFC 3339)
-        #[arg(long, value_name = "TIME")]
-        until: Option<Timestamp>,
-        /// Only deliveries whose last attempt was answered with this status code
-        #[arg(long, value_name = "CODE")]
-        status: Option<u16>,
     },
     /// Remove an endpoint
     Remove {
@@ -115,6 +107,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Add(args) => return add::run(&client, output, &args).await,
         Command::Test(args) => return test::run(&client, output, &args).await,
+        Command::Recover(args) => return recover::run(&client, output, &args).await,
+        Command::Stats { id } => client.get(&Path::new(&["endpoints", &id, "stats"])).await?,
         Command::Set(args) => set::ask(&client, &args).await?,
         Command::Show { id } => client.get(&Path::new(&["endpoints", &id])).await?,
         Command::Secret { id } => client.get(&Path::new(&["endpoints", &id, "secret"])).await?,
@@ -122,25 +116,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             let path = Path::new(&["endpoints", &id, "enable"]).maybe("discard", discard.then_some(&true));
             client.ask(Method::POST, &path, None, None).await?
         }
-        Command::Disable { id } => act(&client, &id, "disable", None).await?,
-        Command::Pause { id } => act(&client, &id, "pause", None).await?,
-        Command::Recover {
-            id,
-            since,
-            until,
-            status,
-        } => {
-            let members = [
-                ("since", Some(Value::from(since.to_string()))),
-                ("until", until.map(|at| Value::from(at.to_string()))),
-                ("status", status.map(Value::from)),
-            ];
-            let body: std::collections::BTreeMap<_, _> = members
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect();
-            act(&client, &id, "recover", Some(serde_json::to_vec(&body)?)).await?
-        }
+        Command::Disable { id } => act(&client, &id, "disable").await?,
+        Command::Pause { id } => act(&client, &id, "pause").await?,
         Command::Remove { id } => {
             client
                 .ask(Method::DELETE, &Path::new(&["endpoints", &id]), None, None)
@@ -152,8 +129,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .map_or(Ok(()), |document| output.one(&document))
 }
 
-async fn act(client: &Client, id: &str, verb: &str, json: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+async fn act(client: &Client, id: &str, verb: &str) -> Result<Answer, ClientError> {
     client
-        .ask(Method::POST, &Path::new(&["endpoints", id, verb]), json, None)
+        .ask(Method::POST, &Path::new(&["endpoints", id, verb]), None, None)
         .await
 }

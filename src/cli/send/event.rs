@@ -6,7 +6,6 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Args;
 use crate::{
     cli::{failure::Usage, input::Source},
     domain::time::Timestamp,
@@ -51,30 +50,48 @@ enum Data {
     Base64(String),
 }
 
-/// The request's body.
-///
-/// # Errors
-///
-/// Data that cannot be read, or is not what it is said to be.
-pub fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
-    let bytes = Source::of(args.data.as_deref().unwrap_or("{}")).read()?;
-    let event = Event {
-        kind: args.kind.as_deref().unwrap_or_default(),
-        id: args.id.as_deref(),
-        tenant: args.tenant.as_deref(),
-        channel: args.channel.as_deref(),
-        ordering_key: args.ordering_key.as_deref(),
-        deliver_at: args.deliver_at,
-        expires_at: args.expires_at,
-        attributes: args
-            .attribute
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect(),
-        content_type: args.content_type.as_deref(),
-        data: data(&bytes, args.content_type.as_deref())?,
-    };
-    Ok(serde_json::to_vec(&event)?)
+/// An event as it was written on a command line.
+#[derive(Default)]
+pub struct Written<'a> {
+    pub kind: &'a str,
+    /// JSON, `@FILE` or `-`; `{}` if left out.
+    pub data: Option<&'a str>,
+    pub id: Option<&'a str>,
+    pub tenant: Option<&'a str>,
+    pub channel: Option<&'a str>,
+    pub ordering_key: Option<&'a str>,
+    pub deliver_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub content_type: Option<&'a str>,
+    pub attributes: &'a [(String, String)],
+}
+
+impl Written<'_> {
+    /// The request's body.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read, or is not what it is said to be.
+    pub fn body(&self) -> anyhow::Result<Vec<u8>> {
+        let bytes = Source::of(self.data.unwrap_or("{}")).read()?;
+        let event = Event {
+            kind: self.kind,
+            id: self.id,
+            tenant: self.tenant,
+            channel: self.channel,
+            ordering_key: self.ordering_key,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+            attributes: self
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+            content_type: self.content_type,
+            data: data(&bytes, self.content_type)?,
+        };
+        Ok(serde_json::to_vec(&event)?)
+    }
 }
 
 fn data(bytes: &[u8], content_type: Option<&str>) -> Result<Data, Usage> {
@@ -102,6 +119,7 @@ fn is_json(content_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::send::Args;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -112,7 +130,7 @@ mod tests {
     fn sent(words: &[&str]) -> String {
         let words = ["send"].into_iter().chain(words.iter().copied());
         let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
-        String::from_utf8(body(&line.args).unwrap()).unwrap()
+        String::from_utf8(line.args.written().body().unwrap()).unwrap()
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod batch;
 mod event;
 mod wait;
 
+pub use event::Written;
 use http::{HeaderValue, Method};
 use serde_json::value::RawValue;
 
@@ -67,6 +68,23 @@ pub struct Args {
     connect: ConnectArgs,
 }
 
+impl Args {
+    fn written(&self) -> Written<'_> {
+        Written {
+            kind: self.kind.as_deref().unwrap_or_default(),
+            data: self.data.as_deref(),
+            id: self.id.as_deref(),
+            tenant: self.tenant.as_deref(),
+            channel: self.channel.as_deref(),
+            ordering_key: self.ordering_key.as_deref(),
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+            content_type: self.content_type.as_deref(),
+            attributes: &self.attribute,
+        }
+    }
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::new(&args.connect)?;
     let output = Output::new(args.connect.output);
@@ -74,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return batch::send(&client, output, source).await;
     }
     let key = args.idempotency_key.as_deref().map(idempotency_key).transpose()?;
-    let body = event::body(&args)?;
+    let body = args.written().body()?;
     let answer = client
         .ask(Method::POST, &Path::new(&["events"]), Some(body), key)
         .await?;

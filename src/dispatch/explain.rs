@@ -1,0 +1,301 @@
+//! Explaining: for an event and every endpoint of its tenant, what became of it and why.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    engine::{Engine, Shared},
+    error::EngineError,
+    queries,
+    view::{AttemptView, DeliveryView, EventView, Page},
+};
+use crate::{
+    domain::{
+        delivery::{Delivery, Stage},
+        endpoint::{Endpoint, EndpointState},
+        id::{EndpointId, EventId},
+        outcome,
+        record::EventAccepted,
+        subscription::{self, Unwanted},
+    },
+    store::Store,
+};
+
+/// What became of an event, endpoint by endpoint.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    pub event: EventView,
+    /// The endpoints of the event's tenant, newest first unless asked otherwise, and those deleted since that it went to.
+    pub data: Vec<EndpointExplained>,
+    /// Pass as `cursor` for the endpoints after these; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One endpoint and the event.
+#[derive(Debug, Serialize)]
+pub struct EndpointExplained {
+    pub endpoint_id: EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `None` once it is deleted.
+    pub state: Option<EndpointState>,
+    /// Whether its subscription, as it is now, wants the event.
+    pub matched: bool,
+    /// The member of the endpoint that decided: `events`, `channels` or `condition`; `None` once it is deleted.
+    pub rule: Option<&'static str>,
+    /// The same in words, and what follows from it.
+    pub why: String,
+    pub deliveries: Vec<DeliveryExplained>,
+}
+
+/// One delivery of the event.
+#[derive(Debug, Serialize)]
+pub struct DeliveryExplained {
+    #[serde(flatten)]
+    pub delivery: DeliveryView,
+    /// What it waits for, or how it ended.
+    pub why: String,
+    /// Oldest first.
+    pub attempts_made: Vec<AttemptExplained>,
+}
+
+/// One attempt, and the rule that judged it.
+#[derive(Debug, Serialize)]
+pub struct AttemptExplained {
+    #[serde(flatten)]
+    pub attempt: AttemptView,
+    pub rule: String,
+}
+
+impl Engine {
+    /// What became of an event at the endpoints of its tenant, or at one of them.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such event.
+    pub async fn explain(
+        &self,
+        id: &EventId,
+        only: Option<EndpointId>,
+        page: &Page,
+    ) -> Result<Explanation, EngineError> {
+        let shared = &self.0;
+        let store = shared.everything().await?;
+        let (lsn, row) = shared.event_row(&store, id)?;
+        let found = store
+            .deliveries_of(lsn, shared.options.max_endpoints)
+            .map_err(|error| shared.storage.failure(error))?;
+        let mut deliveries: BTreeMap<EndpointId, Vec<Delivery>> = BTreeMap::new();
+        for delivery in found {
+            deliveries.entry(delivery.endpoint).or_default().push(delivery);
+        }
+        let mut ids: Vec<EndpointId> = deliveries.keys().copied().collect();
+        let of_tenant = shared.registry.all();
+        ids.extend(
+            of_tenant
+                .iter()
+                .filter(|e| e.spec.tenant == row.tenant)
+                .map(|e| e.id),
+        );
+        ids.retain(|id| only.is_none_or(|only| only == *id));
+        ids.sort_unstable();
+        ids.dedup();
+        let chosen = queries::page_after(ids, page)?;
+        let case = Case {
+            shared,
+            store: &store,
+            event: shared.event_record(&row),
+            view: shared.event_view(&row, false),
+        };
+        let data = chosen
+            .data
+            .into_iter()
+            .map(|id| case.endpoint(id, &deliveries.remove(&id).unwrap_or_default()))
+            .collect::<Result<_, _>>()?;
+        Ok(Explanation {
+            event: case.view,
+            data,
+            next: chosen.next,
+        })
+    }
+}
+
+/// An event that is explained.
+struct Case<'a> {
+    shared: &'a Shared,
+    store: &'a Store,
+    /// `None` when its record is damaged.
+    event: Option<EventAccepted>,
+    view: EventView,
+}
+
+impl Case<'_> {
+    fn endpoint(&self, id: EndpointId, deliveries: &[Delivery]) -> Result<EndpointExplained, EngineError> {
+        let endpoint = self.shared.registry.get(id);
+        let endpoint = endpoint.as_deref();
+        let (matched, rule, why) = self.subscription(endpoint, !deliveries.is_empty());
+        Ok(EndpointExplained {
+            endpoint_id: id,
+            name: endpoint.and_then(|endpoint| endpoint.spec.name.clone()),
+            state: endpoint.map(|endpoint| endpoint.standing.state),
+            matched,
+            rule,
+            why,
+            deliveries: deliveries
+                .iter()
+                .map(|delivery| self.delivery(endpoint, delivery))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn subscription(&self, endpoint: Option<&Endpoint>, sent: bool) -> (bool, Option<&'static str>, String) {
+        let Some(endpoint) = endpoint else {
+            return (false, None, "the endpoint has been deleted".to_owned());
+        };
+        let event_type = &self.view.event_type;
+        let channel = self.event.as_ref().and_then(|event| event.channel.as_ref());
+        match subscription::judge(
+            &endpoint.spec.events,
+            &endpoint.spec.channels,
+            event_type,
+            channel,
+        ) {
+            Ok(pattern) => {
+                let wanted = format!("the pattern {pattern} matches {event_type}");
+                let why = match sent {
+                    true => wanted,
+                    false if endpoint.created_at > self.view.accepted_at => {
+                        format!(
+                            "{wanted}, but the endpoint was created after the event was accepted; replay the event to it"
+                        )
+                    }
+                    false => format!(
+                        "{wanted}, but it did not when the event was accepted: the endpoint was changed since; replay the event to it"
+                    ),
+                };
+                (true, Some("events"), why)
+            }
+            Err(unwanted) => {
+                let (rule, why) = explain_unwanted(unwanted, event_type.as_str());
+                let since = if sent {
+                    "; it did when the event was accepted, or was replayed to it"
+                } else {
+                    ""
+                };
+                (false, Some(rule), format!("{why}{since}"))
+            }
+        }
+    }
+
+    fn delivery(
+        &self,
+        endpoint: Option<&Endpoint>,
+        delivery: &Delivery,
+    ) -> Result<DeliveryExplained, EngineError> {
+        let history = self
+            .shared
+            .history(self.store, std::slice::from_ref(delivery))
+            .map_err(|error| self.shared.storage.failure(error))?;
+        let mut attempts_made: Vec<AttemptExplained> = history
+            .iter()
+            .filter_map(|(lsn, row)| {
+                let attempt = self.shared.attempt_shown(self.store, *lsn, row, true)?;
+                let rule = outcome::rule(row.class, row.reason, row.status);
+                Some(AttemptExplained { attempt, rule })
+            })
+            .collect();
+        attempts_made.reverse();
+        let view = self
+            .shared
+            .delivery_view(delivery, &self.view.id, &self.view.event_type);
+        let why = self.waits_for(endpoint, delivery, &view)?;
+        Ok(DeliveryExplained {
+            delivery: view,
+            why,
+            attempts_made,
+        })
+    }
+
+    /// What a delivery waits for, or how it ended.
+    fn waits_for(
+        &self,
+        endpoint: Option<&Endpoint>,
+        delivery: &Delivery,
+        view: &DeliveryView,
+    ) -> Result<String, EngineError> {
+        let last = || {
+            delivery.last.map_or_else(
+                || "no attempt was made".to_owned(),
+                |last| outcome::rule(last.class, last.reason, last.status),
+            )
+        };
+        Ok(match delivery.stage {
+            Stage::Delivered => format!("delivered by attempt {}", delivery.attempts),
+            Stage::Failed => format!(
+                "failed after {} attempts; the last: {}",
+                delivery.attempts,
+                last()
+            ),
+            Stage::Expired => "expired before it could be delivered".to_owned(),
+            Stage::Cancelled => "cancelled by a person, or with its endpoint".to_owned(),
+            Stage::Scheduled { .. } if view.state == "in_flight" => "an attempt is out".to_owned(),
+            Stage::Scheduled { due } => match (endpoint, view.held_because) {
+                (Some(endpoint), Some(_)) => held(endpoint),
+                (_, _) if due > self.shared.clock.now() => {
+                    let after = delivery
+                        .last
+                        .map(|_| format!(", after: {}", last()))
+                        .unwrap_or_default();
+                    format!("the next attempt is due at {due}{after}")
+                }
+                (_, _) => self.due_now(delivery)?,
+            },
+        })
+    }
+
+    fn due_now(&self, delivery: &Delivery) -> Result<String, EngineError> {
+        let tally = self
+            .store
+            .tally(delivery.endpoint)
+            .map_err(|error| self.shared.storage.failure(error))?;
+        let failures = tally.health.failures;
+        Ok(if failures >= self.shared.options.breaker_after {
+            format!(
+                "due; the endpoint failed {failures} times in a row, so one probe at a time goes out and the others wait"
+            )
+        } else {
+            "due; waits for its turn: the endpoint's concurrency, rate and order decide when".to_owned()
+        })
+    }
+}
+
+fn held(endpoint: &Endpoint) -> String {
+    let state = endpoint.standing.state.as_str();
+    match endpoint.standing.disabled {
+        None => format!("held: the endpoint is {state}"),
+        Some(disabled) => {
+            let status = disabled
+                .status
+                .map(|status| format!(", status {status}"))
+                .unwrap_or_default();
+            format!(
+                "held: the endpoint is {state} ({}{status})",
+                disabled.why.as_str()
+            )
+        }
+    }
+}
+
+fn explain_unwanted(unwanted: Unwanted, event_type: &str) -> (&'static str, String) {
+    match unwanted {
+        Unwanted::Type => ("events", format!("none of its patterns matches {event_type}")),
+        Unwanted::NoChannel => (
+            "channels",
+            "it wants certain channels, and the event has none".to_owned(),
+        ),
+        Unwanted::Channel(channel) => (
+            "channels",
+            format!("the channel {channel} is not among those it wants"),
+        ),
+    }
+}

@@ -1,0 +1,345 @@
+//! Recovering: a range of time once more for one endpoint: what failed there, and what it never got.
+//!
+//! A recovery goes through in portions, each a bounded scan and one group of records. Whoever asks for a portion at a
+//! time is told where the next one begins, so that a long recovery shows its progress, can be stopped, and goes on
+//! after a restart where it was; asking without a limit goes on to the end. A dry run counts and writes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    engine::{Engine, Shared},
+    error::EngineError,
+    queries,
+};
+use crate::{
+    domain::{
+        delivery::Delivery,
+        endpoint::Endpoint,
+        id::{EndpointId, Lsn},
+        record::{DeliveriesRetried, EventReplayed, Record},
+        subscription,
+        time::Timestamp,
+    },
+    runtime::hex,
+    store::{Store, keys, query::Window, rows::EventRow},
+};
+
+/// Deliveries made due, or events looked at, by one group of records: a bounded batch for the store.
+const AT_ONCE: usize = 500;
+
+/// What a recovery is about.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Deliveries to the endpoint that have failed.
+    #[default]
+    Failed,
+    /// Events that the endpoint wants and has no delivery of: it was created, or changed, after they were accepted.
+    Missing,
+    All,
+}
+
+/// Which range is to be recovered.
+#[derive(Clone, Debug)]
+pub struct RecoverRequest {
+    /// Events accepted from this time on,
+    pub since: Timestamp,
+    /// and up to this one.
+    pub until: Option<Timestamp>,
+    /// Only failed deliveries whose last attempt was answered with this status.
+    pub status: Option<u16>,
+    pub what: What,
+    pub dry_run: bool,
+    /// Stop after about so many events or failed deliveries looked at.
+    pub limit: Option<usize>,
+    /// Where an earlier portion stopped.
+    pub cursor: Option<String>,
+}
+
+/// What a recovery did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// Deliveries that are due again, or newly: `failed` and `missing` together.
+    pub deliveries: u64,
+    pub failed: u64,
+    pub missing: u64,
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// Pass as `cursor` for the next portion; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Where a recovery is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the list of failed deliveries, behind this key.
+    Failed(Option<Vec<u8>>),
+    /// Among the events, at this record; `None` before the first one of the range is looked for.
+    Missing(Option<Lsn>),
+    End,
+}
+
+impl Place {
+    fn first(what: What) -> Self {
+        match what {
+            What::Failed | What::All => Self::Failed(None),
+            What::Missing => Self::Missing(None),
+        }
+    }
+
+    fn after_failed(what: What) -> Self {
+        match what {
+            What::All => Self::Missing(None),
+            What::Failed | What::Missing => Self::End,
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, EngineError> {
+        let place = match text.split_at_checked(1) {
+            Some(("f", key)) => hex::decode(key)
+                .filter(|key| key.first() == Some(&keys::FAILED))
+                .map(|key| Self::Failed(Some(key))),
+            Some(("m", "")) => Some(Self::Missing(None)),
+            Some(("m", lsn)) => lsn.parse().ok().map(|lsn| Self::Missing(Some(lsn))),
+            _ => None,
+        };
+        place.ok_or_else(queries::bad_cursor)
+    }
+
+    fn cursor(&self) -> Option<String> {
+        match self {
+            Self::Failed(key) => Some(format!("f{}", hex::encode(key.as_deref()?))),
+            Self::Missing(None) => Some("m".to_owned()),
+            Self::Missing(Some(lsn)) => Some(format!("m{lsn}")),
+            Self::End => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Makes due what `request` names. Held endpoints get their deliveries when they are enabled.
+    ///
+    /// # Errors
+    /// `Invalid` names the member at fault.
+    pub async fn recover_endpoint(
+        &self,
+        id: EndpointId,
+        request: &RecoverRequest,
+    ) -> Result<Recovered, EngineError> {
+        request.check()?;
+        let shared = &self.0;
+        let endpoint = shared.endpoint(id)?;
+        let store = shared.everything().await?;
+        let mut place = match &request.cursor {
+            None => Place::first(request.what),
+            Some(cursor) => Place::read(cursor)?,
+        };
+        let mut recovered = Recovered {
+            dry_run: request.dry_run,
+            ..Recovered::default()
+        };
+        let mut left = request.limit.unwrap_or(usize::MAX);
+        while place != Place::End && left > 0 {
+            let portion = left.min(AT_ONCE);
+            let (records, next) = match &place {
+                Place::Failed(beyond) => {
+                    shared.failed(&store, request, id, beyond.clone(), portion, &mut recovered)?
+                }
+                Place::Missing(from) => {
+                    shared.missing(&store, request, &endpoint, *from, portion, &mut recovered)?
+                }
+                Place::End => break,
+            };
+            if !records.is_empty() && !request.dry_run {
+                shared.write_all_and_apply(&records).await?;
+            }
+            left -= portion;
+            place = next;
+        }
+        recovered.deliveries = recovered.failed + recovered.missing;
+        recovered.next = place.cursor();
+        Ok(recovered)
+    }
+}
+
+impl RecoverRequest {
+    fn check(&self) -> Result<(), EngineError> {
+        let refuse = |field: &str, rule: &str| {
+            Err(EngineError::Invalid {
+                field: field.to_owned(),
+                rule: rule.to_owned(),
+            })
+        };
+        if self.until.is_some_and(|until| until < self.since) {
+            return refuse("until", "is before since; give a later time, or leave it out");
+        }
+        if self.status.is_some() && self.what != What::Failed {
+            return refuse(
+                "status",
+                "is of failed deliveries; leave it out, or recover what failed",
+            );
+        }
+        if self.limit == Some(0) {
+            return refuse("limit", "is 0; give at least 1, or leave it out");
+        }
+        Ok(())
+    }
+
+    fn covers(&self, accepted_at: Timestamp) -> bool {
+        accepted_at >= self.since && self.until.is_none_or(|until| accepted_at <= until)
+    }
+}
+
+impl Shared {
+    /// A portion of the failed deliveries, as one record.
+    fn failed(
+        &self,
+        store: &Store,
+        request: &RecoverRequest,
+        id: EndpointId,
+        beyond: Option<Vec<u8>>,
+        portion: usize,
+        recovered: &mut Recovered,
+    ) -> Result<(Vec<Record>, Place), EngineError> {
+        let failure = |error| self.storage.failure(error);
+        let window = Window {
+            prefix: keys::failed_of(id),
+            beyond,
+            ascending: true,
+            limit: portion,
+            looks: portion,
+        };
+        let wanted = |delivery: &Delivery| {
+            let status = delivery.last.and_then(|last| last.status);
+            request.covers(delivery.created_at) && (request.status.is_none() || request.status == status)
+        };
+        let rows = store.window::<()>(&window, |_, ()| true).map_err(failure)?;
+        let mut due = Vec::new();
+        for (key, ()) in &rows.found {
+            let delivery = store.delivery(keys::delivery_in(key)).map_err(failure)?;
+            due.extend(delivery.filter(&wanted).map(|delivery| delivery.key));
+        }
+        recovered.failed += due.len() as u64;
+        let next = match rows.stopped_at {
+            None => Place::after_failed(request.what),
+            stopped => Place::Failed(stopped),
+        };
+        if due.is_empty() {
+            return Ok((Vec::new(), next));
+        }
+        let retried = DeliveriesRetried {
+            keys: due,
+            due: self.clock.now(),
+        };
+        Ok((vec![Record::DeliveriesRetried(retried)], next))
+    }
+
+    /// A portion of the events that the endpoint wants and has no delivery of, a record each.
+    fn missing(
+        &self,
+        store: &Store,
+        request: &RecoverRequest,
+        endpoint: &Endpoint,
+        from: Option<Lsn>,
+        portion: usize,
+        recovered: &mut Recovered,
+    ) -> Result<(Vec<Record>, Place), EngineError> {
+        let failure = |error| self.storage.failure(error);
+        let from = match from {
+            Some(lsn) => lsn,
+            None => self.first_event_since(store, request.since)?,
+        };
+        let events = store.events_from(from, portion).map_err(failure)?;
+        let past_the_end = events.len() < portion
+            || events
+                .last()
+                .is_none_or(|(_, row)| request.until.is_some_and(|until| row.accepted_at > until));
+        let next = match events.last() {
+            Some((lsn, _)) if !past_the_end => Place::Missing(Some(lsn + 1)),
+            _ => Place::End,
+        };
+        let mut records = Vec::new();
+        for (lsn, row) in events {
+            if request.covers(row.accepted_at) && self.lacks(store, endpoint, lsn, &row)? {
+                records.push(Record::EventReplayed(EventReplayed {
+                    event: lsn,
+                    due: self.clock.now(),
+                    fan_out: vec![endpoint.id],
+                }));
+            }
+        }
+        recovered.missing += records.len() as u64;
+        Ok((records, next))
+    }
+
+    /// Whether the endpoint wants an event, as its subscription is now, and has no delivery of it.
+    fn lacks(
+        &self,
+        store: &Store,
+        endpoint: &Endpoint,
+        lsn: Lsn,
+        row: &EventRow,
+    ) -> Result<bool, EngineError> {
+        let spec = &endpoint.spec;
+        let by_type = spec.events.iter().any(|pattern| pattern.matches(&row.event_type));
+        if spec.tenant != row.tenant || !by_type {
+            return Ok(false);
+        }
+        let had = store
+            .deliveries_of(lsn, usize::MAX)
+            .map_err(|error| self.storage.failure(error))?;
+        if had.iter().any(|delivery| delivery.endpoint == endpoint.id) {
+            return Ok(false);
+        }
+        // A damaged record cannot be sent again.
+        let Some(event) = self.event_record(row) else {
+            return Ok(false);
+        };
+        let pattern = subscription::judge(
+            &spec.events,
+            &spec.channels,
+            &row.event_type,
+            event.channel.as_ref(),
+        );
+        // Operational events go only to those who name them.
+        Ok(pattern.is_ok_and(|pattern| event.notice_for.is_none() || pattern.is_specific()))
+    }
+
+    /// The record of the first event accepted at or after a time. Engine time never runs backward, so that the order of
+    /// the records is that of their times.
+    fn first_event_since(&self, store: &Store, since: Timestamp) -> Result<Lsn, EngineError> {
+        let (mut low, mut high) = (0, self.journal.last_lsn() + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let found = store
+                .events_from(middle, 1)
+                .map_err(|error| self.storage.failure(error))?;
+            match found.first() {
+                Some((lsn, row)) if row.accepted_at < since => low = lsn + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_from_its_cursor() {
+        let places = [
+            Place::Failed(Some(vec![keys::FAILED, 1, 2])),
+            Place::Missing(None),
+            Place::Missing(Some(77)),
+        ];
+        for place in places {
+            assert_eq!(Place::read(&place.cursor().unwrap()).unwrap(), place);
+        }
+        assert_eq!(Place::End.cursor(), None);
+        for bad in ["", "x", "m-1", "f", "f00", "fzz", "é"] {
+            assert!(Place::read(bad).is_err(), "{bad}");
+        }
+    }
+}
