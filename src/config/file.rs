@@ -14,11 +14,14 @@ use toml::{
 use super::{
     load::Layers,
     problem::Origin,
+    profiles,
     raw::Raw,
     suggest::closest,
     table::{KEYS, SECTIONS},
 };
 
+/// The section whose tables are profiles.
+const PROFILES: &str = "profiles";
 /// A configuration is a page of text; more than this is another file named by mistake.
 const FILE_BYTES: u64 = 1024 * 1024;
 
@@ -71,6 +74,7 @@ impl Document<'_> {
             let section = name.get_ref().as_ref();
             let known = SECTIONS.iter().any(|(known, _)| *known == section);
             match value.get_ref() {
+                DeValue::Table(tables) if section == PROFILES => self.lay_profiles(layers, tables),
                 DeValue::Table(keys) if known => self.lay_keys(layers, section, keys),
                 _ if known => layers.refuse(
                     &self.at(name.span().start),
@@ -89,6 +93,21 @@ impl Document<'_> {
                     &self.at(name.span().start),
                     format!("{section} is not a key{}", hint(section)),
                 ),
+            }
+        }
+    }
+
+    fn lay_profiles(&self, layers: &mut Layers, tables: &DeTable<'_>) {
+        let mut tables: Vec<_> = tables.iter().collect();
+        tables.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in tables {
+            let added = match value.get_ref() {
+                DeValue::Table(table) => profiles::add(&mut layers.profiles, name.get_ref(), table),
+                _ => Err(format!(" must be a section, [{PROFILES}.{}]", name.get_ref())),
+            };
+            if let Err(wrong) = added {
+                let origin = self.at(name.span().start);
+                layers.refuse(&origin, format!("{PROFILES}.{}{wrong}", name.get_ref()));
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{
     rules,
     table::{Config, KEYS, Key, Source},
 };
+use crate::domain::profile::Profiles;
 
 /// What to read. Without `Debug`: the environment may hold keys of all kinds.
 #[derive(Default)]
@@ -46,6 +47,7 @@ pub struct Loaded {
 pub(super) struct Layers {
     values: BTreeMap<String, (Raw, Origin)>,
     pub(super) problems: Vec<Problem>,
+    pub(super) profiles: Profiles,
 }
 
 /// Reads and checks the configuration.
@@ -92,6 +94,7 @@ impl Layers {
         Self {
             values: KEYS.iter().map(value).collect(),
             problems: Vec::new(),
+            profiles: Profiles::default(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Layers {
     fn finish(mut self, dev: bool) -> Result<Loaded, Problems> {
         let config = Config::build(&mut self, dev);
         let mut problems = std::mem::take(&mut self.problems);
+        let profiles = std::mem::take(&mut self.profiles);
         let origins: BTreeMap<_, _> = self
             .values
             .into_iter()
@@ -137,6 +141,7 @@ impl Layers {
         };
         config.storage.key_file = under_data(&config.storage.key_file, &config.storage.data);
         config.api.socket = under_data(&config.api.socket, &config.storage.data);
+        config.profiles = profiles;
         problems.extend(rules::broken(&config, &origins));
         match Problems::collect(problems) {
             Some(problems) => Err(problems),

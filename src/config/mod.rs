@@ -7,6 +7,8 @@
 //! reading of the file and the environment, and `posthaste config show` ([`Loaded::show`]), so that they
 //! cannot say different things.
 //!
+//! [`profiles`] adds the profiles that the file describes to those built in.
+//!
 //! # The flow
 //!
 //! [`load()`] starts from the defaults and lays over them the file, then the environment
@@ -28,6 +30,7 @@ mod file;
 mod load;
 mod network;
 mod problem;
+mod profiles;
 mod raw;
 mod rules;
 mod show;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     load::Loaded,
     problem::Origin,
+    profiles,
     raw::{Raw, quoted},
     table::{KEYS, Key, SECTIONS},
 };
@@ -36,7 +37,7 @@ impl Loaded {
                 let _ = writeln!(out, "{text:width$}  # {origin}");
             }
         }
-        out
+        out + &profiles::show(&self.config.profiles)
     }
 }
 
@@ -52,7 +53,7 @@ pub fn documented() -> String {
             document(&mut out, key);
         }
     }
-    out
+    out + OWN_PROFILES
 }
 
 const HEAD: &str = "\
@@ -62,6 +63,18 @@ const HEAD: &str = "\
 # variable POSTHASTE_SECTION__KEY wins over the file (lists with commas), a flag over both.
 # `posthaste config show` prints what is in force and where it came from. Sizes: B, KiB, MiB, GiB, TiB.
 # Durations: ms, s, m, h, d. `<data>` at the start of a path stands for storage.data.
+";
+
+const OWN_PROFILES: &str = "
+# Profiles of your own, which endpoints name. Each starts from another one, built in or above, and says what differs.
+#
+# [profiles.acme]
+# base = \"standard\"
+# envelope = \"bare\"
+# signatures = [\"github\", \"standard\"]
+# secret_required = false
+# retry = { retries = 3, delay = \"5s\" }
+# disable_on = \"any_non_transient\"
 ";
 
 fn comment(out: &mut String, line: &str) {

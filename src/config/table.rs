@@ -13,7 +13,7 @@ use super::{
     size::ByteSize,
     values::{Directives, Durability, LogFormat, Mode},
 };
-use crate::domain::duration::Span;
+use crate::domain::{duration::Span, profile::Profiles};
 
 /// What is known about one key.
 pub struct Key {
@@ -73,6 +73,8 @@ macro_rules! settings {
             $($(#[doc = $section_doc])+ pub $section: $group,)+
             /// Development: loopback and private networks may be sent to. A flag only; no file turns it on.
             pub dev: bool,
+            /// What endpoints may name as their profile: those built in, and the file's own.
+            pub profiles: Profiles,
         }
 
         impl Config {
@@ -83,6 +85,7 @@ macro_rules! settings {
                         $($name: source.take::<$value>(stringify!($section), stringify!($name))?,)+
                     },)+
                     dev,
+                    profiles: Profiles::default(),
                 })
             }
         }

@@ -36,6 +36,33 @@ pub struct Preset {
     pub disable_on: DisableOn,
 }
 
+/// A preset as a document: what it says otherwise than its base.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresetDocument {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<ProfileName>,
+    #[serde(default)]
+    pub envelope: Option<Envelope>,
+    #[serde(default)]
+    pub signatures: Option<Vec<Scheme>>,
+    #[serde(default)]
+    pub secret_required: Option<bool>,
+    #[serde(default)]
+    pub disable_on: Option<DisableOn>,
+    // Last: a table, in formats where tables stand behind values.
+    #[serde(default)]
+    pub retry: Option<RetryPolicy>,
+}
+
+/// Why a document describes no preset.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct InvalidPreset {
+    pub field: String,
+    pub rule: String,
+}
+
 /// Every profile that endpoints may name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profiles(Vec<(ProfileName, Preset)>);
@@ -100,7 +127,42 @@ impl Default for Preset {
     }
 }
 
+impl PresetDocument {
+    /// # Errors
+    /// The member at fault.
+    pub fn read(document: Map<String, Value>) -> Result<Self, InvalidPreset> {
+        serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| InvalidPreset {
+            field: error.path().to_string(),
+            rule: error.into_inner().to_string(),
+        })
+    }
+}
+
 impl Preset {
+    /// The preset that starts from this one.
+    #[must_use]
+    pub fn with(&self, document: PresetDocument) -> Self {
+        Self {
+            envelope: document.envelope.unwrap_or(self.envelope),
+            schemes: document.signatures.unwrap_or_else(|| self.schemes.clone()),
+            secret_required: document.secret_required.unwrap_or(self.secret_required),
+            retry: document.retry.unwrap_or_else(|| self.retry.clone()),
+            disable_on: document.disable_on.unwrap_or(self.disable_on),
+        }
+    }
+
+    /// The document that makes this preset of any other.
+    pub fn document(&self) -> PresetDocument {
+        PresetDocument {
+            base: None,
+            envelope: Some(self.envelope),
+            signatures: Some(self.schemes.clone()),
+            secret_required: Some(self.secret_required),
+            retry: Some(self.retry.clone()),
+            disable_on: Some(self.disable_on),
+        }
+    }
+
     /// Puts in what a document leaves out.
     pub fn fill(&self, document: &mut Map<String, Value>) {
         let signatures: Vec<Value> = self
