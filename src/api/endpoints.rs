@@ -8,13 +8,13 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     body,
     document::{Answer, Document, Id, OptionalDocument},
     event_document,
-    json::Shape,
+    json::{self, Shape},
     media,
     params::{NoParams, Params},
     problem::{Kind, Problem},
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     dispatch::{
+        apply::Applied,
         preview::PreviewView,
         recover::{RecoverRequest, Recovered, What},
         view::{AttemptView, EndpointView, Listed, StatsView, TestRequest},
@@ -170,6 +171,41 @@ pub async fn test(
     ))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    endpoints: Vec<Map<String, Value>>,
+    #[serde(default)]
+    prune: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl Shape for Apply {
+    const REQUIRED: &'static [&'static str] = &["endpoints"];
+}
+
+/// Makes the endpoints be what a document says.
+pub async fn apply(
+    State(api): State<Api>,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Applied>> {
+    media::json(&headers)?;
+    // As much as a batch of events: a document of all endpoints is no single event.
+    let bytes = body::read_whole(&headers, body, api.limits.batch_bytes).await?;
+    let (
+        Apply {
+            endpoints,
+            prune,
+            dry_run,
+        },
+        _,
+    ) = json::read_strictly(&bytes)?;
+    Ok(Json(api.engine.apply_endpoints(endpoints, prune, dry_run).await?))
+}
+
 /// The request that an event, given as for enqueueing, would become.
 pub async fn preview(
     State(api): State<Api>,
@@ -232,7 +268,6 @@ pub async fn stats(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::json;
 
     #[test]
     fn a_test_has_a_type_and_data_of_its_own() {

@@ -66,7 +66,10 @@ fn routes() -> Router<Api> {
         .route("/v1/events/{id}/deliveries", get(events::deliveries))
         .route("/v1/events/{id}/explain", get(events::explain))
         .route("/v1/events/{id}/replay", post(events::replay))
-        .route("/v1/endpoints", get(endpoints::list).post(endpoints::create))
+        .route(
+            "/v1/endpoints",
+            get(endpoints::list).post(endpoints::create).put(endpoints::apply),
+        )
         .route(
             "/v1/endpoints/{id}",
             get(endpoints::show)

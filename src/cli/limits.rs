@@ -8,6 +8,8 @@ pub const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Data read for one event: above the largest payload that a server can be set to take, so that it is the
 /// server who refuses.
 pub const DATA_BYTES: u64 = 32 * 1024 * 1024;
+/// A file of endpoints: 10,000 of them with room to spare, and less than the server takes at once.
+pub const ENDPOINTS_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// One read of a batch.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Time for a connection. The unix socket answers at once or is dead; TCP may cross a slow link.

@@ -17,6 +17,7 @@
 //! It decides nothing that the server decides: arguments are checked for their form only, and the rest is the
 //! server's answer, printed.
 
+mod apply;
 mod args;
 mod attempts;
 mod check;
@@ -25,6 +26,7 @@ mod config;
 mod delivery;
 mod demo;
 mod endpoint;
+mod endpoints_file;
 mod event;
 mod failure;
 mod input;
@@ -67,6 +69,8 @@ enum Command {
     Delivery(delivery::Args),
     Attempts(attempts::Args),
     Preview(preview::Args),
+    Apply(apply::Args),
+    Export(apply::ExportArgs),
     Status(status::Args),
     Check(CheckArgs),
     Config(config::Args),
@@ -108,6 +112,8 @@ impl Arguments {
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
             Some(Command::Preview(args)) => block_on(preview::run(args)),
+            Some(Command::Apply(args)) => block_on(apply::run(args)),
+            Some(Command::Export(args)) => block_on(apply::export(args)),
             Some(Command::Status(args)) => block_on(status::run(args)),
         }
     }

@@ -9,13 +9,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Failed, ServeArgs};
+use super::{Failed, ServeArgs, endpoints_file};
 use crate::{
     api::{
         self, Api, ApiLimits,
         listen::{ListenOptions, Listeners},
     },
-    config::{Config, Durability},
+    config::{Config, Durability, Origin, Problem, Problems},
     dispatch::{
         Running, StartOptions,
         engine::{Engine, EngineOptions},
@@ -38,16 +38,22 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// When it cannot start, or something failed that leaves no way on.
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
+    let endpoints = config
+        .delivery
+        .endpoints_file
+        .as_deref()
+        .map(endpoints_at)
+        .transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(serve(&config));
+    let done = runtime.block_on(serve(&config, endpoints));
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()> {
     let mut signals = Signals::new();
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
@@ -64,6 +70,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep(metrics.clone()));
+    if let Some(endpoints) = endpoints {
+        tasks.spawn(apply_endpoints(engine.clone(), endpoints));
+    }
     if let Some(address) = listeners.tcp_addr() {
         tasks.spawn(first_key(engine.clone(), address));
     }
@@ -206,6 +215,40 @@ fn announce(config: &Config, listeners: &Listeners) {
 
 /// Makes a key when there is none, and shows it this once. The store has to be there for it; requests are answered
 /// meanwhile.
+type Entries = Vec<serde_json::Map<String, serde_json::Value>>;
+
+/// The entries of `delivery.endpoints_file`. A file that cannot be used is a configuration that does not hold.
+fn endpoints_at(path: &Path) -> Result<Entries, Problems> {
+    endpoints_file::read(path).map_err(|error| {
+        let origin = Origin::File {
+            path: path.to_owned(),
+            line: None,
+        };
+        Problems::of(Problem::new(
+            &origin,
+            format!("delivery.endpoints_file: {error:#}"),
+        ))
+    })
+}
+
+/// Applies the entries as soon as the store has caught up. What they say wrong is told, and stops no delivery.
+async fn apply_endpoints(engine: Engine, entries: Entries) {
+    engine.caught_up().await;
+    match engine.apply_endpoints(entries, false, false).await {
+        Ok(applied) => tracing::info!(
+            created = applied.created.len(),
+            changed = applied.changed.len(),
+            unchanged = applied.unchanged,
+            "applied delivery.endpoints_file"
+        ),
+        Err(error) => {
+            let text = format!("delivery.endpoints_file was not applied: {error}");
+            tracing::error!("{text}");
+            engine.warn(text);
+        }
+    }
+}
+
 async fn first_key(engine: Engine, address: SocketAddr) {
     engine.caught_up().await;
     if !engine.keys().is_empty() {

@@ -50,6 +50,11 @@ impl Problems {
         }
     }
 
+    /// One problem, found by whoever uses what the configuration names.
+    pub fn of(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }

@@ -174,6 +174,9 @@ settings! {
         breaker_after: u32 = "5", "1"..="1000";
         /// Certificates to trust beside the system's, a PEM file; "" for none.
         ca_file: Option<PathBuf> = "";
+        /// Endpoints to apply at every start, a file as `posthaste apply` takes it; "" for none. Endpoints that it
+        /// does not name are left alone.
+        endpoints_file: Option<PathBuf> = "";
         /// Time that attempts under way are given when the server stops; what is left is retried after the
         /// next start.
         shutdown_grace: Span = "10s", "0s"..="10m";

@@ -1,5 +1,7 @@
 //! An endpoint's configuration as a document: read, merged, sealed, shown.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -84,7 +86,9 @@ pub(super) fn read(
     document.retain(|_, value| !value.is_null());
     let preset = preset(profiles, document.get("profile"))?;
     preset.fill(&mut document);
-    let mut spec: EndpointSpec = parse(Value::Object(document))?;
+    let document = Value::Object(document);
+    refuse_hidden(&document)?;
+    let mut spec: EndpointSpec = parse(document)?;
     complete(&mut spec, preset)?;
     Ok(spec)
 }
@@ -241,7 +245,15 @@ fn refuse_hidden(document: &Value) -> Result<(), EngineError> {
     let auth = ["password", "token"]
         .into_iter()
         .find(|name| document["auth"][name] == HIDDEN);
-    match header.or_else(|| auth.map(|name| format!("auth.{name}"))) {
+    let signatures = document["signatures"].as_array().into_iter().flatten();
+    let secret = signatures
+        .zip(0_usize..)
+        .find(|(signature, _)| signature["secret"] == HIDDEN)
+        .map(|(_, at)| format!("signatures[{at}].secret"));
+    match header
+        .or_else(|| auth.map(|name| format!("auth.{name}")))
+        .or(secret)
+    {
         None => Ok(()),
         Some(field) => Err(EngineError::Invalid {
             field,
@@ -281,6 +293,26 @@ pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
         profile: endpoint.spec.profile.clone(),
         settings,
     }
+}
+
+/// The members in which two configurations differ, before and after, secrets hidden.
+pub(super) fn differences(before: &EndpointSpec, after: &EndpointSpec) -> BTreeMap<String, (Value, Value)> {
+    let members = |spec| match serde_json::to_value(spec) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    let hidden = |mut members: Map<String, Value>| {
+        hide(&mut members);
+        members
+    };
+    let (before, after) = (members(before), members(after));
+    let (shown_before, shown_after) = (hidden(before.clone()), hidden(after.clone()));
+    let of = |members: &Map<String, Value>, name: &str| members.get(name).cloned().unwrap_or_default();
+    MEMBERS
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| (name.to_owned(), (of(&shown_before, name), of(&shown_after, name))))
+        .collect()
 }
 
 fn hide(settings: &mut Map<String, Value>) {

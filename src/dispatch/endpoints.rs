@@ -262,7 +262,7 @@ impl Shared {
         }
     }
 
-    fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
+    pub(super) fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
         spec.check()?;
         spec.url
             .check_literal(&self.options.rules, self.options.require_https)

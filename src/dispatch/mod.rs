@@ -26,6 +26,7 @@
 
 mod accept;
 mod applier;
+pub mod apply;
 mod attempt;
 mod breaker;
 mod bucket;

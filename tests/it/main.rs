@@ -11,6 +11,7 @@ mod support;
 mod api_endpoints;
 mod api_events;
 mod api_tcp;
+mod apply;
 mod architecture;
 mod cli_client;
 mod cli_config;

@@ -1,0 +1,276 @@
+//! Applying: making the endpoints be what a document says.
+//!
+//! Endpoints are told apart by their names, within their tenants. What an entry does not say goes back to its default;
+//! secrets that it leaves out stay as they are, and so does the state of an endpoint that rules have disabled. The whole
+//! document is judged before any of it is applied, so that a mistake changes nothing; applied twice, it changes nothing
+//! the second time.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    document,
+    engine::{Engine, Shared},
+    error::EngineError,
+};
+use crate::domain::{
+    endpoint::{Endpoint, EndpointSpec, MEMBERS},
+    id::EndpointId,
+};
+
+/// What became, or would become, of the endpoints.
+#[derive(Debug, Default, Serialize)]
+pub struct Applied {
+    pub created: Vec<Change>,
+    pub changed: Vec<Change>,
+    pub removed: Vec<Change>,
+    pub unchanged: u64,
+    /// Nothing was written.
+    pub dry_run: bool,
+}
+
+/// One endpoint that differs.
+#[derive(Debug, Serialize)]
+pub struct Change {
+    /// `None` for one that a dry run would create.
+    pub id: Option<EndpointId>,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The members that differ, before and after; secrets are hidden.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, (Value, Value)>,
+}
+
+/// An entry that was judged.
+struct Planned {
+    entry: Map<String, Value>,
+    /// The endpoint that it is about, and the patch that leads there; none creates one.
+    existing: Option<(EndpointId, Value)>,
+    change: Change,
+}
+
+impl Engine {
+    /// Makes the endpoints be what `entries` say; with `prune`, those that no entry names are deleted.
+    ///
+    /// # Errors
+    /// `Invalid` names the entry and the member at fault; nothing was changed.
+    pub async fn apply_endpoints(
+        &self,
+        entries: Vec<Map<String, Value>>,
+        prune: bool,
+        dry_run: bool,
+    ) -> Result<Applied, EngineError> {
+        self.0.storage.get()?;
+        let mut applied = Applied {
+            dry_run,
+            ..Applied::default()
+        };
+        let (planned, mut left_over) = self.0.plan(entries, &mut applied)?;
+        for Planned {
+            entry,
+            existing,
+            mut change,
+        } in planned
+        {
+            match existing {
+                Some((id, patch)) => {
+                    if !dry_run {
+                        self.patch_endpoint(id, patch).await?;
+                    }
+                    applied.changed.push(change);
+                }
+                None => {
+                    if !dry_run {
+                        change.id = Some(self.create_endpoint(entry).await?.0.id);
+                    }
+                    applied.created.push(change);
+                }
+            }
+        }
+        if !prune {
+            left_over.clear();
+        }
+        for endpoint in left_over {
+            if !dry_run {
+                self.delete_endpoint(endpoint.id).await?;
+            }
+            applied.removed.push(Change {
+                id: Some(endpoint.id),
+                name: named(&endpoint),
+                tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
+                members: BTreeMap::new(),
+            });
+        }
+        Ok(applied)
+    }
+}
+
+impl Shared {
+    /// Judges every entry. Answers what there is to do, and the endpoints that no entry names.
+    fn plan(
+        &self,
+        entries: Vec<Map<String, Value>>,
+        applied: &mut Applied,
+    ) -> Result<(Vec<Planned>, Vec<Endpoint>), EngineError> {
+        let mut left: BTreeMap<(Option<String>, String), Vec<Endpoint>> = BTreeMap::new();
+        for endpoint in self.registry.all() {
+            let tenant = endpoint.spec.tenant.as_ref().map(ToString::to_string);
+            left.entry((tenant, named(&endpoint)))
+                .or_default()
+                .push((*endpoint).clone());
+        }
+        let mut planned = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for (entry, at) in entries.into_iter().zip(0_usize..) {
+            let in_entry = |error| in_entry(error, at);
+            let key = key_of(&entry).map_err(in_entry)?;
+            if !seen.insert(key.clone()) {
+                return Err(in_entry(invalid(
+                    "name",
+                    "is there twice in its tenant; give each endpoint one of its own",
+                )));
+            }
+            let mut found = left.remove(&key).unwrap_or_default();
+            let plan = match (found.pop(), found.is_empty()) {
+                (None, _) => Some(self.to_create(entry, &key).map_err(in_entry)?),
+                (Some(endpoint), true) => self.to_change(entry, &endpoint).map_err(in_entry)?,
+                (Some(_), false) => {
+                    return Err(in_entry(invalid(
+                        "name",
+                        "is that of several endpoints; rename all but one of them",
+                    )));
+                }
+            };
+            match plan {
+                Some(plan) => planned.push(plan),
+                None => applied.unchanged += 1,
+            }
+        }
+        Ok((planned, left.into_values().flatten().collect()))
+    }
+
+    fn to_create(
+        &self,
+        entry: Map<String, Value>,
+        key: &(Option<String>, String),
+    ) -> Result<Planned, EngineError> {
+        let spec = document::read(&self.options.profiles, entry.clone())?;
+        self.check(&spec)?;
+        Ok(Planned {
+            entry,
+            existing: None,
+            change: Change {
+                id: None,
+                name: key.1.clone(),
+                tenant: key.0.clone(),
+                members: BTreeMap::new(),
+            },
+        })
+    }
+
+    /// `None` when there is nothing to change.
+    fn to_change(
+        &self,
+        entry: Map<String, Value>,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Planned>, EngineError> {
+        let patch = replacement(&endpoint.spec, &entry);
+        let mut spec = document::patch(&self.options.profiles, &endpoint.spec, &patch)?;
+        let paused = endpoint.standing.state == crate::domain::endpoint::EndpointState::Paused;
+        let wanted = spec.enabled.take();
+        let turned = match wanted {
+            Some(true) => paused,
+            Some(false) => endpoint.is_active(),
+            None => false,
+        };
+        self.check(&spec)?;
+        let mut members = document::differences(&endpoint.spec, &spec);
+        if turned {
+            members.insert(
+                "enabled".to_owned(),
+                (Value::from(paused ^ true), Value::from(paused)),
+            );
+        }
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let mut patch = patch;
+        if let (false, Some(members)) = (turned, patch.as_object_mut()) {
+            // A rule that has disabled it is not overruled by a file that says what was said before.
+            members.remove("enabled");
+        }
+        let change = Change {
+            id: Some(endpoint.id),
+            name: named(endpoint),
+            tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
+            members,
+        };
+        let existing = Some((endpoint.id, patch));
+        Ok(Some(Planned {
+            entry,
+            existing,
+            change,
+        }))
+    }
+}
+
+/// What an endpoint is known by: its name, or its id when it has none.
+fn named(endpoint: &Endpoint) -> String {
+    endpoint
+        .spec
+        .name
+        .clone()
+        .unwrap_or_else(|| endpoint.id.to_string())
+}
+
+fn key_of(entry: &Map<String, Value>) -> Result<(Option<String>, String), EngineError> {
+    let text = |name: &str| match entry.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(invalid(name, "is not a text")),
+    };
+    let name = text("name")?.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| invalid("name", "is missing; an endpoint is found again by its name"))?;
+    Ok((text("tenant")?, name))
+}
+
+/// The merge patch after which an endpoint says what `entry` says, and nothing else.
+fn replacement(spec: &EndpointSpec, entry: &Map<String, Value>) -> Value {
+    let current = serde_json::to_value(spec).unwrap_or_default();
+    let mut patch = Map::new();
+    for member in MEMBERS {
+        if !entry.contains_key(member) && !["tenant", "enabled"].contains(&member) {
+            patch.insert(member.to_owned(), Value::Null);
+        }
+    }
+    for (name, value) in entry {
+        let mut value = value.clone();
+        if let (Value::Object(new), Some(Value::Object(old))) = (&mut value, current.get(name)) {
+            for gone in old.keys() {
+                new.entry(gone.clone()).or_insert(Value::Null);
+            }
+        }
+        patch.insert(name.clone(), value);
+    }
+    Value::Object(patch)
+}
+
+fn invalid(field: &str, rule: &str) -> EngineError {
+    EngineError::Invalid {
+        field: field.to_owned(),
+        rule: rule.to_owned(),
+    }
+}
+
+fn in_entry(error: EngineError, at: usize) -> EngineError {
+    match error {
+        EngineError::Invalid { field, rule } => EngineError::Invalid {
+            field: format!("endpoints[{at}].{field}"),
+            rule,
+        },
+        other => other,
+    }
+}
