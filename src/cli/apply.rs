@@ -49,8 +49,9 @@ pub struct ExportArgs {
     connect: ConnectArgs,
 }
 
+/// What the server says it did.
 #[derive(Deserialize)]
-struct Applied {
+pub struct Applied {
     created: Vec<Change>,
     changed: Vec<Change>,
     removed: Vec<Change>,
@@ -84,7 +85,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl Applied {
-    fn diff(&self) -> String {
+    /// One line for each endpoint that differs, those of a change below it, and the counts.
+    pub fn diff(&self) -> String {
         let mut lines = Vec::new();
         for (sign, changes) in [('+', &self.created), ('~', &self.changed), ('-', &self.removed)] {
             for change in changes {

@@ -29,6 +29,7 @@ mod endpoint;
 mod endpoints_file;
 mod event;
 mod failure;
+mod import;
 mod input;
 mod limits;
 mod list;
@@ -71,6 +72,7 @@ enum Command {
     Preview(preview::Args),
     Apply(apply::Args),
     Export(apply::ExportArgs),
+    Import(import::Args),
     Status(status::Args),
     Check(CheckArgs),
     Config(config::Args),
@@ -113,6 +115,7 @@ impl Arguments {
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
             Some(Command::Preview(args)) => block_on(preview::run(args)),
             Some(Command::Apply(args)) => block_on(apply::run(args)),
+            Some(Command::Import(args)) => block_on(import::run(args)),
             Some(Command::Export(args)) => block_on(apply::export(args)),
             Some(Command::Status(args)) => block_on(status::run(args)),
         }

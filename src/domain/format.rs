@@ -15,6 +15,8 @@ pub enum Scheme {
     Zoom,
     Slack,
     Shopify,
+    Convoy,
+    ConvoyAdvanced,
 }
 
 /// The shape of the body, with T the event's type and DATA what was enqueued.

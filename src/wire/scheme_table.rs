@@ -45,7 +45,7 @@ use Part::{Body, EventType, Id, Seconds, Text};
 
 const STANDARD_SIGNED: &[Part] = &[Id, Text("."), Seconds, Text("."), Body];
 
-pub(super) static TABLE: [Row; 8] = [
+pub(super) static TABLE: [Row; 10] = [
     Row {
         scheme: Scheme::Standard,
         name: "standard",
@@ -141,5 +141,29 @@ pub(super) static TABLE: [Row; 8] = [
         each: "",
         digest: Digest::Base64,
         join: None,
+    },
+    Row {
+        scheme: Scheme::Convoy,
+        name: "convoy",
+        key: KeyForm::Raw,
+        signed: &[Body],
+        headers: &[],
+        signature: "x-convoy-signature",
+        lead: &[],
+        each: "",
+        digest: Digest::Hex,
+        join: None,
+    },
+    Row {
+        scheme: Scheme::ConvoyAdvanced,
+        name: "convoy_advanced",
+        key: KeyForm::Raw,
+        signed: &[Seconds, Text(","), Body],
+        headers: &[],
+        signature: "x-convoy-signature",
+        lead: &[Text("t="), Seconds, Text(",")],
+        each: "v1=",
+        digest: Digest::Hex,
+        join: Some(","),
     },
 ];

@@ -183,3 +183,29 @@ fn a_secret_of_another_form_and_no_secret_do_not_sign() {
     assert!(Scheme::Standard.secret("secret".to_owned()).is_err());
     assert!(Scheme::Github.secret("secret".to_owned()).is_ok());
 }
+
+/// The vectors of frain-dev/convoy, `pkg/signature/testdata/signature-vectors.json`.
+#[test]
+fn the_published_vectors_of_convoy_come_out() {
+    let body = br#"{"event":"charge.success","amount":1000,"currency":"NGN"}"#;
+    let secret = [secret_for(Scheme::Convoy, "convoy-webhook-secret")];
+    let what = Signable {
+        id: ID,
+        event_type: "push",
+        at: Timestamp::from_millis(1_700_000_000_000),
+        body,
+    };
+    let signed = |scheme: Scheme| {
+        let mut headers = HeaderMap::new();
+        scheme.sign(&secret, &what, &mut headers).unwrap();
+        headers["x-convoy-signature"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        signed(Scheme::Convoy),
+        "244449b7f48cbc2709060c9dcdc2b3aa47a78f540430579015c579fb12defbb4"
+    );
+    assert_eq!(
+        signed(Scheme::ConvoyAdvanced),
+        "t=1700000000,v1=77b8b9269f25a199846a55a2bd25b3fba151c70fdae60bb1dcd87fbbc943c55c"
+    );
+}

@@ -283,3 +283,82 @@ fn a_server_applies_its_file_at_every_start() {
         server.log()
     );
 }
+
+#[test]
+fn endpoints_of_other_senders_are_taken_over_so_that_receivers_notice_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let sink = Sink::accepting();
+    let file = |name: &str, document: Value| {
+        let path = dir.path().join(name);
+        fs::write(&path, document.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let svix = file(
+        "svix.json",
+        json!({"data": [{
+        "id": "ep_1srOrx2ZWZBpBUvZwXKQmoEYga2", "url": sink.url(), "version": 1, "description": "from svix",
+        "filterTypes": ["user.signup"], "metadata": {}, "createdAt": "2019-08-24T14:15:22Z", "updatedAt": "2019-08-24T14:15:22Z",
+    }], "done": true, "iterator": null}),
+    );
+    let secrets = file(
+        "secrets.json",
+        json!({"ep_1srOrx2ZWZBpBUvZwXKQmoEYga2": {"key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}),
+    );
+    let ran = posthaste(&server, &["import", "svix", &svix]);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("--new-secrets"),
+        "{}",
+        ran.err
+    );
+    for count in ["1 created", "1 unchanged"] {
+        let ran = posthaste(&server, &["import", "svix", &svix, "--secrets", &secrets]);
+        assert!(
+            ran.code == Some(0) && ran.out.contains(count),
+            "{}{}",
+            ran.out,
+            ran.err
+        );
+    }
+    let convoy = file(
+        "convoy.json",
+        json!({"data": {"content": [{
+            "uid": "01A", "name": "Charges", "url": sink.url(), "status": "active", "advanced_signatures": false,
+            "secrets": [{"uid": "1", "value": "convoy-webhook-secret"}],
+        }]}}),
+    );
+    let subscriptions = file(
+        "subscriptions.json",
+        json!([{"name": "s", "endpoint_id": "01A",
+        "filter_config": {"event_types": ["charge.success"]}}]),
+    );
+    let ran = posthaste(
+        &server,
+        &["import", "convoy", &convoy, "--subscriptions", &subscriptions],
+    );
+    assert!(
+        ran.code == Some(0) && ran.out.contains("1 created"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+
+    let body = r#"{"event":"charge.success","amount":1000,"currency":"NGN"}"#;
+    let charge = format!(r#"{{"type":"charge.success","data":{body}}}"#);
+    assert_eq!(server.enqueue(charge.as_bytes()).status, 202);
+    let got = wait_for("the charge", || sink.received().pop());
+    assert_eq!(got.body, body.as_bytes());
+    let published = "244449b7f48cbc2709060c9dcdc2b3aa47a78f540430579015c579fb12defbb4";
+    assert_eq!(got.headers["x-convoy-signature"], published);
+    server.event(&json!({"type": "user.signup", "id": "msg_1", "data": {"a": 1}}));
+    let got = wait_for("the signup", || {
+        sink.received()
+            .into_iter()
+            .find(|got| got.headers.contains_key("svix-id"))
+    });
+    assert_eq!(
+        (got.headers["svix-id"].as_str(), &got.body[..]),
+        ("msg_1", &br#"{"a":1}"#[..])
+    );
+    assert!(got.headers["svix-signature"].starts_with("v1,"));
+}
