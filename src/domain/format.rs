@@ -1,4 +1,4 @@
-//! The names of what shapes a request: schemes and envelopes. How each becomes bytes is said in `crate::wire`.
+//! The names of what shapes a request: schemes, algorithms and envelopes. How each becomes bytes is said in `crate::wire`.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,26 @@ pub enum Scheme {
     Shopify,
     Convoy,
     ConvoyAdvanced,
+}
+
+/// What a secret is a key of.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// HMAC-SHA256: both sides hold the secret.
+    #[default]
+    Hmac,
+    /// The receiver holds the public key alone.
+    Ed25519,
+}
+
+impl Algorithm {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hmac => "hmac",
+            Self::Ed25519 => "ed25519",
+        }
+    }
 }
 
 /// The shape of the body, with T the event's type and DATA what was enqueued.

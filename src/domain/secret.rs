@@ -1,7 +1,8 @@
 //! What requests to an endpoint are signed with.
 //!
 //! A secret is kept as the text that both sides know. How its bytes become a key is the scheme's affair
-//! ([`crate::wire::signature`]): `standard` decodes base64 after `whsec_`, most vendors take the text as it is.
+//! ([`crate::wire::signature`]): `standard` decodes base64 after `whsec_` (HMAC) or `whsk_` (ed25519), most vendors take
+//! the text as it is.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A signing secret; wiped when dropped, never shown by `Debug`.
 ///
-/// `FromStr` takes the `standard` form only: `whsec_` and base64 of 24 to 64 bytes. A document takes any text that some
+/// `FromStr` takes the `standard` form for HMAC only: `whsec_` and base64 of 24 to 64 bytes. A document takes any text that some
 /// scheme takes; whether it fits its own scheme is checked where the two meet.
 #[derive(Clone)]
 pub struct SigningSecret(String);
@@ -22,6 +23,16 @@ pub struct SigningSecret(String);
 pub enum InvalidSecret {
     #[error("not a secret of the standard form; write whsec_ and base64 of 24 to 64 bytes")]
     Standard,
+    #[error("not an ed25519 key pair; write whsk_ and base64 of 64 bytes, the seed and then its public key")]
+    KeyPair,
+    #[error(
+        "the public half of the ed25519 key pair does not belong to its seed; give the pair as it was made"
+    )]
+    PublicHalf,
+    #[error("not an ed25519 public key; write whpk_ and base64 of its 32 bytes")]
+    PublicKey,
+    #[error("a public key only verifies; give the secret, which begins with whsk_")]
+    OnlyVerifies,
     #[error("not a secret; use 1 to 512 characters without controls")]
     Raw,
 }

@@ -11,7 +11,9 @@
 //! The signed bytes are the bytes sent. The same event, endpoint and attempt time give the same request, byte
 //! for byte, which is what lets `preview` show a request without sending it.
 
+mod ed25519;
 pub mod envelope;
+mod key;
 pub mod request;
 mod scheme_table;
 pub mod signature;

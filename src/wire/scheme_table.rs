@@ -20,8 +20,9 @@ pub(super) struct Row {
 }
 
 pub(super) enum KeyForm {
-    /// `whsec_` and base64.
-    Standard,
+    /// `whsec_` and base64 for HMAC; `whsk_` and base64 for ed25519, whose signatures are marked by `ed25519` in place of
+    /// [`Row::each`].
+    Standard { ed25519: &'static str },
     /// The text as it is.
     Raw,
 }
@@ -43,13 +44,14 @@ pub(super) enum Part {
 
 use Part::{Body, EventType, Id, Seconds, Text};
 
+const STANDARD_KEY: KeyForm = KeyForm::Standard { ed25519: "v1a," };
 const STANDARD_SIGNED: &[Part] = &[Id, Text("."), Seconds, Text("."), Body];
 
 pub(super) static TABLE: [Row; 10] = [
     Row {
         scheme: Scheme::Standard,
         name: "standard",
-        key: KeyForm::Standard,
+        key: STANDARD_KEY,
         signed: STANDARD_SIGNED,
         headers: &[("webhook-id", Id), ("webhook-timestamp", Seconds)],
         signature: "webhook-signature",
@@ -61,7 +63,7 @@ pub(super) static TABLE: [Row; 10] = [
     Row {
         scheme: Scheme::Svix,
         name: "svix",
-        key: KeyForm::Standard,
+        key: STANDARD_KEY,
         signed: STANDARD_SIGNED,
         headers: &[("svix-id", Id), ("svix-timestamp", Seconds)],
         signature: "svix-signature",

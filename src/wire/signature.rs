@@ -1,8 +1,9 @@
 //! Signature schemes: one table, and one way to sign and to verify by it.
 //!
 //! A row says which headers a scheme sends, how a secret's text becomes a key, which bytes are signed, how the
-//! digest is written and how several signatures are joined. The algorithm is HMAC-SHA256 in every row. The
-//! formats: Standard Webhooks 1.0 and the vendors' own documentation.
+//! digest is written and how several signatures are joined. The algorithm is HMAC-SHA256, or, in the rows of the
+//! standard form, ed25519 when the secret is a key pair (`whsk_`). The formats: Standard Webhooks 1.0 and the vendors'
+//! own documentation.
 //!
 //! When a secret is rotated, the old one signs as well until its grace ends: schemes that can carry several
 //! signatures carry one for each secret, newest first; the others carry the newest secret's alone.
@@ -10,18 +11,22 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::scheme_table::{
-    Digest, KeyForm,
-    Part::{self, Body, EventType, Id, Seconds, Text},
-    Row, TABLE,
+use super::{
+    ed25519::KeyPair,
+    key::Key,
+    scheme_table::{
+        Digest, KeyForm,
+        Part::{self, Body, EventType, Id, Seconds, Text},
+        Row, TABLE,
+    },
 };
-pub use crate::domain::format::Scheme;
+pub use crate::domain::format::{Algorithm, Scheme};
 use crate::domain::{
     secret::{InvalidSecret, SigningSecret},
     time::Timestamp,
@@ -74,23 +79,77 @@ impl Scheme {
         self.row().name
     }
 
-    /// Takes a secret's text as this scheme wants it.
+    /// Takes a secret's text, as this scheme wants it, to sign with.
     ///
     /// # Errors
     /// The form expected.
     pub fn secret(self, text: String) -> Result<SigningSecret, InvalidSecret> {
-        match self.row().key {
-            KeyForm::Standard => SigningSecret::try_from(text),
-            KeyForm::Raw => SigningSecret::raw(text),
+        let secret = self.verifier(text)?;
+        match self.row().key(&secret)? {
+            Key::Public(..) => Err(InvalidSecret::OnlyVerifies),
+            Key::Hmac(_) | Key::Pair(..) => Ok(secret),
         }
     }
 
-    /// A new secret of the form this scheme wants.
+    /// Takes what a receiver verifies with: a secret, or an ed25519 public key (`whpk_`).
+    ///
+    /// # Errors
+    /// The form expected.
+    pub fn verifier(self, text: String) -> Result<SigningSecret, InvalidSecret> {
+        let secret = SigningSecret::raw(text).map_err(|error| match self.row().key {
+            KeyForm::Standard { .. } => InvalidSecret::Standard,
+            KeyForm::Raw => error,
+        })?;
+        self.row().key(&secret)?;
+        Ok(secret)
+    }
+
+    /// A new HMAC secret of the form this scheme wants.
     pub fn generate(self, random: [u8; 32]) -> SigningSecret {
         match self.row().key {
-            KeyForm::Standard => SigningSecret::generate(random),
+            KeyForm::Standard { .. } => SigningSecret::generate(random),
             KeyForm::Raw => SigningSecret::generate_raw(&hex(&random)),
         }
+    }
+
+    /// A new ed25519 key pair, out of its seed; none where the scheme knows no ed25519.
+    pub fn generate_ed25519(self, seed: [u8; 32]) -> Option<SigningSecret> {
+        let seed = Zeroizing::new(seed);
+        SigningSecret::raw(KeyPair::of_seed(&seed).text())
+            .ok()
+            .filter(|_| self.knows(Algorithm::Ed25519))
+    }
+
+    pub fn knows(self, algorithm: Algorithm) -> bool {
+        match (algorithm, &self.row().key) {
+            (Algorithm::Hmac, _) | (_, KeyForm::Standard { .. }) => true,
+            (Algorithm::Ed25519, KeyForm::Raw) => false,
+        }
+    }
+
+    /// What this scheme takes a secret for.
+    ///
+    /// # Errors
+    /// A secret that does not fit the scheme.
+    pub fn algorithm_of(self, secret: &SigningSecret) -> Result<Algorithm, InvalidSecret> {
+        Ok(match self.row().key(secret)? {
+            Key::Hmac(_) => Algorithm::Hmac,
+            Key::Pair(..) | Key::Public(..) => Algorithm::Ed25519,
+        })
+    }
+
+    /// The public key (`whpk_…`) of what this scheme signs with; none for an HMAC secret.
+    pub fn public_key(self, secret: &SigningSecret) -> Option<String> {
+        match self.row().key(secret).ok()? {
+            Key::Hmac(_) => None,
+            Key::Pair(pair, _) => Some(pair.public().text()),
+            Key::Public(public, _) => Some(public.text()),
+        }
+    }
+
+    /// Whether one request can carry several signatures, as a rotation with grace wants it.
+    pub fn carries_several(self) -> bool {
+        self.row().join.is_some()
     }
 
     /// Adds this scheme's headers, signed with each of `secrets`, newest first.
@@ -110,7 +169,7 @@ impl Scheme {
                 HeaderValue::try_from(row.text(&[part], what))?,
             );
         }
-        let count = if row.join.is_some() {
+        let count = if self.carries_several() {
             secrets.len()
         } else {
             secrets.len().min(1)
@@ -120,7 +179,7 @@ impl Scheme {
         }
         let signatures = secrets[..count]
             .iter()
-            .map(|secret| Ok(format!("{}{}", row.each, row.digest(secret, what)?)))
+            .map(|secret| row.sign(secret, what))
             .collect::<Result<Vec<_>, InvalidSecret>>()?;
         let value = row.text(row.lead, what) + &signatures.join(row.join.unwrap_or_default());
         headers.insert(
@@ -130,8 +189,9 @@ impl Scheme {
         Ok(())
     }
 
-    /// Checks a received request: any of its signatures may fit any of `secrets`. Where the scheme signs a
-    /// timestamp it has to be within `tolerance` of `now`, before or after. Compares in constant time.
+    /// Checks a received request: any of its signatures may fit any of `secrets`, each a secret or a public key. Where
+    /// the scheme signs a timestamp it has to be within `tolerance` of `now`, before or after. Digests are compared in
+    /// constant time.
     ///
     /// # Errors
     /// Why the request is not to be believed.
@@ -162,18 +222,11 @@ impl Scheme {
             at,
             body,
         };
-        let mut fits = subtle::Choice::from(0);
+        let mut fits = false;
         for secret in secrets {
-            let expected = row.digest(secret, &what)?;
-            for signature in received.signatures(row) {
-                fits |= signature.as_bytes().ct_eq(expected.as_bytes());
-            }
+            fits |= row.fits(row.key(secret)?, &received, &what);
         }
-        if fits.into() {
-            Ok(())
-        } else {
-            Err(VerifyError::Mismatch)
-        }
+        if fits { Ok(()) } else { Err(VerifyError::Mismatch) }
     }
 
     fn row(self) -> &'static Row {
@@ -183,30 +236,58 @@ impl Scheme {
 }
 
 impl Row {
-    fn digest(&self, secret: &SigningSecret, what: &Signable<'_>) -> Result<String, InvalidSecret> {
-        let key = match self.key {
-            KeyForm::Standard => secret.standard_key()?,
-            KeyForm::Raw => Zeroizing::new(secret.expose().as_bytes().to_vec()),
+    /// One signature, with what marks it.
+    fn sign(&self, secret: &SigningSecret, what: &Signable<'_>) -> Result<String, InvalidSecret> {
+        match self.key(secret)? {
+            Key::Hmac(mac) => Ok(format!("{}{}", self.each, self.digest(mac, what))),
+            Key::Pair(pair, mark) => Ok(format!("{mark}{}", pair.sign(&self.bytes(self.signed, what)))),
+            Key::Public(..) => Err(InvalidSecret::OnlyVerifies),
+        }
+    }
+
+    /// Whether any received signature is this key's.
+    fn fits(&'static self, key: Key, received: &Received<'_>, what: &Signable<'_>) -> bool {
+        let (public, mark) = match key {
+            Key::Hmac(mac) => {
+                let expected = self.digest(mac, what);
+                let fits = received
+                    .signatures(self, self.each)
+                    .map(|signature| signature.as_bytes().ct_eq(expected.as_bytes()))
+                    .fold(subtle::Choice::from(0), |any, one| any | one);
+                return fits.into();
+            }
+            Key::Pair(pair, mark) => (pair.public(), mark),
+            Key::Public(public, mark) => (public, mark),
         };
-        // HMAC takes a key of any length.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|_| InvalidSecret::Raw)?;
+        let message = self.bytes(self.signed, what);
+        received
+            .signatures(self, mark)
+            .any(|signature| public.fits(&message, signature))
+    }
+
+    fn digest(&self, mut mac: Hmac<Sha256>, what: &Signable<'_>) -> String {
         let seconds = what.at.as_secs().to_string();
         for part in self.signed {
             mac.update(part.bytes(what, &seconds));
         }
         let digest = mac.finalize().into_bytes();
-        Ok(match self.digest {
+        match self.digest {
             Digest::Base64 => STANDARD.encode(digest),
             Digest::Hex => hex(&digest),
-        })
+        }
+    }
+
+    fn bytes(&self, parts: &[Part], what: &Signable<'_>) -> Vec<u8> {
+        let seconds = what.at.as_secs().to_string();
+        parts
+            .iter()
+            .flat_map(|part| part.bytes(what, &seconds))
+            .copied()
+            .collect()
     }
 
     fn text(&self, parts: &[Part], what: &Signable<'_>) -> String {
-        let seconds = what.at.as_secs().to_string();
-        let bytes = parts
-            .iter()
-            .flat_map(|part| part.bytes(what, &seconds).iter().copied())
-            .collect();
+        let bytes = self.bytes(parts, what);
         // Only ids, types and numbers make a header, never the body; all of them are text.
         String::from_utf8(bytes).unwrap_or_default()
     }
@@ -262,12 +343,12 @@ struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// The digests, without what marks them; signatures of versions we do not know are passed over.
-    fn signatures(&self, row: &'static Row) -> impl Iterator<Item = &'a str> {
+    /// The signatures that are marked so, without the mark; those of versions we do not know are passed over.
+    fn signatures(&self, row: &'static Row, mark: &'static str) -> impl Iterator<Item = &'a str> {
         // A separator that no header value holds leaves a single signature whole.
         self.signatures
             .split(row.join.unwrap_or("\n"))
-            .filter_map(|one| one.strip_prefix(row.each))
+            .filter_map(move |one| one.strip_prefix(mark))
     }
 }
 

@@ -64,6 +64,103 @@ fn the_published_and_computed_vectors_come_out() {
     );
 }
 
+const WHSK: &str =
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+const WHPK: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+
+#[test]
+fn the_published_ed25519_vector_comes_out_and_verifies_by_either_key() {
+    let published =
+        "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+    for scheme in [Scheme::Standard, Scheme::Svix] {
+        assert_eq!(value(scheme, WHSK, BODY), published);
+        let headers = signed(scheme, &[secret_for(scheme, WHSK)], BODY);
+        for text in [WHSK, WHPK] {
+            let keys = [scheme.verifier(text.to_owned()).unwrap()];
+            assert_eq!(scheme.verify(&keys, &headers, BODY, AT, TOLERANCE), Ok(()));
+            let changed = scheme.verify(&keys, &headers, b"{}", AT, TOLERANCE);
+            assert_eq!(changed, Err(VerifyError::Mismatch));
+        }
+    }
+    let secret = secret_for(Scheme::Standard, WHSK);
+    assert_eq!(Scheme::Standard.public_key(&secret).as_deref(), Some(WHPK));
+    assert_eq!(
+        Scheme::Standard.public_key(&secret_for(Scheme::Standard, WHSEC)),
+        None
+    );
+}
+
+#[test]
+fn an_hmac_secret_and_a_key_pair_sign_side_by_side_and_neither_stands_in_for_the_other() {
+    let (hmac, pair) = (
+        secret_for(Scheme::Standard, WHSEC),
+        secret_for(Scheme::Standard, WHSK),
+    );
+    let both = signed(Scheme::Standard, &[pair.clone(), hmac.clone()], BODY);
+    let verify = |secret: &SigningSecret, headers: &HeaderMap| {
+        Scheme::Standard.verify(std::slice::from_ref(secret), headers, BODY, AT, TOLERANCE)
+    };
+    assert_eq!((verify(&hmac, &both), verify(&pair, &both)), (Ok(()), Ok(())));
+    let of_the_pair = signed(Scheme::Standard, std::slice::from_ref(&pair), BODY);
+    assert_eq!(verify(&hmac, &of_the_pair), Err(VerifyError::Mismatch));
+    // The digest of HMAC under the mark of ed25519, and the other way round.
+    let swapped = both["webhook-signature"]
+        .to_str()
+        .unwrap()
+        .replace("v1a,", "v0,")
+        .replace("v1,", "v1a,")
+        .replace("v0,", "v1,");
+    let mut headers = both.clone();
+    headers.insert("webhook-signature", HeaderValue::try_from(swapped).unwrap());
+    for secret in [&hmac, &pair] {
+        assert_eq!(verify(secret, &headers), Err(VerifyError::Mismatch));
+    }
+}
+
+#[test]
+fn a_public_key_verifies_and_does_not_sign() {
+    let refused = Scheme::Standard.secret(WHPK.to_owned());
+    assert_eq!(refused.unwrap_err(), InvalidSecret::OnlyVerifies);
+    let public = [Scheme::Standard.verifier(WHPK.to_owned()).unwrap()];
+    let what = Signable {
+        id: ID,
+        event_type: "push",
+        at: AT,
+        body: BODY,
+    };
+    let result = Scheme::Standard.sign(&public, &what, &mut HeaderMap::new());
+    assert!(matches!(
+        result,
+        Err(SignError::Secret(InvalidSecret::OnlyVerifies))
+    ));
+}
+
+#[test]
+fn a_generated_key_pair_fits_its_scheme_and_no_vendor_has_one() {
+    for scheme in Scheme::all() {
+        let made = scheme.generate_ed25519([3; 32]);
+        assert_eq!(made.is_some(), scheme.knows(Algorithm::Ed25519), "{scheme:?}");
+        assert_eq!(
+            made.is_some(),
+            matches!(scheme, Scheme::Standard | Scheme::Svix),
+            "{scheme:?}"
+        );
+        if let Some(made) = made {
+            assert_eq!(scheme.algorithm_of(&made), Ok(Algorithm::Ed25519));
+            assert!(scheme.secret(made.expose().to_owned()).is_ok());
+        }
+        let hmac = scheme.generate([3; 32]);
+        assert_eq!(scheme.algorithm_of(&hmac), Ok(Algorithm::Hmac), "{scheme:?}");
+        assert!(scheme.secret(hmac.expose().to_owned()).is_ok(), "{scheme:?}");
+    }
+    // Elsewhere such a text is a text like any other.
+    assert!(Scheme::Github.secret("whsk_x".to_owned()).is_ok());
+    assert_eq!(
+        Scheme::Standard.secret("whsk_x".to_owned()).unwrap_err(),
+        InvalidSecret::KeyPair
+    );
+}
+
 #[test]
 fn a_scheme_sends_its_other_headers() {
     let names = |scheme: Scheme| {

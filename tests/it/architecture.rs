@@ -47,9 +47,10 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries and the only places that may name them.
-const NAMED_ONLY_IN: [(&str, &[&str]); 4] = [
+const NAMED_ONLY_IN: [(&str, &[&str]); 5] = [
     ("sled::", &["src/store/"]),
     ("bincode::", &["src/runtime/codec.rs"]),
+    ("ed25519_dalek::", &["src/wire/ed25519.rs"]),
     ("client::conn", &["src/sender/", "src/cli/client/"]),
     ("client::legacy", &["src/sender/", "src/cli/client/"]),
 ];
