@@ -256,11 +256,6 @@ pub async fn recover(
     Ok(Json(api.engine.recover_endpoint(id, &request).await?))
 }
 
-pub async fn secret(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<Value>> {
-    let signatures = api.engine.endpoint_secrets(id).await?;
-    Ok(Json(serde_json::json!({ "signatures": signatures })))
-}
-
 pub async fn stats(State(api): State<Api>, Id(id): Id<EndpointId>, _: NoParams) -> Answer<Json<StatsView>> {
     Ok(Json(api.engine.endpoint_stats(id).await?))
 }

@@ -34,6 +34,7 @@ mod media;
 mod params;
 pub mod problem;
 mod router;
+mod secrets;
 mod system;
 
 pub use router::{Api, ApiLimits, router};

@@ -16,7 +16,7 @@ use super::{
     auth::{self, Gate},
     deliveries, endpoints, events, keys,
     problem::{Kind, Problem},
-    system,
+    secrets, system,
 };
 use crate::dispatch::engine::Engine;
 
@@ -82,7 +82,9 @@ fn routes() -> Router<Api> {
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
         .route("/v1/endpoints/{id}/preview", post(endpoints::preview))
         .route("/v1/endpoints/{id}/recover", post(endpoints::recover))
-        .route("/v1/endpoints/{id}/secret", get(endpoints::secret))
+        .route("/v1/endpoints/{id}/secret", get(secrets::show))
+        .route("/v1/endpoints/{id}/secret/rotate", post(secrets::rotate))
+        .route("/v1/endpoints/{id}/public-key", get(secrets::public_keys))
         .route("/v1/endpoints/{id}/stats", get(endpoints::stats))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::show))

@@ -99,7 +99,7 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
         event_type: event.event_type.clone(),
         tenant: event.tenant.clone(),
     };
-    let request = match build(endpoint, event, shared.clock.wall()) {
+    let request = match build(endpoint, event, shared.clock.wall(), shared.clock.now()) {
         Ok(request) => request,
         Err(error) => {
             tracing::error!(error = %chain(&error), endpoint.id = %endpoint.id, "cannot make a request");
@@ -157,11 +157,13 @@ fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
     }
 }
 
-/// The request of an attempt that is made at `at`.
+/// Makes the request of an attempt at `at`, signed with what signs at `now`: a grace is measured in engine time, which
+/// does not run back, and told to the receiver in the wall clock's.
 pub(super) fn build(
     endpoint: &Endpoint,
     event: EventAccepted,
     at: Timestamp,
+    now: Timestamp,
 ) -> Result<OutboundRequest, BuildError> {
     let payload = match event.payload.content_type {
         None => wire::envelope::Payload::Json(event.payload.bytes),
@@ -177,12 +179,12 @@ pub(super) fn build(
         payload: &payload,
     };
     let spec = &endpoint.spec;
-    let signings: Vec<_> = spec
-        .signatures
+    let signing = endpoint.signing(now);
+    let signings: Vec<_> = signing
         .iter()
-        .map(|signature| Signing {
-            scheme: signature.scheme,
-            secrets: signature.secret.as_slice(),
+        .map(|(scheme, secrets)| Signing {
+            scheme: *scheme,
+            secrets,
         })
         .collect();
     let target = EndpointParts {

@@ -7,24 +7,23 @@ use serde_json::{Map, Value};
 
 use super::{
     error::EngineError,
+    rotation,
     view::{DisabledView, EndpointView},
 };
 use crate::{
     domain::{
         endpoint::{Endpoint, EndpointSpec, MEMBERS, Notes, Standing},
+        format::Algorithm,
         id::{AttemptId, DeliveryKey, EndpointId},
         outcome::Reason,
         profile::{Preset, Profiles, SETTLED},
     },
-    runtime::{
-        random,
-        seal::{SealError, Sealer},
-    },
+    runtime::seal::{SealError, Sealer},
     store::rows::EndpointRow,
 };
 
 /// What is shown in place of a secret, and means "unchanged" when it comes back.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// Why a stored configuration could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +88,7 @@ pub(super) fn read(
     let document = Value::Object(document);
     refuse_hidden(&document)?;
     let mut spec: EndpointSpec = parse(document)?;
-    complete(&mut spec, preset)?;
+    rotation::complete(&mut spec.signatures, preset.secret_required)?;
     Ok(spec)
 }
 
@@ -116,26 +115,6 @@ fn preset<'a>(profiles: &'a Profiles, name: Option<&Value>) -> Result<&'a Preset
             known.join(", ")
         ))
     })
-}
-
-/// Gives every scheme without a secret one, and checks those that are given.
-fn complete(spec: &mut EndpointSpec, preset: &Preset) -> Result<(), EngineError> {
-    for (signature, at) in spec.signatures.iter_mut().zip(0..) {
-        let scheme = signature.scheme;
-        match &signature.secret {
-            None if preset.secret_required => {}
-            None => signature.secret = Some(scheme.generate(random::secure())),
-            Some(secret) => {
-                scheme
-                    .secret(secret.expose().to_owned())
-                    .map_err(|error| EngineError::Invalid {
-                        field: format!("signatures[{at}].secret"),
-                        rule: error.to_string(),
-                    })?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Applies a JSON merge patch (RFC 7396) to a configuration. Hidden secrets that come back stay as they are.
@@ -177,7 +156,7 @@ pub(super) fn patch(
     restore(&mut document, &before);
     refuse_hidden(&document)?;
     let mut spec = parse(document)?;
-    complete(&mut spec, preset)?;
+    rotation::complete(&mut spec.signatures, preset.secret_required)?;
     Ok(spec)
 }
 
@@ -225,14 +204,25 @@ fn restore(document: &mut Value, before: &Value) {
     }
     let old = before["signatures"].as_array().cloned().unwrap_or_default();
     for signature in document["signatures"].as_array_mut().into_iter().flatten() {
-        let hidden = signature.get("secret").is_none_or(|secret| secret == HIDDEN);
         let same = old.iter().find(|old| old["scheme"] == signature["scheme"]);
+        // Another algorithm, and no secret of it: one is made.
+        let hidden = match signature.get("secret") {
+            None => same.is_none_or(|same| has_algorithm_of(signature, same)),
+            Some(secret) => secret == HIDDEN,
+        };
         match (hidden, same, signature.as_object_mut()) {
             (true, Some(same), Some(members)) => _ = members.insert("secret".into(), same["secret"].clone()),
             (true, None, Some(members)) => _ = members.remove("secret"),
             _ => {}
         }
     }
+}
+
+/// Whether a signature is said to be of the algorithm of a saved one, or not said to be of another.
+fn has_algorithm_of(signature: &Value, saved: &Value) -> bool {
+    let unsaid = Value::from(Algorithm::Hmac.as_str());
+    let saved = saved.get("algorithm").unwrap_or(&unsaid);
+    signature.get("algorithm").is_none_or(|said| said == saved)
 }
 
 /// A hidden secret that stands for nothing must not be sent as if it were one.
@@ -315,8 +305,12 @@ pub(super) fn differences(before: &EndpointSpec, after: &EndpointSpec) -> BTreeM
         .collect()
 }
 
+/// Puts the text that hides a secret in its place.
+pub(super) fn conceal(secret: &mut Value) {
+    *secret = HIDDEN.into();
+}
+
 fn hide(settings: &mut Map<String, Value>) {
-    let conceal = |value: &mut Value| *value = HIDDEN.into();
     for value in settings
         .get_mut("headers")
         .and_then(Value::as_object_mut)

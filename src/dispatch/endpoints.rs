@@ -78,10 +78,10 @@ impl Engine {
                 rule: "cannot be changed; create another endpoint".to_owned(),
             });
         }
-        // The state rides along in case the record that created the endpoint is lost to damage.
-        let changed = shared
-            .put(id, as_change(&endpoint.standing), &spec, &endpoint.notes)
-            .await?;
+        let notes = endpoint
+            .notes
+            .kept(&endpoint.spec.signatures, &spec.signatures, self.now());
+        let changed = shared.save(&endpoint, &spec, &notes).await?;
         let got_its_secret = endpoint.standing.disabled == Some(NO_SECRET) && !lacks_a_secret(&spec);
         match (enabled, changed.standing.state) {
             (None, EndpointState::Disabled) if got_its_secret => shared.enable(&changed, false).await,
@@ -125,11 +125,6 @@ impl Engine {
 
     pub async fn endpoint(&self, id: EndpointId) -> Result<EndpointView, EngineError> {
         Ok(document::show(&*self.0.endpoint(id)?))
-    }
-
-    /// The `signatures` member with its secrets.
-    pub async fn endpoint_secrets(&self, id: EndpointId) -> Result<Vec<Value>, EngineError> {
-        Ok(document::secrets(&self.0.endpoint(id)?.spec))
     }
 
     pub async fn endpoints(
@@ -232,13 +227,13 @@ impl Engine {
 }
 
 /// Why an endpoint without a secret is not sent to.
-const NO_SECRET: DisabledReason = DisabledReason {
+pub(super) const NO_SECRET: DisabledReason = DisabledReason {
     why: DisableWhy::NoSecret,
     reason: None,
     status: None,
 };
 
-fn lacks_a_secret(spec: &EndpointSpec) -> bool {
+pub(super) fn lacks_a_secret(spec: &EndpointSpec) -> bool {
     spec.signatures.iter().any(|signature| signature.secret.is_none())
 }
 
@@ -272,6 +267,17 @@ impl Shared {
             })
     }
 
+    /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.
+    pub(super) async fn save(
+        &self,
+        endpoint: &Endpoint,
+        spec: &EndpointSpec,
+        notes: &Notes,
+    ) -> Result<Arc<Endpoint>, EngineError> {
+        self.put(endpoint.id, as_change(&endpoint.standing), spec, notes)
+            .await
+    }
+
     async fn put(
         &self,
         id: EndpointId,
@@ -293,7 +299,11 @@ impl Shared {
 
     /// Makes an endpoint active, unless something keeps it from being sent to; with `discard`, what is held is cancelled
     /// first.
-    async fn enable(&self, endpoint: &Endpoint, discard: bool) -> Result<EndpointView, EngineError> {
+    pub(super) async fn enable(
+        &self,
+        endpoint: &Endpoint,
+        discard: bool,
+    ) -> Result<EndpointView, EngineError> {
         if lacks_a_secret(&endpoint.spec) {
             return Err(EngineError::NotNow(
                 "the endpoint's profile sends nothing unsigned, and it has no secret; set signatures[0].secret",

@@ -50,6 +50,7 @@ mod queries;
 pub mod recover;
 mod registry;
 mod reservations;
+mod rotation;
 mod scheduler;
 mod settler;
 mod status;

@@ -46,7 +46,7 @@ impl Engine {
         let channel = event.channel.as_ref();
         let matched = subscription::judge(&spec.events, &spec.channels, &event.event_type, channel).is_ok();
         let accepted = shared.record_for(event, [0; 16], None, now, Vec::new());
-        let request = attempt::build(&endpoint, accepted, shared.clock.wall()).map_err(|error| {
+        let request = attempt::build(&endpoint, accepted, shared.clock.wall(), now).map_err(|error| {
             EngineError::Invalid {
                 field: String::new(),
                 rule: format!("makes no request ({}): {error}", Fault::Signing.as_str()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::domain::{
@@ -11,9 +11,12 @@ use crate::domain::{
     duration::Span,
     endpoint::EndpointState,
     event::{EventType, Label},
+    format::{Algorithm, Scheme},
     id::{AttemptId, DeliveryId, EndpointId, EventId},
     outcome::Class,
     profile::ProfileName,
+    secret::SigningSecret,
+    signing::{Retired, SignatureSpec},
     time::Timestamp,
 };
 
@@ -166,6 +169,50 @@ pub struct EndpointView {
     /// The other members of the configuration, header values and secrets replaced by `"***"`.
     #[serde(flatten)]
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A new secret for one of an endpoint's schemes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// May be left out when there is only one.
+    pub scheme: Option<Scheme>,
+    /// Of what kind a secret is made; as it was when left out.
+    pub algorithm: Option<Algorithm>,
+    /// Made when left out.
+    pub secret: Option<SigningSecret>,
+    /// How long the old secret signs as well.
+    pub grace: Option<Span>,
+}
+
+/// What a rotation did. Its own new secret is shown; the others are hidden.
+#[derive(Debug, Serialize)]
+pub struct RotatedView {
+    pub scheme: Scheme,
+    pub secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    pub signatures: Vec<serde_json::Value>,
+    /// The scheme's old secrets that still sign, newest first, with the end of their grace.
+    pub retired: Vec<serde_json::Value>,
+}
+
+/// An endpoint's secrets: those it has, and the old ones that still sign.
+#[derive(Debug, Serialize)]
+pub struct SecretsView {
+    pub signatures: Vec<SignatureSpec>,
+    pub retired: Vec<Retired>,
+}
+
+/// What verifies an endpoint's requests without a secret.
+#[derive(Debug, Serialize)]
+pub struct PublicKeyView {
+    pub scheme: Scheme,
+    /// `whpk_…`.
+    pub public_key: String,
+    /// The end of an old key's grace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// Counts over deliveries: of one endpoint, or of all.

@@ -15,8 +15,8 @@ use super::{
     outcome::{Reason, Treatment},
     profile::ProfileName,
     retry::RetryPolicy,
-    secret::SigningSecret,
     settle::Policy,
+    signing::{self, Retired, SignatureSpec},
     subscription::Pattern,
     time::Timestamp,
 };
@@ -30,16 +30,6 @@ pub enum DisableOn {
     AnyNonTransient,
     GoneOnly,
     Never,
-}
-
-/// One signature that every request carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignatureSpec {
-    pub scheme: Scheme,
-    /// Generated when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SigningSecret>,
 }
 
 /// At most this many attempts are begun in a second, after a burst.
@@ -85,7 +75,7 @@ pub struct EndpointSpec {
     pub profile: ProfileName,
     #[serde(default)]
     pub envelope: Envelope,
-    #[serde(default = "one_standard_signature")]
+    #[serde(default = "one_standard_signature", deserialize_with = "signing::list")]
     pub signatures: Vec<SignatureSpec>,
     #[serde(default)]
     pub retry: RetryPolicy,
@@ -140,10 +130,7 @@ fn everything() -> Vec<Pattern> {
 }
 
 fn one_standard_signature() -> Vec<SignatureSpec> {
-    vec![SignatureSpec {
-        scheme: Scheme::Standard,
-        secret: None,
-    }]
+    vec![SignatureSpec::of(Scheme::Standard)]
 }
 
 const fn once() -> u32 {
@@ -197,7 +184,11 @@ impl EndpointSpec {
                 "channels",
                 "give at most 256",
             ),
-            (self.signatures.len() <= 4, "signatures", "give at most 4"),
+            (
+                self.signatures.len() <= limits::SIGNATURES,
+                "signatures",
+                "give at most 4",
+            ),
             (
                 (1..=1000).contains(&self.disable_after),
                 "disable_after",
@@ -402,7 +393,11 @@ impl Standing {
 /// What the server itself notes of an endpoint. Persisted beside its configuration, sealed: members may be added with a
 /// default, none may change its meaning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Notes {}
+pub struct Notes {
+    /// Secrets that were rotated out and still sign, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
+}
 
 /// A receiver.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,6 +22,15 @@ pub const URL_BYTES: usize = 2048;
 pub const ENDPOINT_HEADERS: usize = 64;
 /// One custom header's value.
 pub const HEADER_VALUE_BYTES: usize = 8 * 1024;
+/// Signature schemes of one endpoint: an old sender's, the new one's, and room to spare.
+pub const SIGNATURES: usize = 4;
+/// Old secrets of one scheme in their grace at once. Each makes the signature's header about 50 bytes longer (90 for
+/// ed25519); more rotations than this within a week are an accident.
+pub const RETIRED_SECRETS: usize = 4;
+/// How long an old secret signs beside the new one, when the rotation does not say.
+pub const ROTATION_GRACE_DEFAULT: Duration = Duration::from_secs(86_400);
+/// How long it may: within a week a receiver can be deployed anew.
+pub const ROTATION_GRACE: Duration = Duration::from_secs(7 * 86_400);
 /// Patterns, and channels, of one endpoint's subscription.
 pub const SUBSCRIPTION_PATTERNS: usize = 256;
 /// Metadata entries of one endpoint.

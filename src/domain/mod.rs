@@ -34,5 +34,6 @@ pub mod record;
 pub mod retry;
 pub mod secret;
 pub mod settle;
+pub mod signing;
 pub mod subscription;
 pub mod time;

@@ -147,6 +147,11 @@ impl Scheme {
         }
     }
 
+    /// Whether a request cannot carry signatures of both schemes: they would stand in one header.
+    pub fn shares_header(self, other: Self) -> bool {
+        self.row().signature == other.row().signature
+    }
+
     /// Whether one request can carry several signatures, as a rotation with grace wants it.
     pub fn carries_several(self) -> bool {
         self.row().join.is_some()

@@ -82,7 +82,7 @@ fn secrets_are_shown_at_creation_and_on_demand_and_hidden_everywhere_else() {
     assert_eq!(server.list("/v1/endpoints"), std::slice::from_ref(&shown));
     assert_eq!(
         server.get(&format!("/v1/endpoints/{id}/secret")),
-        json!({"signatures": [{"scheme": "standard", "secret": secret}]})
+        json!({"signatures": [{"scheme": "standard", "secret": secret}], "retired": []})
     );
     // Nor do they stand in the log or, as they are, on the disk.
     server.event(&json!({"type": "a", "data": 1}));

@@ -30,4 +30,5 @@ mod receivers;
 mod semantics;
 mod settings;
 mod shutdown;
+mod signatures;
 mod tls;

@@ -72,6 +72,14 @@ mod tests {
             met(Method::POST, "/v1/endpoints/{id}/preview"),
             [false, false, false, true]
         );
+        assert_eq!(
+            met(Method::POST, "/v1/endpoints/{id}/secret/rotate"),
+            [false, false, true, true]
+        );
+        assert_eq!(
+            met(Method::GET, "/v1/endpoints/{id}/public-key"),
+            [true, false, true, true]
+        );
         assert_eq!(met(Method::GET, "/v1/keys"), [false, false, false, true]);
         assert_eq!(met(Method::DELETE, "/v1/keys/{id}"), [false, false, false, true]);
         assert_eq!(met(Method::GET, "/healthz"), [true; 4]);
