@@ -1,5 +1,6 @@
 //! Every command of the client against the real server: what it does, and what it prints.
 
+mod secrets;
 mod sending;
 mod standing;
 

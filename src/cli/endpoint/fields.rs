@@ -37,9 +37,16 @@ pub struct Fields {
     /// A bearer token (@FILE reads it from a file)
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<Secret>,
-    /// The signing secret, whsec_… (@FILE reads it from a file); made by the server if left out
+    /// How requests are signed: a scheme, or a scheme and its secret (=@FILE reads it from a file); may be given several
+    /// times; none sends unsigned
+    #[arg(long = "scheme", visible_alias = "signature", value_name = "SCHEME[=SECRET]", value_parser = scheme)]
+    schemes: Vec<(String, Option<Secret>)>,
+    /// The secret of the one scheme, or of standard (@FILE reads it from a file); made by the server if left out
     #[arg(long)]
     secret: Option<Secret>,
+    /// What kind of secret the server makes for the one scheme, or for standard
+    #[arg(long, value_parser = ALGORITHMS, conflicts_with = "secret")]
+    algorithm: Option<String>,
     /// Retry after these delays, one after the other
     #[arg(long, value_name = "DURATION", value_delimiter = ',')]
     #[arg(conflicts_with_all = ["retries", "retry_delay"])]
@@ -133,7 +140,34 @@ impl Fields {
 
     fn signatures(&self) -> anyhow::Result<Option<Value>> {
         let secret = self.secret.as_ref().map(Secret::read).transpose()?;
-        Ok(secret.map(|secret| json!([{"scheme": "standard", "secret": secret}])))
+        let said = [("secret", secret), ("algorithm", self.algorithm.clone())];
+        let mut list = self
+            .schemes
+            .iter()
+            .map(|(scheme, secret)| {
+                let mut signature = json!({ "scheme": scheme });
+                if let Some(secret) = secret {
+                    signature["secret"] = secret.read()?.into();
+                }
+                Ok(signature)
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        for (name, value) in said {
+            let Some(value) = value else { continue };
+            if list.is_empty() {
+                list.push(json!({"scheme": "standard"}));
+            }
+            match &mut list[..] {
+                [one] if one.get("secret").is_none() => one[name] = value.into(),
+                _ => {
+                    let text = format!(
+                        "--{name} goes with one --scheme that has no secret of its own; write --scheme SCHEME=SECRET for each"
+                    );
+                    return Err(Usage(text).into());
+                }
+            }
+        }
+        Ok((!list.is_empty()).then(|| list.into()))
     }
 
     fn headers(&self) -> Option<Value> {
@@ -180,6 +214,21 @@ fn object(pairs: &[(String, String)]) -> Option<Value> {
 
 fn retries() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=i64::from(limits::RETRIES))
+}
+
+/// The kinds of secrets that the server makes.
+pub const ALGORITHMS: [&str; 2] = ["hmac", "ed25519"];
+
+/// Reads `SCHEME` or `SCHEME=SECRET`.
+fn scheme(text: &str) -> Result<(String, Option<Secret>), String> {
+    let (name, secret) = match text.split_once('=') {
+        None => (text, None),
+        Some((name, secret)) => (name, Some(secret)),
+    };
+    if name.is_empty() || secret == Some("") {
+        return Err("write SCHEME or SCHEME=SECRET".to_owned());
+    }
+    Ok((name.to_owned(), secret.map(Secret::from)))
 }
 
 const TREATMENTS: [&str; 4] = ["delivered", "transient", "endpoint_error", "event_error"];
@@ -263,6 +312,47 @@ mod tests {
             line.fields.document().unwrap()["retry"],
             json!({"delays": ["5s", "5m"]})
         );
+    }
+
+    #[test]
+    fn schemes_are_a_list_with_the_secrets_that_were_said() {
+        let signatures = |words: &[&str]| parsed(words).unwrap().fields.signatures();
+        for (words, list) in [
+            (
+                &["--secret", "whsec_x"][..],
+                json!([{"scheme": "standard", "secret": "whsec_x"}]),
+            ),
+            (
+                &["--algorithm", "ed25519"],
+                json!([{"scheme": "standard", "algorithm": "ed25519"}]),
+            ),
+            (&["--scheme", "none"], json!([{"scheme": "none"}])),
+            (
+                &["--scheme", "stripe", "--secret", "a=b"],
+                json!([{"scheme": "stripe", "secret": "a=b"}]),
+            ),
+            (
+                &["--signature", "github=a=b", "--scheme", "standard"],
+                json!([{"scheme": "github", "secret": "a=b"}, {"scheme": "standard"}]),
+            ),
+        ] {
+            assert_eq!(signatures(words).unwrap(), Some(list), "{words:?}");
+        }
+        assert_eq!(signatures(&[]).unwrap(), None);
+        for words in [
+            &["--scheme", "github", "--scheme", "stripe", "--secret", "s"][..],
+            &["--scheme", "github=a", "--secret", "b"],
+            &["--scheme", "standard=a", "--algorithm", "ed25519"],
+        ] {
+            let error = signatures(words).unwrap_err();
+            assert!(error.is::<Usage>(), "{words:?}");
+            assert!(!error.to_string().contains("=a"), "{error}");
+        }
+        let missing = signatures(&["--scheme", "github=@/nowhere"]);
+        assert!(missing.unwrap_err().to_string().contains("/nowhere"));
+        for bad in ["", "=a", "github="] {
+            assert!(parsed(&["--scheme", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod add;
 mod fields;
 mod recover;
+mod secret;
 mod set;
 mod test;
 
@@ -79,11 +80,8 @@ enum Command {
         #[arg(value_name = "ENDPOINT")]
         id: String,
     },
-    /// Show an endpoint's secret
-    Secret {
-        #[arg(value_name = "ENDPOINT")]
-        id: String,
-    },
+    /// Show an endpoint's secrets, or rotate one
+    Secret(secret::Args),
 }
 
 const COLUMNS: &[Column] = &[
@@ -111,7 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Stats { id } => client.get(&Path::new(&["endpoints", &id, "stats"])).await?,
         Command::Set(args) => set::ask(&client, &args).await?,
         Command::Show { id } => client.get(&Path::new(&["endpoints", &id])).await?,
-        Command::Secret { id } => client.get(&Path::new(&["endpoints", &id, "secret"])).await?,
+        Command::Secret(args) => secret::ask(&client, &args).await?,
         Command::Enable { id, discard } => {
             let path = Path::new(&["endpoints", &id, "enable"]).maybe("discard", discard.then_some(&true));
             client.ask(Method::POST, &path, None, None).await?
