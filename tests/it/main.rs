@@ -32,3 +32,4 @@ mod settings;
 mod shutdown;
 mod signatures;
 mod tls;
+mod verifiers_signatures;
