@@ -38,6 +38,7 @@ mod preview;
 mod receiver;
 mod send;
 mod serve;
+mod signals;
 mod status;
 mod table;
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    cli::receiver::{Call, Reply},
+    cli::receiver::{Call, Reply, Unread},
     config::text::escaped,
     domain::{secret::SigningSecret, time::Timestamp},
     wire::signature::Scheme,
@@ -86,18 +86,20 @@ impl Inbox {
     }
 
     /// Takes a request.
-    pub fn take(&self, call: &Call) -> Reply {
+    pub fn take(&self, call: Result<Call, Unread>) -> Reply {
         let mut state = self.state();
-        match state.take(call) {
-            Ok(reply) => reply,
-            Err(trouble) => {
-                state.trouble.get_or_insert(trouble);
-                Reply {
-                    status: StatusCode::UNAUTHORIZED,
-                    delay: Duration::ZERO,
-                }
-            }
-        }
+        let taken = match &call {
+            Ok(call) => state.take(call),
+            Err(unread) => Err(format!(
+                "a request came that was not whole ({}): {}",
+                unread.status,
+                escaped(&unread.path)
+            )),
+        };
+        taken.unwrap_or_else(|trouble| {
+            state.trouble.get_or_insert(trouble);
+            Reply::new(StatusCode::UNAUTHORIZED)
+        })
     }
 
     /// # Errors
@@ -167,8 +169,8 @@ impl State {
             body: call.body.clone(),
         });
         Ok(Reply {
-            status,
             delay: desk.delay,
+            ..Reply::new(status)
         })
     }
 }

@@ -21,14 +21,10 @@ mod screen;
 mod server;
 mod story;
 
-use std::future::poll_fn;
-
-use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::{
     DemoArgs, Failed,
     output::{Closed, note},
+    signals::{first, signals},
 };
 use folder::Folder;
 use screen::Screen;
@@ -36,12 +32,12 @@ use story::Story;
 
 pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     // Before there is anything to clean up.
-    let signals = signals()?;
+    let mut signals = signals()?;
     let folder = Folder::create(args.keep)?;
     let screen = Screen::new();
     let told = tokio::select! {
         told = tell(&screen, &folder) => told,
-        () = first(signals) => Err(Failed("interrupted; the server is stopped".to_owned()).into()),
+        () = first(&mut signals) => Err(Failed("interrupted; the server is stopped".to_owned()).into()),
     };
     if let Err(error) = &told
         && !error.is::<Closed>()
@@ -62,30 +58,4 @@ async fn tell(screen: &Screen, folder: &Folder) -> anyhow::Result<()> {
     let burst = story.crash().await?;
     story.release(&burst).await?;
     story.end(&burst).await
-}
-
-fn signals() -> anyhow::Result<Vec<Signal>> {
-    [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ]
-    .into_iter()
-    .map(|kind| signal(kind).context("cannot receive signals"))
-    .collect()
-}
-
-/// Ends when one of the signals comes.
-async fn first(mut signals: Vec<Signal>) {
-    poll_fn(|context| {
-        let came = signals
-            .iter_mut()
-            .any(|signal| signal.poll_recv(context).is_ready());
-        if came {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }

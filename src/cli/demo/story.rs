@@ -19,7 +19,10 @@ use super::{
     screen::{Screen, Tone},
     server::Server,
 };
-use crate::{cli::receiver::Receiver, runtime::clock::SystemClock};
+use crate::{
+    cli::receiver::{BODY_BYTES, Receiver},
+    runtime::clock::SystemClock,
+};
 
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 pub const DISABLED: &str = "endpoint.disabled";
@@ -65,7 +68,8 @@ impl<'a> Story<'a> {
         let inbox = Arc::new(Inbox::default());
         let taking = inbox.clone();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let receiver = Receiver::start(any, Arc::new(SystemClock), move |call| taking.take(call))
+        let decide = move |call| std::future::ready(taking.take(call));
+        let receiver = Receiver::start(any, BODY_BYTES, Arc::new(SystemClock), decide)
             .await
             .context("cannot listen on loopback")?;
         let api = Arc::new(Api::new(folder.data().join("posthaste.sock"))?);
