@@ -33,6 +33,7 @@ mod import;
 mod input;
 mod limits;
 mod list;
+mod listen;
 mod output;
 mod preview;
 mod receiver;
@@ -65,6 +66,7 @@ pub struct Arguments {
 enum Command {
     Serve(ServeArgs),
     Demo(DemoArgs),
+    Listen(Box<listen::Args>),
     Send(Box<send::Args>),
     Endpoint(Box<endpoint::Args>),
     Event(event::Args),
@@ -107,6 +109,7 @@ impl Arguments {
             None => Output::new(Format::Table).text(&Self::command().render_help().to_string()),
             Some(Command::Serve(args)) => serve::run(&args),
             Some(Command::Demo(args)) => block_on(demo::run(args)),
+            Some(Command::Listen(args)) => block_on(listen::run(*args)),
             Some(Command::Check(args)) => check::run(&args),
             Some(Command::Config(args)) => config::run(&args),
             Some(Command::Send(args)) => block_on(send::run(*args)),

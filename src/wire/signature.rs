@@ -79,6 +79,13 @@ impl Scheme {
         self.row().name
     }
 
+    /// The header that carries the event's id, where the scheme has one.
+    pub fn id_header(self) -> Option<&'static str> {
+        let headers = self.row().headers.iter();
+        let mut ids = headers.filter(|(_, part)| matches!(part, Id));
+        ids.next().map(|&(name, _)| name)
+    }
+
     /// Takes a secret's text, as this scheme wants it, to sign with.
     ///
     /// # Errors

@@ -47,12 +47,14 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries and the only places that may name them.
-const NAMED_ONLY_IN: [(&str, &[&str]); 5] = [
+const NAMED_ONLY_IN: [(&str, &[&str]); 7] = [
     ("sled::", &["src/store/"]),
     ("bincode::", &["src/runtime/codec.rs"]),
     ("ed25519_dalek::", &["src/wire/ed25519.rs"]),
     ("client::conn", &["src/sender/", "src/cli/client/"]),
     ("client::legacy", &["src/sender/", "src/cli/client/"]),
+    ("rusqlite::", &["src/cli/listen/store/sqlite.rs"]),
+    ("tokio_postgres::", &["src/cli/listen/store/postgres.rs"]),
 ];
 
 /// Past this, a file is two files.

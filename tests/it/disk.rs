@@ -17,6 +17,7 @@ use crate::support::{
     gate::Gate,
     server::{Answer, Server, wait_for, wait_for_all},
     sink::{Sink, answer},
+    skip::skip,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -42,11 +43,11 @@ impl SmallDisk {
             Ok(output) if output.status.success() => Some(Self { path, dir }),
             Ok(output) => {
                 let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-                println!("SKIPPED: a tmpfs cannot be mounted here: {reason}");
+                skip(&format!("a tmpfs cannot be mounted here: {reason}"));
                 None
             }
             Err(error) => {
-                println!("SKIPPED: mount cannot be run: {error}");
+                skip(&format!("mount cannot be run: {error}"));
                 None
             }
         }

@@ -1,7 +1,7 @@
 //! What the documents say is what the program does.
 //!
 //! README.md: its `sh` blocks are run in their order, as one script, in an empty folder. The block that starts the
-//! server is run beside it. `cargo run --release --` stands for the program, which is on the path; the addresses
+//! server is run beside it, and so is the command that starts a receiver, from where it stands. `cargo run --release --` stands for the program, which is on the path; the addresses
 //! that the page uses stand for those of the test's own server and receiver. Where curl is missing, the blocks that
 //! use it are left out. What cannot be run is in blocks of another language.
 
@@ -17,6 +17,7 @@ use posthaste::domain::outcome::{Class, Fault, status_class};
 use crate::support::{server::wait_for, sink::Sink};
 
 const RECEIVER: &str = "127.0.0.1:9000";
+const LISTENER: &str = "127.0.0.1:9001";
 const SERVER: &str = "127.0.0.1:8787";
 
 #[test]
@@ -41,10 +42,11 @@ fn every_command_of_the_readme_works() {
     let script: String = commands
         .iter()
         .filter(|block| has_curl || !block.contains("curl "))
-        .map(|block| as_program(block))
+        .map(|block| beside(&as_program(block)))
         .collect::<Vec<_>>()
         .join("\n")
         .replace(RECEIVER, &sink.address.to_string())
+        .replace(LISTENER, "$LISTENER")
         .replace(SERVER, &address);
     let done = shell(folder.path(), &script).output().unwrap();
     let told = format!(
@@ -53,6 +55,10 @@ fn every_command_of_the_readme_works() {
         String::from_utf8_lossy(&done.stderr)
     );
     assert!(done.status.success(), "{told}");
+    let stored = rusqlite::Connection::open(folder.path().join("events.db")).unwrap();
+    let rows = "SELECT count(*) FROM events WHERE id = 'call-1' AND verified AND path = '/calls'";
+    let count: i64 = stored.query_row(rows, [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 1, "{told}");
     let sent = sink_gets(&sink, "user-7");
     assert_eq!(sent.path, "/webhooks");
     let body = String::from_utf8(sent.body).unwrap();
@@ -179,6 +185,19 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 
 fn as_program(block: &str) -> String {
     block.replace("cargo run --release --", "posthaste")
+}
+
+/// A block whose command `posthaste listen` runs beside what follows, on any free port, until the script ends.
+fn beside(block: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("posthaste listen 9001 ") {
+        None => line.to_owned(),
+        Some(arguments) => format!(
+            "posthaste listen 0 {arguments} >listen.out 2>listen.log & trap \"kill $!\" EXIT\n\
+             until grep -q 'storing in' listen.log; do kill -0 $!; sleep 0.05; done\n\
+             LISTENER=$(sed -n 's|.*http://\\([0-9.:]*\\),.*|\\1|p' listen.log)"
+        ),
+    };
+    block.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A shell in a folder, with the program on its path. Stops at the first command that fails.

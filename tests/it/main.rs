@@ -24,6 +24,7 @@ mod docs;
 mod edges;
 mod explain;
 mod hostile_receivers;
+mod listen;
 mod ours;
 mod rebuild;
 mod receivers;

@@ -3,7 +3,10 @@
 pub mod alone;
 pub mod authority;
 pub mod gate;
+pub mod listener;
+pub mod postgres;
 pub mod receiver;
 pub mod server;
 pub mod sink;
+pub mod skip;
 pub mod times;
