@@ -169,6 +169,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             profiles: config.profiles.clone(),
             rules,
             require_https: config.delivery.require_https,
+            cloudevents_source: config.delivery.cloudevents_source.as_str().to_owned(),
         },
         journal: journal::Options {
             durability,

@@ -11,7 +11,7 @@ use super::{
     network::Listen,
     raw::{Raw, Setting, Wrong},
     size::ByteSize,
-    values::{Directives, Durability, LogFormat, Mode},
+    values::{Directives, Durability, LogFormat, Mode, UriReference},
 };
 use crate::domain::{duration::Span, profile::Profiles};
 
@@ -177,6 +177,8 @@ settings! {
         /// Endpoints to apply at every start, a file as `posthaste apply` takes it; "" for none. Endpoints that it
         /// does not name are left alone.
         endpoints_file: Option<PathBuf> = "";
+        /// The `source` of CloudEvents whose event has no attribute of that name.
+        cloudevents_source: UriReference = "/posthaste";
         /// Time that attempts under way are given when the server stops; what is left is retried after the
         /// next start.
         shutdown_grace: Span = "10s", "0s"..="10m";

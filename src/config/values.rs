@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::raw::{Raw, Setting, Wrong, quoted};
+use crate::domain::limits;
 
 macro_rules! words {
     (
@@ -136,6 +137,36 @@ impl Setting for Directives {
     }
 }
 
+/// What may name the source of a CloudEvent: a URI, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd)]
+pub struct UriReference(String);
+
+impl UriReference {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for UriReference {
+    const FORM: &'static str = "a URI or a part of one, such as \"https://example.com/shop\" or \"/shop\"";
+
+    /// Only what no URI reference (RFC 3986) holds is refused: the rest is the receivers' to read.
+    fn read(raw: &Raw) -> Result<Self, Wrong> {
+        let (Raw::Text(text) | Raw::Untyped(text)) = raw else {
+            return Err(Wrong::Form);
+        };
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+        if (1..=limits::ATTRIBUTE_BYTES).contains(&text.len()) && text.bytes().all(plain) {
+            return Ok(Self(text.clone()));
+        }
+        Err(Wrong::Form)
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +197,16 @@ mod tests {
         assert_eq!(Directives::read(&text("info,posthaste")), Err(Wrong::Form));
         assert!(Directives::read(&text("posthaste=loud")).is_err());
         assert!(Directives::read(&text("info,posthaste::sender=debug")).is_ok());
+    }
+
+    #[test]
+    fn a_source_is_what_a_uri_may_hold() {
+        for good in ["/posthaste", "https://example.com/a?b#c", "urn:x:1", "a%20b"] {
+            assert!(UriReference::read(&text(good)).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "é", "<a>", "a\n"] {
+            assert_eq!(UriReference::read(&text(bad)), Err(Wrong::Form), "{bad}");
+        }
     }
 
     #[test]

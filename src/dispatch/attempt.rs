@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{codec, engine::Shared, error::chain};
+use super::{
+    codec,
+    engine::{EngineOptions, Shared},
+    error::chain,
+};
 use crate::{
     domain::{
         delivery::Trigger,
@@ -99,8 +103,13 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
         event_type: event.event_type.clone(),
         tenant: event.tenant.clone(),
     };
-    let request = match build(endpoint, event, shared.clock.wall(), shared.clock.now()) {
+    let (at, now) = (shared.clock.wall(), shared.clock.now());
+    let request = match build(&shared.options, endpoint, event, at, now) {
         Ok(request) => request,
+        Err(error @ BuildError::Encode(_)) => {
+            tracing::warn!(error = %chain(&error), endpoint.id = %endpoint.id, event.id = %about.event_id, "an event cannot be sent to an endpoint");
+            return Seen::nothing(Some(about), Fault::Encoding);
+        }
         Err(error) => {
             tracing::error!(error = %chain(&error), endpoint.id = %endpoint.id, "cannot make a request");
             return Seen::nothing(Some(about), Fault::Signing);
@@ -160,6 +169,7 @@ fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
 /// Makes the request of an attempt at `at`, signed with what signs at `now`: a grace is measured in engine time, which
 /// does not run back, and told to the receiver in the wall clock's.
 pub(super) fn build(
+    options: &EngineOptions,
     endpoint: &Endpoint,
     event: EventAccepted,
     at: Timestamp,
@@ -176,6 +186,8 @@ pub(super) fn build(
         id: event.id.as_str(),
         event_type: event.event_type.as_str(),
         occurred_at: event.occurred_at,
+        attributes: &event.attributes,
+        default_source: &options.cloudevents_source,
         payload: &payload,
     };
     let spec = &endpoint.spec;
@@ -192,6 +204,7 @@ pub(super) fn build(
         headers: &spec.headers,
         auth: spec.auth.as_ref(),
         envelope: spec.envelope,
+        encoding: spec.encoding,
         signatures: &signings,
     };
     OutboundRequest::build(&parts, &target, at)

@@ -48,6 +48,8 @@ pub struct EngineOptions {
     pub profiles: Profiles,
     pub rules: AddressRules,
     pub require_https: bool,
+    /// The `source` of a CloudEvent whose event names none.
+    pub cloudevents_source: String,
 }
 
 /// What all parts of dispatch share.

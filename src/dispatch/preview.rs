@@ -46,12 +46,11 @@ impl Engine {
         let channel = event.channel.as_ref();
         let matched = subscription::judge(&spec.events, &spec.channels, &event.event_type, channel).is_ok();
         let accepted = shared.record_for(event, [0; 16], None, now, Vec::new());
-        let request = attempt::build(&endpoint, accepted, shared.clock.wall(), now).map_err(|error| {
-            EngineError::Invalid {
+        let request = attempt::build(&shared.options, &endpoint, accepted, shared.clock.wall(), now)
+            .map_err(|error| EngineError::Invalid {
                 field: String::new(),
                 rule: format!("makes no request ({}): {error}", Fault::Signing.as_str()),
-            }
-        })?;
+            })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = std::str::from_utf8(&request.body).ok().map(ToOwned::to_owned);
         Ok(PreviewView {

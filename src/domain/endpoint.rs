@@ -8,7 +8,7 @@ use super::{
     duration::Span,
     endpoint_url::EndpointUrl,
     event::{Label, is_unsafe},
-    format::{Envelope, Scheme},
+    format::{Encoding, Envelope, Scheme},
     headers::{Auth, CustomHeaders},
     id::{EndpointId, Lsn},
     limits,
@@ -75,6 +75,8 @@ pub struct EndpointSpec {
     pub profile: ProfileName,
     #[serde(default)]
     pub envelope: Envelope,
+    #[serde(default)]
+    pub encoding: Encoding,
     #[serde(default = "one_standard_signature", deserialize_with = "signing::list")]
     pub signatures: Vec<SignatureSpec>,
     #[serde(default)]
@@ -100,7 +102,7 @@ pub struct EndpointSpec {
 }
 
 /// The names of all members of [`EndpointSpec`].
-pub const MEMBERS: [&str; 22] = [
+pub const MEMBERS: [&str; 23] = [
     "url",
     "name",
     "description",
@@ -112,6 +114,7 @@ pub const MEMBERS: [&str; 22] = [
     "auth",
     "profile",
     "envelope",
+    "encoding",
     "signatures",
     "retry",
     "disable_on",
@@ -183,6 +186,11 @@ impl EndpointSpec {
                 self.channels.len() <= limits::SUBSCRIPTION_PATTERNS,
                 "channels",
                 "give at most 256",
+            ),
+            (
+                self.encoding == Encoding::Json || !self.envelope.is_cloud_event(),
+                "encoding",
+                "a CloudEvent is JSON; use json, or another envelope",
             ),
             (
                 self.signatures.len() <= limits::SIGNATURES,

@@ -184,16 +184,13 @@ impl NewEvent {
         if self.attributes.len() > limits::ATTRIBUTES {
             return refuse("attributes", "has more than 64 entries");
         }
-        let short =
-            |text: &String| (1..=limits::LABEL_BYTES).contains(&text.len()) && !text.chars().any(is_unsafe);
-        if !self
-            .attributes
-            .iter()
-            .all(|(name, value)| short(name) && (value.is_empty() || short(value)))
-        {
+        let fits = |text: &String, most| text.len() <= most && !text.chars().any(is_unsafe);
+        if !self.attributes.iter().all(|(name, value)| {
+            !name.is_empty() && fits(name, limits::LABEL_BYTES) && fits(value, limits::ATTRIBUTE_BYTES)
+        }) {
             return refuse(
                 "attributes",
-                "has a name or value over 256 bytes, or with control characters",
+                "has a name over 256 bytes or empty, a value over 1024, or one with control characters",
             );
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! The names of what shapes a request: schemes, algorithms and envelopes. How each becomes bytes is said in `crate::wire`.
+//! The names of what shapes a request: schemes, algorithms, envelopes and encodings. How each becomes bytes is said in
+//! `crate::wire`.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,4 +55,32 @@ pub enum Envelope {
     Ziggeo,
     /// `{"event":T,"event_ts":MILLIS,"payload":DATA}`.
     Zoom,
+    /// A CloudEvent 1.0 in structured mode: the whole event as one JSON document.
+    Cloudevents,
+    /// A CloudEvent 1.0 in binary mode: DATA alone, and all else of the event in `ce-` headers.
+    #[serde(rename = "cloudevents-binary")]
+    CloudeventsBinary,
+}
+
+impl Envelope {
+    /// Whether it is a CloudEvent, whose bytes no other encoding may change.
+    pub const fn is_cloud_event(self) -> bool {
+        match self {
+            Self::Cloudevents | Self::CloudeventsBinary => true,
+            Self::Standard | Self::Bare | Self::Flowplayer | Self::Ziggeo | Self::Zoom => false,
+        }
+    }
+}
+
+/// How the envelope's document is written. What is not JSON is sent as it is under every one of them.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As it is: `application/json`.
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`, with nested names in brackets.
+    Form,
+    /// `application/xml`, with the root `event`.
+    Xml,
 }

@@ -229,6 +229,13 @@ impl EventId {
         Self(GeneratedEventId::new(now, random).to_string())
     }
 
+    /// A prefix and bytes in lower-case hexadecimal. The prefix has no dot, and both together at most
+    /// [`Self::MAX_LEN`] characters.
+    pub(super) fn derived(prefix: &'static str, bytes: &[u8]) -> Self {
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
+        Self(prefix.to_owned() + &hex.collect::<String>())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -11,6 +11,11 @@ pub const JSON_DEPTH: usize = 128;
 pub const LABEL_BYTES: usize = 256;
 /// Attributes of one event.
 pub const ATTRIBUTES: usize = 64;
+/// One attribute's value: room for a URI or a trace's state, and a header that receivers take.
+pub const ATTRIBUTE_BYTES: usize = 1024;
+/// A body in another encoding than JSON: the form encoding repeats the names of all levels for every value, so that a
+/// small document could become a huge one.
+pub const ENCODED_BYTES: usize = 16 * 1024 * 1024;
 /// An idempotency key: room for a URL-sized key, small in an index row.
 pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// How far ahead an event may be delayed.

@@ -94,10 +94,12 @@ pub enum Fault {
     Interrupted,
     /// This machine has no certificate authorities to verify a receiver by.
     TlsNoRoots,
+    /// The event cannot be written in the endpoint's encoding.
+    Encoding,
 }
 
 impl Fault {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -124,6 +126,7 @@ impl Fault {
         Self::NoRoute,
         Self::Interrupted,
         Self::TlsNoRoots,
+        Self::Encoding,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -154,6 +157,7 @@ impl Fault {
             Self::NoRoute => "no_route",
             Self::Interrupted => "interrupted",
             Self::TlsNoRoots => "tls_no_roots",
+            Self::Encoding => "encoding",
         }
     }
 
@@ -177,6 +181,7 @@ impl Fault {
             | Self::TlsHandshake
             | Self::Protocol => (Class::Transient, true),
             Self::AddressForbidden | Self::UrlInvalid => (Class::EndpointError, false),
+            Self::Encoding => (Class::EventError, false),
             Self::Descriptors
             | Self::Memory
             | Self::Disk

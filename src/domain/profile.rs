@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     endpoint::DisableOn,
-    format::{Envelope, Scheme},
+    format::{Encoding, Envelope, Scheme},
     retry::RetryPolicy,
 };
 
@@ -29,6 +29,7 @@ pub struct InvalidProfileName;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preset {
     pub envelope: Envelope,
+    pub encoding: Encoding,
     pub schemes: Vec<Scheme>,
     /// Whether an endpoint without a secret of its own is kept from receiving, rather than given a secret.
     pub secret_required: bool,
@@ -44,6 +45,8 @@ pub struct PresetDocument {
     pub base: Option<ProfileName>,
     #[serde(default)]
     pub envelope: Option<Envelope>,
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
     #[serde(default)]
     pub signatures: Option<Vec<Scheme>>,
     #[serde(default)]
@@ -68,7 +71,7 @@ pub struct InvalidPreset {
 pub struct Profiles(Vec<(ProfileName, Preset)>);
 
 /// The members of an endpoint's document that a profile settles.
-pub const SETTLED: [&str; 4] = ["envelope", "signatures", "retry", "disable_on"];
+pub const SETTLED: [&str; 5] = ["envelope", "encoding", "signatures", "retry", "disable_on"];
 
 impl Default for ProfileName {
     fn default() -> Self {
@@ -119,6 +122,7 @@ impl Default for Preset {
     fn default() -> Self {
         Self {
             envelope: Envelope::Standard,
+            encoding: Encoding::Json,
             schemes: vec![Scheme::Standard],
             secret_required: false,
             retry: RetryPolicy::default(),
@@ -144,6 +148,7 @@ impl Preset {
     pub fn with(&self, document: PresetDocument) -> Self {
         Self {
             envelope: document.envelope.unwrap_or(self.envelope),
+            encoding: document.encoding.unwrap_or(self.encoding),
             schemes: document.signatures.unwrap_or_else(|| self.schemes.clone()),
             secret_required: document.secret_required.unwrap_or(self.secret_required),
             retry: document.retry.unwrap_or_else(|| self.retry.clone()),
@@ -156,6 +161,7 @@ impl Preset {
         PresetDocument {
             base: None,
             envelope: Some(self.envelope),
+            encoding: Some(self.encoding),
             signatures: Some(self.schemes.clone()),
             secret_required: Some(self.secret_required),
             retry: Some(self.retry.clone()),
@@ -172,6 +178,7 @@ impl Preset {
             .collect();
         let settled = [
             json!(self.envelope),
+            json!(self.encoding),
             Value::from(signatures),
             json!(self.retry),
             json!(self.disable_on),
@@ -238,6 +245,13 @@ fn built_in() -> Vec<(&'static str, Preset)> {
         ),
         ("github", signed_bare(Scheme::Github)),
         ("stripe", signed_bare(Scheme::Stripe)),
+        (
+            "cloudevents",
+            Preset {
+                envelope: Envelope::Cloudevents,
+                ..standard()
+            },
+        ),
     ]
 }
 
@@ -256,9 +270,16 @@ mod tests {
             let spec: EndpointSpec = serde_json::from_value(document).unwrap();
             let schemes: Vec<Scheme> = spec.signatures.iter().map(|signature| signature.scheme).collect();
             assert_eq!(
-                (spec.envelope, schemes, &spec.retry, spec.disable_on),
+                (
+                    spec.envelope,
+                    spec.encoding,
+                    schemes,
+                    &spec.retry,
+                    spec.disable_on
+                ),
                 (
                     preset.envelope,
+                    preset.encoding,
                     preset.schemes.clone(),
                     &preset.retry,
                     preset.disable_on

@@ -1,7 +1,11 @@
 //! The document around an event's data.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::Value;
+
+use super::cloudevents;
 
 pub use crate::domain::format::Envelope;
 use crate::domain::time::Timestamp;
@@ -21,13 +25,17 @@ pub struct EventParts<'a> {
     pub id: &'a str,
     pub event_type: &'a str,
     pub occurred_at: Timestamp,
+    pub attributes: &'a BTreeMap<String, String>,
+    /// The `source` of a CloudEvent whose event has none among its attributes.
+    pub default_source: &'a str,
     pub payload: &'a Payload,
 }
 
-/// A body and its media type.
+/// A body, its media type if it has one, and the headers that are part of its envelope: names in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    pub content_type: String,
+    pub content_type: Option<String>,
+    pub headers: Vec<(String, String)>,
     pub body: Bytes,
 }
 
@@ -36,17 +44,18 @@ const JSON: &str = "application/json";
 impl Envelope {
     /// Puts the data into its envelope. JSON is spliced in byte by byte: numbers, escapes and the order of
     /// members stay as the producer wrote them. What is not JSON has no place in a JSON document and is sent
-    /// bare, under its own media type.
+    /// bare, under its own media type; a CloudEvent alone can hold it.
     pub fn wrap(self, event: &EventParts<'_>) -> Document {
-        match event.payload {
-            Payload::Bytes { content_type, bytes } => Document {
-                content_type: content_type.clone(),
-                body: bytes.clone(),
-            },
-            Payload::Json(data) => Document {
-                content_type: JSON.to_owned(),
-                body: self.json(event, data),
-            },
+        let document = |content_type: &str, body| Document {
+            content_type: Some(content_type.to_owned()),
+            headers: Vec::new(),
+            body,
+        };
+        match (self, event.payload) {
+            (Self::Cloudevents, _) => cloudevents::structured(event),
+            (Self::CloudeventsBinary, _) => cloudevents::binary(event),
+            (_, Payload::Bytes { content_type, bytes }) => document(content_type, bytes.clone()),
+            (_, Payload::Json(data)) => document(JSON, self.json(event, data)),
         }
     }
 
@@ -54,7 +63,7 @@ impl Envelope {
         let (id, event_type) = (Value::from(event.id), Value::from(event.event_type));
         let occurred_at = event.occurred_at;
         let head = match self {
-            Self::Bare => return data.clone(),
+            Self::Bare | Self::Cloudevents | Self::CloudeventsBinary => return data.clone(),
             Self::Standard => format!(r#"{{"type":{event_type},"timestamp":"{occurred_at}","data":"#),
             Self::Flowplayer => format!(
                 r#"{{"event_type":{event_type},"event_id":{id},"created_at":"{occurred_at}","payload":"#
@@ -80,6 +89,8 @@ mod tests {
             id: "evt_1",
             event_type,
             occurred_at: TIME,
+            attributes: &BTreeMap::new(),
+            default_source: "/posthaste",
             payload,
         })
     }
@@ -90,7 +101,7 @@ mod tests {
         let document = wrap(Envelope::Standard, "user.created", &Payload::Json(data.clone()));
         let head = br#"{"type":"user.created","timestamp":"2021-02-25T15:02:10.120Z","data":"#;
         assert_eq!(document.body, [&head[..], &data, b"}"].concat());
-        assert_eq!(document.content_type, "application/json");
+        assert_eq!(document.content_type.as_deref(), Some("application/json"));
     }
 
     #[test]
@@ -98,8 +109,8 @@ mod tests {
         let data = Bytes::from_static(b"  [1]");
         let bare = wrap(Envelope::Bare, "t", &Payload::Json(data.clone()));
         assert_eq!(
-            (bare.body, bare.content_type.as_str()),
-            (data, "application/json")
+            (bare.body, bare.content_type.as_deref()),
+            (data, Some("application/json"))
         );
         let payload = Payload::Bytes {
             content_type: "image/png".into(),
@@ -108,8 +119,8 @@ mod tests {
         for envelope in [Envelope::Standard, Envelope::Bare] {
             let document = wrap(envelope, "t", &payload);
             assert_eq!(
-                (&document.body[..], document.content_type.as_str()),
-                (&b"\x89PNG"[..], "image/png")
+                (&document.body[..], document.content_type.as_deref()),
+                (&b"\x89PNG"[..], Some("image/png"))
             );
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! # The flow
 //!
-//! [`envelope`] shapes the document around the event's data, which it never parses again; [`signature`] signs
+//! [`envelope`] shapes the document around the event's data, which it never parses again ([`cloudevents`] where it is a
+//! CloudEvent); [`encoding`] writes it as something else than JSON where the endpoint wants that; [`signature`] signs
 //! exactly those bytes, as the endpoint's schemes say; [`request`] puts body, signatures, the endpoint's own
 //! headers and its credentials together into an [`request::OutboundRequest`], which the sender sends as it is.
 //!
@@ -11,7 +12,9 @@
 //! The signed bytes are the bytes sent. The same event, endpoint and attempt time give the same request, byte
 //! for byte, which is what lets `preview` show a request without sending it.
 
+pub mod cloudevents;
 mod ed25519;
+pub mod encoding;
 pub mod envelope;
 mod key;
 pub mod request;

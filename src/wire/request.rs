@@ -11,7 +11,8 @@ use http::{
 };
 
 use super::{
-    envelope::{Envelope, EventParts},
+    encoding::{EncodeError, Encoding},
+    envelope::{Envelope, EventParts, Payload},
     signature::{Scheme, SignError, Signable},
 };
 use crate::domain::{
@@ -38,6 +39,7 @@ pub struct EndpointParts<'a> {
     pub headers: &'a CustomHeaders,
     pub auth: Option<&'a Auth>,
     pub envelope: Envelope,
+    pub encoding: Encoding,
     pub signatures: &'a [Signing<'a>],
 }
 
@@ -53,6 +55,8 @@ pub struct Signing<'a> {
 pub enum BuildError {
     #[error("the request could not be signed")]
     Sign(#[from] SignError),
+    #[error("the event cannot be written in the endpoint's encoding")]
+    Encode(#[from] EncodeError),
     #[error("a header value that cannot be sent")]
     Value(#[from] InvalidHeaderValue),
     #[error("a header name that cannot be sent")]
@@ -63,18 +67,27 @@ impl OutboundRequest {
     /// Makes the request of an attempt that is made at `at`.
     ///
     /// # Errors
-    /// A secret that does not fit its scheme, or text that no header can carry.
+    /// A secret that does not fit its scheme, a document that its encoding cannot carry, or text that no header can.
     pub fn build(
         event: &EventParts<'_>,
         endpoint: &EndpointParts<'_>,
         at: Timestamp,
     ) -> Result<Self, BuildError> {
         let document = endpoint.envelope.wrap(event);
-        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 8);
-        headers.insert(CONTENT_TYPE, HeaderValue::try_from(document.content_type)?);
+        let document = match event.payload {
+            Payload::Json(_) => endpoint.encoding.encode(document)?,
+            Payload::Bytes { .. } => document,
+        };
+        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + document.headers.len() + 8);
+        if let Some(content_type) = document.content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::try_from(content_type)?);
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         for (name, value) in endpoint.headers.iter() {
             headers.insert(HeaderName::from_bytes(name.as_bytes())?, secret_value(value)?);
+        }
+        for (name, value) in document.headers {
+            headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
         if let Some(auth) = endpoint.auth {
             headers.insert(AUTHORIZATION, secret_value(&auth.authorization())?);
@@ -132,10 +145,9 @@ fn secret_value(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
-    use crate::wire::envelope::Payload;
 
     fn custom(fields: &[(&str, &str)]) -> CustomHeaders {
         CustomHeaders::new(
@@ -152,6 +164,8 @@ mod tests {
             id: "evt_1",
             event_type: "user.created",
             occurred_at: Timestamp::from_millis(1_614_265_330_000),
+            attributes: &BTreeMap::new(),
+            default_source: "/posthaste",
             payload: &Payload::Json(Bytes::from_static(br#"{"a":1}"#)),
         };
         let endpoint = EndpointParts {
@@ -159,6 +173,7 @@ mod tests {
             headers,
             auth,
             envelope: Envelope::Standard,
+            encoding: Encoding::Json,
             signatures,
         };
         OutboundRequest::build(&event, &endpoint, Timestamp::from_millis(1_614_265_331_999)).unwrap()

@@ -1,0 +1,54 @@
+//! How a document is written for receivers that do not take JSON.
+//!
+//! Both encodings read the document as a stream of tokens (`tokens`), so that numbers keep the digits they were
+//! written with, members their order, and a name that is there twice stays there twice. Neither can say everything that
+//! JSON can: `form` knows no types and no empty lists, `xml` no types. What is lost is said at their heads.
+
+mod form;
+#[cfg(test)]
+mod property_tests;
+mod tokens;
+mod xml;
+
+use bytes::Bytes;
+
+use self::tokens::Tokens;
+use super::envelope::Document;
+pub use crate::domain::format::Encoding;
+use crate::domain::limits;
+
+/// Why a document cannot be written in an encoding.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("the document is not JSON")]
+    NotJson(#[from] serde_json::Error),
+    #[error("more than {} bytes in this encoding", limits::ENCODED_BYTES)]
+    TooLarge,
+}
+
+impl Encoding {
+    /// Writes a JSON document in this encoding; JSON itself stays as it is, byte for byte.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`] past [`limits::ENCODED_BYTES`]; [`EncodeError::NotJson`] when the body is not JSON.
+    pub fn encode(self, document: Document) -> Result<Document, EncodeError> {
+        let (content_type, body) = match self {
+            Self::Json => return Ok(document),
+            Self::Form => (form::MEDIA_TYPE, form::write(Tokens::of(&document.body)?)?),
+            Self::Xml => (xml::MEDIA_TYPE, xml::write(Tokens::of(&document.body)?)?),
+        };
+        Ok(Document {
+            content_type: Some(content_type.to_owned()),
+            body: Bytes::from(body),
+            ..document
+        })
+    }
+}
+
+/// What is written so far, if it is not too much.
+fn bounded(written: &str) -> Result<(), EncodeError> {
+    if written.len() > limits::ENCODED_BYTES {
+        return Err(EncodeError::TooLarge);
+    }
+    Ok(())
+}
