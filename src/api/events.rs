@@ -7,11 +7,13 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
     batch::{self, BatchLimits},
     body,
+    cloud_events::{self, Labels},
     document::{All, Answer, Id, OptionalDocument, all},
     event_document,
     json::Shape,
@@ -36,14 +38,24 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub async fn enqueue(
     State(api): State<Api>,
-    _: NoParams,
+    params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    match media::enqueue(&headers) {
-        Ok(Enqueue::Batch) => enqueue_batch(&api, &headers, body).await,
-        Ok(Enqueue::One) => counted(enqueue_one(&api, &headers, body).await),
+    let read = media::enqueue(&headers).and_then(|how| Ok((how, labels(how, params)?)));
+    match read {
+        Ok((Enqueue::Batch, _)) => enqueue_batch(&api, &headers, body).await,
+        Ok((Enqueue::CloudEvents, labels)) => enqueue_cloud_events(&api, &headers, body, &labels).await,
+        Ok((how, labels)) => counted(enqueue_one(&api, &headers, body, how, &labels).await),
         Err(problem) => counted(Err(problem)),
+    }
+}
+
+/// What the query says of CloudEvents; other events say it themselves.
+fn labels(how: Enqueue, params: Params) -> Answer<Labels> {
+    match how {
+        Enqueue::CloudEvent | Enqueue::CloudEvents | Enqueue::BinaryCloudEvent => Labels::take(params),
+        Enqueue::One | Enqueue::Batch => params.finish().map(|()| Labels::default()),
     }
 }
 
@@ -52,10 +64,28 @@ fn counted<T>(answer: Answer<T>) -> Answer<T> {
     answer.inspect_err(|problem| metrics::event_rejected(problem.kind().slug()))
 }
 
-async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+async fn enqueue_one(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+    how: Enqueue,
+    labels: &Labels,
+) -> Answer<Response> {
     let key = idempotency_key(headers)?;
     let bytes = body::read_whole(headers, body, api.limits.payload).await?;
-    let accepted = api.engine.accept(event_document::read(&bytes)?, key).await?;
+    let accepted = match how {
+        Enqueue::CloudEvent => {
+            let event = cloud_events::structured::read(&bytes, labels)?;
+            api.engine.accept_cloud_event(event, key).await?
+        }
+        Enqueue::BinaryCloudEvent => {
+            let event = cloud_events::binary::read(headers, bytes, labels)?;
+            api.engine.accept_cloud_event(event, key).await?
+        }
+        Enqueue::One | Enqueue::Batch | Enqueue::CloudEvents => {
+            api.engine.accept(event_document::read(&bytes)?, key).await?
+        }
+    };
     let status = if accepted.duplicate {
         StatusCode::OK
     } else {
@@ -65,11 +95,38 @@ async fn enqueue_one(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Respo
 }
 
 async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+    let limits = batch_limits(api, headers)?;
+    let accept = |events| {
+        let engine = api.engine.clone();
+        async move { engine.accept_all(events).await }
+    };
+    let summary = batch::run(body, limits, accept).await?;
+    Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
+}
+
+async fn enqueue_cloud_events(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+    labels: &Labels,
+) -> Answer<Response> {
+    let limits = batch_limits(api, headers)?;
+    let accept = |events| {
+        let engine = api.engine.clone();
+        async move { engine.accept_cloud_events(events).await }
+    };
+    let read = |element: &Bytes| cloud_events::structured::read(element, labels);
+    let summary = batch::run_list(body, limits, read, accept).await?;
+    Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
+}
+
+/// What one batch may be, once its headers have been looked at.
+fn batch_limits(api: &Api, headers: &HeaderMap) -> Answer<BatchLimits> {
     if idempotency_key(headers)?.is_some() {
         return Err(Problem::of_field(
             Kind::BadRequest,
             IDEMPOTENCY_KEY,
-            "is for one event; give each line of a batch its own id instead",
+            "is for one event; give each event of a batch its own id instead",
         ));
     }
     let limits = BatchLimits {
@@ -78,12 +135,7 @@ async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Res
         line_bytes: api.limits.payload,
     };
     body::refuse_announced(headers, limits.bytes)?;
-    let accept = |events| {
-        let engine = api.engine.clone();
-        async move { engine.accept_all(events).await }
-    };
-    let summary = batch::run(body, limits, accept).await?;
-    Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
+    Ok(limits)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {

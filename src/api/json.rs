@@ -4,7 +4,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value, error::Category};
+use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::problem::{Kind, Problem};
 use crate::domain::limits;
@@ -74,6 +74,15 @@ pub fn checked_text(bytes: &[u8]) -> Result<&str, Problem> {
             error.valid_up_to()
         ))
     })
+}
+
+/// Checks that bytes are one JSON value that may be handed to a parser.
+///
+/// # Errors
+/// As [`checked_text`], and when it is not JSON.
+pub fn check(bytes: &[u8]) -> Result<(), Problem> {
+    let _: &RawValue = read(checked_text(bytes)?)?;
+    Ok(())
 }
 
 /// Whether JSON text opens more than `limit` arrays and objects at once. It looks at each byte once and does not

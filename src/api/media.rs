@@ -1,8 +1,11 @@
 //! What a body is, by its headers.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::problem::{Kind, Problem};
+use super::{
+    cloud_events::binary,
+    problem::{Kind, Problem},
+};
 
 /// How the body of an enqueue request is to be read.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -10,23 +13,40 @@ pub enum Enqueue {
     One,
     /// One event a line.
     Batch,
+    /// One CloudEvent as a document.
+    CloudEvent,
+    /// A list of CloudEvents.
+    CloudEvents,
+    /// One CloudEvent whose attributes are in headers; the body is of any type.
+    BinaryCloudEvent,
 }
 
-const ACCEPTED: &str = "use application/json for one event, or application/x-ndjson for one event a line";
+/// What the media types of structured CloudEvents begin with.
+const STRUCTURED: &str = "application/cloudevents";
 
-/// Reads how events come by `Content-Type` and `Content-Encoding`.
+const ACCEPTED: &str = "use application/json for one event, application/x-ndjson for one event a line, \
+                        application/cloudevents+json or application/cloudevents-batch+json for CloudEvents";
+
+/// Reads how events come by `Content-Type` and `Content-Encoding`, and by the header that marks a binary CloudEvent.
 ///
 /// # Errors
 /// [`Kind::UnsupportedMediaType`] that says what is accepted.
 pub fn enqueue(headers: &HeaderMap) -> Result<Enqueue, Problem> {
     refuse_encoding(headers)?;
+    let is_structured = |value: &HeaderValue| {
+        let start = value.as_bytes().get(..STRUCTURED.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED.as_bytes()))
+    };
+    let is_binary = headers.contains_key(binary::MARK);
+    if is_binary && !headers.get(header::CONTENT_TYPE).is_some_and(is_structured) {
+        return Ok(Enqueue::BinaryCloudEvent);
+    }
     let unsupported = |detail: String| Err(Problem::new(Kind::UnsupportedMediaType, detail));
     match essence(headers)?.as_deref() {
         None | Some("application/json") => Ok(Enqueue::One),
         Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(Enqueue::Batch),
-        Some(cloud) if cloud.starts_with("application/cloudevents") => unsupported(format!(
-            "CloudEvents are not taken by this version yet; {ACCEPTED}"
-        )),
+        Some("application/cloudevents+json") => Ok(Enqueue::CloudEvent),
+        Some("application/cloudevents-batch+json") => Ok(Enqueue::CloudEvents),
         Some(other) => unsupported(format!("{other} is not taken; {ACCEPTED}")),
     }
 }
@@ -73,7 +93,7 @@ fn essence(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let plain = |value: &axum::http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Ok(());
     }
@@ -88,7 +108,7 @@ mod tests {
     use super::*;
 
     fn with(name: header::HeaderName, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(name, axum::http::HeaderValue::from_static(value))])
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
     #[test]
@@ -102,22 +122,44 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_refused_with_what_is_accepted() {
-        for other in [
-            "text/plain",
-            "application/cloudevents+json",
-            "application/cloudevents-batch+json",
-            "",
+    fn cloud_events_come_in_three_ways() {
+        let read = |value| enqueue(&with(header::CONTENT_TYPE, value)).unwrap();
+        assert_eq!(
+            read("application/cloudevents+json; charset=UTF-8"),
+            Enqueue::CloudEvent
+        );
+        assert_eq!(read("Application/CloudEvents-Batch+json"), Enqueue::CloudEvents);
+        let marked = |content_type: Option<&'static str>| {
+            let mut headers = with(header::HeaderName::from_static(binary::MARK), "1.0");
+            headers.extend(content_type.map(|text| (header::CONTENT_TYPE, HeaderValue::from_static(text))));
+            enqueue(&headers)
+        };
+        for any in [
+            None,
+            Some("image/png"),
+            Some("application/json"),
+            Some("text/plain; charset=latin1"),
         ] {
+            assert_eq!(marked(any).unwrap(), Enqueue::BinaryCloudEvent, "{any:?}");
+        }
+        assert_eq!(
+            marked(Some("application/cloudevents+json")).unwrap(),
+            Enqueue::CloudEvent
+        );
+        assert!(marked(Some("application/cloudevents+avro")).is_err());
+    }
+
+    #[test]
+    fn other_types_are_refused_with_what_is_accepted() {
+        for other in ["text/plain", "application/cloudevents+avro", ""] {
             let problem = enqueue(&with(header::CONTENT_TYPE, other)).unwrap_err();
             assert_eq!(problem.status().as_u16(), 415, "{other}");
+            assert!(
+                problem.detail().contains("application/x-ndjson"),
+                "{}",
+                problem.detail()
+            );
         }
-        let cloud = enqueue(&with(header::CONTENT_TYPE, "application/cloudevents+json")).unwrap_err();
-        assert!(
-            cloud.detail().contains("application/x-ndjson"),
-            "{}",
-            cloud.detail()
-        );
         assert!(enqueue(&with(header::CONTENT_TYPE, "application/json; charset=latin1")).is_err());
     }
 

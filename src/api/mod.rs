@@ -4,7 +4,7 @@
 //!
 //! [`listen`] accepts connections, says by which way each request came, and keeps deadlines. [`mod@router`] leads a request
 //! through the gate ([`auth`]) to its handler. A handler extracts what it needs (`document`, `params`), converts it into
-//! the domain's words (`event_document`), makes one call to the [`Engine`](crate::dispatch::engine::Engine), and
+//! the domain's words (`event_document`, `cloud_events`), makes one call to the [`Engine`](crate::dispatch::engine::Engine), and
 //! converts the answer. What goes wrong on the way is a [`problem`].
 //!
 //! # What it guarantees
@@ -22,6 +22,7 @@
 pub mod auth;
 mod batch;
 mod body;
+mod cloud_events;
 mod deliveries;
 mod document;
 mod endpoints;

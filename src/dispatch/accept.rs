@@ -145,7 +145,7 @@ enum Prepared {
 }
 
 /// Waits for another caller's answer. A wake-up that comes before the wait is lost; the next look makes up for it.
-async fn wait(changed: &Notify) {
+pub(super) async fn wait(changed: &Notify) {
     _ = tokio::time::timeout(WAIT, changed.notified()).await;
 }
 

@@ -31,6 +31,7 @@ mod attempt;
 mod breaker;
 mod bucket;
 mod clock;
+mod cloud_events;
 mod codec;
 mod document;
 mod endpoints;

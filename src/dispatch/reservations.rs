@@ -106,6 +106,12 @@ impl Reservations {
         held.durable.push_back((lsn, claims));
     }
 
+    /// Who is told when something about a claim changes, while anybody holds it.
+    pub fn holder(&self, claim: &Claim) -> Option<Arc<Notify>> {
+        let held = self.lock();
+        held.claims.get(claim).map(|holder| holder.changed.clone())
+    }
+
     /// The event was not accepted: the claims are free again.
     pub fn give_up(&self, claims: &[Claim]) {
         let mut held = self.lock();

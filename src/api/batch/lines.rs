@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{BatchLimits, Line};
+use super::{BatchLimits, Cut, Line};
 use crate::api::{
     body, event_document,
     problem::{Kind, Problem},
@@ -16,26 +16,13 @@ pub struct Lines {
     searched: usize,
     bytes: usize,
     lines: usize,
-    pub ended: bool,
+    ended: bool,
     /// A limit of the whole batch is broken: nothing more is read.
-    pub broken: Option<Problem>,
+    broken: Option<Problem>,
 }
 
-impl Lines {
-    pub fn new(limits: BatchLimits) -> Self {
-        let buffer = BytesMut::new();
-        Self {
-            limits,
-            buffer,
-            searched: 0,
-            bytes: 0,
-            lines: 0,
-            ended: false,
-            broken: None,
-        }
-    }
-
-    pub fn feed(&mut self, data: &Bytes) {
+impl Cut for Lines {
+    fn feed(&mut self, data: &Bytes) {
         self.bytes += data.len();
         if self.bytes > self.limits.bytes {
             self.broken = Some(body::too_large(self.limits.bytes));
@@ -45,11 +32,11 @@ impl Lines {
         self.buffer.extend_from_slice(data);
     }
 
-    pub fn end(&mut self) {
+    fn end(&mut self) {
         self.ended = true;
     }
 
-    pub fn next(&mut self) -> Option<Line> {
+    fn next(&mut self) -> Option<Line> {
         loop {
             if self.broken.is_some() {
                 return None;
@@ -65,6 +52,33 @@ impl Lines {
                 true => Err(self.too_long()),
                 false => event_document::read(&line),
             });
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn broken(&mut self) -> Option<Problem> {
+        self.broken.take()
+    }
+
+    fn nothing(&self) -> Option<&'static str> {
+        Some("the body holds no event; send one JSON document a line")
+    }
+}
+
+impl Lines {
+    pub fn new(limits: BatchLimits) -> Self {
+        let buffer = BytesMut::new();
+        Self {
+            limits,
+            buffer,
+            searched: 0,
+            bytes: 0,
+            lines: 0,
+            ended: false,
+            broken: None,
         }
     }
 

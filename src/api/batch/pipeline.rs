@@ -47,6 +47,13 @@ where
         }
     }
 
+    /// The same; problems say where they are.
+    pub fn pointing(accept: F) -> Self {
+        let mut pipeline = Self::new(accept);
+        pipeline.summary.points = true;
+        pipeline
+    }
+
     pub async fn push(&mut self, line: Line) {
         self.gathered_bytes += line.as_ref().map_or(0, |event| event.payload.bytes.len());
         self.gathered.push(line);

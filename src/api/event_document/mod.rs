@@ -121,7 +121,7 @@ fn opaque(data: &str, content_type: &str) -> Result<Payload, Problem> {
 }
 
 /// Whether a text may be sent as `Content-Type`: `type/subtype` and parameters, in visible ASCII and spaces.
-fn is_media_type(text: &str) -> bool {
+pub(super) fn is_media_type(text: &str) -> bool {
     let is_token = |text: &str| {
         !text.is_empty()
             && text

@@ -126,22 +126,34 @@ impl Client {
         extra: Option<(&'static str, HeaderValue)>,
     ) -> Result<Answer, ClientError> {
         let content_type = if method == Method::PATCH {
-            "application/merge-patch+json"
+            HeaderValue::from_static("application/merge-patch+json")
         } else {
-            "application/json"
+            HeaderValue::from_static("application/json")
         };
+        let body = json.map(|json| (content_type, json));
+        self.ask_with(method, path, body, extra).await
+    }
+
+    /// The same with a body of any media type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::ask`].
+    pub async fn ask_with(
+        &self,
+        method: Method,
+        path: &Path,
+        body: Option<(HeaderValue, Vec<u8>)>,
+        extra: Option<(&'static str, HeaderValue)>,
+    ) -> Result<Answer, ClientError> {
         let mut headers = vec![(
             header::ACCEPT.as_str(),
             HeaderValue::from_static("application/json"),
         )];
-        if json.is_some() {
-            headers.push((
-                header::CONTENT_TYPE.as_str(),
-                HeaderValue::from_static(content_type),
-            ));
-        }
+        let (content_type, body) = body.unzip();
+        headers.extend(content_type.map(|value| (header::CONTENT_TYPE.as_str(), value)));
         headers.extend(extra);
-        let body = Full::new(Bytes::from(json.unwrap_or_default()))
+        let body = Full::new(Bytes::from(body.unwrap_or_default()))
             .map_err(|never| match never {})
             .boxed_unsync();
         let asking = self.exchange(method, path, &headers, body);

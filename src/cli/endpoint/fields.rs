@@ -28,6 +28,15 @@ pub struct Fields {
     /// Channels it wants
     #[arg(long = "channel", value_name = "CHANNEL", value_delimiter = ',')]
     channels: Vec<String>,
+    /// What kind of sender it is served by: fills in envelope, encoding, signatures, retries and what disables it
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The shape of the body
+    #[arg(long, value_parser = ENVELOPES)]
+    envelope: Option<String>,
+    /// How the body is written
+    #[arg(long, value_parser = ["json", "form", "xml"])]
+    encoding: Option<String>,
     /// A header of every request; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = input::header)]
     headers: Vec<(String, Secret)>,
@@ -100,6 +109,9 @@ impl Fields {
             ("tenant", self.tenant.as_deref().map(Value::from)),
             ("events", list(&self.events)),
             ("channels", list(&self.channels)),
+            ("profile", self.profile.as_deref().map(Value::from)),
+            ("envelope", self.envelope.as_deref().map(Value::from)),
+            ("encoding", self.encoding.as_deref().map(Value::from)),
             ("headers", self.headers()),
             ("auth", self.auth()?),
             ("signatures", self.signatures()?),
@@ -200,6 +212,17 @@ impl Fields {
     }
 }
 
+/// The names that [`Envelope`](crate::domain::format::Envelope) has.
+const ENVELOPES: [&str; 7] = [
+    "standard",
+    "bare",
+    "flowplayer",
+    "ziggeo",
+    "zoom",
+    "cloudevents",
+    "cloudevents-binary",
+];
+
 fn list(items: &[String]) -> Option<Value> {
     (!items.is_empty()).then(|| Value::from(items.to_vec()))
 }
@@ -292,6 +315,12 @@ mod tests {
             "k=v",
             "--concurrency",
             "2",
+            "--profile",
+            "ziwo",
+            "--envelope",
+            "cloudevents-binary",
+            "--encoding",
+            "xml",
         ])
         .unwrap();
         let expected = json!({
@@ -300,9 +329,20 @@ mod tests {
             "signatures": [{"scheme": "standard", "secret": "whsec_x"}],
             "retry": {"retries": 3, "delay": "5s"}, "disable_on": "never", "failing_for": "2d",
             "rate": {"per_second": 0.5, "burst": 4}, "treat_as": {"404": "transient"}, "metadata": {"k": "v"},
-            "concurrency": 2,
+            "concurrency": 2, "profile": "ziwo", "envelope": "cloudevents-binary", "encoding": "xml",
         });
         assert_eq!(Value::Object(line.fields.document().unwrap()), expected);
+    }
+
+    #[test]
+    fn every_shape_and_encoding_of_a_flag_is_one_of_the_api() {
+        use crate::domain::format::{Encoding, Envelope};
+        for name in ENVELOPES {
+            assert!(serde_json::from_value::<Envelope>(name.into()).is_ok(), "{name}");
+        }
+        for name in ["json", "form", "xml"] {
+            assert!(serde_json::from_value::<Encoding>(name.into()).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{fs, io, os::fd::AsFd as _};
 use tokio::{fs::File, io::AsyncReadExt as _};
 
 use crate::cli::{
-    client::{Body, Client, ClientError, Path, Refusal},
+    client::{Answer, Body, Client, ClientError, Path, Refusal},
     failure::{Failed, Usage},
     input::Source,
     limits::CHUNK_BYTES,
@@ -53,6 +53,15 @@ pub async fn send(client: &Client, output: Output, source: &str) -> anyhow::Resu
     let answer = client
         .exchange(Method::POST, &Path::new(&["events"]), &headers, body)
         .await?;
+    tell(output, &answer, "line")
+}
+
+/// Prints what became of each event of a batch; `place` is what one is called.
+///
+/// # Errors
+///
+/// A refusal of the whole, or [`Failed`] when an event was refused.
+pub fn tell(output: Output, answer: &Answer, place: &str) -> anyhow::Result<()> {
     let Ok(results) = serde_json::from_slice::<Results>(&answer.body) else {
         if answer.status.is_success() {
             answer.read::<Results>()?;
@@ -66,19 +75,19 @@ pub async fn send(client: &Client, output: Output, source: &str) -> anyhow::Resu
             "{} accepted, {} duplicates, {} rejected",
             results.accepted, results.duplicates, results.rejected
         ))?;
-        tell_rejected(&results);
+        tell_rejected(&results, place);
     }
     match results.rejected {
         0 => Ok(()),
         count => Err(Failed(format!(
-            "{count} of {} lines were rejected",
+            "{count} of {} {place}s were rejected",
             results.results.len()
         ))
         .into()),
     }
 }
 
-fn tell_rejected(results: &Results) {
+fn tell_rejected(results: &Results, place: &str) {
     for (index, result) in results.results.iter().enumerate() {
         let Some(problem) = &result.problem else { continue };
         let text = problem
@@ -86,7 +95,7 @@ fn tell_rejected(results: &Results) {
             .or_else(|| problem.get("title"))
             .unwrap_or(problem);
         let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-        note(&format!("line {}: {text}", index + 1));
+        note(&format!("{place} {}: {text}", index + 1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! `posthaste send`: one event, or a batch.
 
 mod batch;
+mod cloud_event;
 mod event;
 mod wait;
 
@@ -17,10 +18,11 @@ use crate::domain::{duration::Span, time::Timestamp};
 /// Send an event
 ///
 /// The data is JSON, @FILE or - for stdin, and {} if left out. JSON is sent as it was written, byte for byte.
-/// Data of another kind needs --content-type.
+/// Data of another kind needs --content-type. CloudEvents are sent as they are: @FILE or - without a TYPE, and
+/// --content-type application/cloudevents+json, or application/cloudevents-batch+json for a list of them.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The event type, such as user.created
+    /// The event type, such as user.created; for CloudEvents, the document
     #[arg(value_name = "TYPE", required_unless_present = "batch")]
     kind: Option<String>,
     /// JSON, @FILE, or - for stdin
@@ -92,10 +94,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return batch::send(&client, output, source).await;
     }
     let key = args.idempotency_key.as_deref().map(idempotency_key).transpose()?;
-    let body = args.written().body()?;
-    let answer = client
-        .ask(Method::POST, &Path::new(&["events"]), Some(body), key)
-        .await?;
+    let answer = match cloud_event::Form::of(&args) {
+        Some(form) => {
+            let (path, body) = cloud_event::request(&args, form)?;
+            if form == cloud_event::Form::List {
+                return cloud_event::send_list(&client, output, &path, body).await;
+            }
+            client.ask_with(Method::POST, &path, Some(body), key).await?
+        }
+        None => {
+            let body = args.written().body()?;
+            client
+                .ask(Method::POST, &Path::new(&["events"]), Some(body), key)
+                .await?
+        }
+    };
     output.one(&answer.read::<Box<RawValue>>()?)?;
     if !args.wait {
         return Ok(());
