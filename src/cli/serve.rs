@@ -214,8 +214,6 @@ fn announce(config: &Config, listeners: &Listeners) {
     }
 }
 
-/// Makes a key when there is none, and shows it this once. The store has to be there for it; requests are answered
-/// meanwhile.
 type Entries = Vec<serde_json::Map<String, serde_json::Value>>;
 
 /// The entries of `delivery.endpoints_file`. A file that cannot be used is a configuration that does not hold.
@@ -250,6 +248,8 @@ async fn apply_endpoints(engine: Engine, entries: Entries) {
     }
 }
 
+/// Makes a key when there is none, and shows it this once. The store has to be there for it; requests are answered
+/// meanwhile.
 async fn first_key(engine: Engine, address: SocketAddr) {
     engine.caught_up().await;
     if !engine.keys().is_empty() {

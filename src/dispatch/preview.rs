@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
 use super::{attempt, engine::Engine, error::EngineError};
-use crate::domain::{event::NewEvent, id::EndpointId, outcome::Fault, subscription};
+use crate::domain::{event::NewEvent, id::EndpointId, subscription};
 
 /// A request as it would be sent now. It holds the endpoint's credentials and headers as they are.
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ impl Engine {
         let request = attempt::build(&shared.options, &endpoint, accepted, shared.clock.wall(), now)
             .map_err(|error| EngineError::Invalid {
                 field: String::new(),
-                rule: format!("makes no request ({}): {error}", Fault::Signing.as_str()),
+                rule: format!("makes no request: {}", super::error::chain(&error)),
             })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = std::str::from_utf8(&request.body).ok().map(ToOwned::to_owned);

@@ -29,7 +29,7 @@ pub(super) fn structured(event: &EventParts<'_>) -> Document {
     let body = match event.payload {
         Payload::Json(_) if has_no_data(event) => {
             text.pop();
-            vec![text.as_bytes(), b"}"].concat()
+            [text.as_bytes(), b"}"].concat()
         }
         Payload::Json(data) => [text.as_bytes(), b"\"data\":", data, b"}"].concat(),
         Payload::Bytes { bytes, .. } => {

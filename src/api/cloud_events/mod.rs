@@ -87,8 +87,11 @@ impl Context {
 
     /// Takes one attribute.
     fn put(&mut self, name: &str, value: String) -> Result<(), Problem> {
-        if !ce::is_attribute_name(name) || name.len() > limits::LABEL_BYTES {
-            return Err(self.invalid(name, "is no name of a CloudEvents attribute; use a-z and 0-9"));
+        if !ce::is_attribute_name(name) {
+            return Err(self.invalid(
+                name,
+                "is no name of a CloudEvents attribute; use 1 to 20 of a-z and 0-9",
+            ));
         }
         if value.len() > limits::ATTRIBUTE_BYTES {
             return Err(self.invalid(name, "has more than 1024 bytes; shorten it"));

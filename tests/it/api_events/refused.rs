@@ -126,7 +126,7 @@ fn what_says_that_it_is_something_else_is_not_read_as_json() {
         "content-type: text/plain\r\n",
         "content-type: application/xml\r\n",
         "content-type: application/x-www-form-urlencoded\r\n",
-        "content-type: application/cloudevents+json\r\n",
+        "content-type: application/cloudevents+avro\r\n",
         "content-type: application/json; charset=latin1\r\n",
         "content-type: application/json\r\ncontent-type: text/plain\r\n",
         "content-encoding: gzip\r\n",
