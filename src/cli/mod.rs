@@ -31,6 +31,7 @@ mod event;
 mod failure;
 mod import;
 mod input;
+mod key;
 mod limits;
 mod list;
 mod listen;
@@ -73,6 +74,7 @@ enum Command {
     Delivery(delivery::Args),
     Attempts(attempts::Args),
     Preview(preview::Args),
+    Key(key::Args),
     Apply(apply::Args),
     Export(apply::ExportArgs),
     Import(import::Args),
@@ -117,6 +119,7 @@ impl Arguments {
             Some(Command::Event(args)) => block_on(event::run(args)),
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
+            Some(Command::Key(args)) => block_on(key::run(args)),
             Some(Command::Preview(args)) => block_on(preview::run(args)),
             Some(Command::Apply(args)) => block_on(apply::run(args)),
             Some(Command::Import(args)) => block_on(import::run(args)),
