@@ -4,7 +4,7 @@
 //! most, however deep the backlog, and asks the store for the next page from where it stopped.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     breaker::{Breaker, Permit},
     bucket::Bucket,
+    order::{Busy, Order, Surveyed},
 };
 use crate::{
     domain::{
@@ -25,7 +26,7 @@ use crate::{
         settle,
         time::Timestamp,
     },
-    store::{DueRow, Scan, Store, StoreError},
+    store::{DueRow, Scan, Store, StoreError, query::Position, rows::Slot},
 };
 
 /// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.
@@ -40,12 +41,14 @@ pub(super) struct Lane {
     bucket: Bucket,
     concurrency: u16,
     /// The schedule entry to read on from.
-    floor: (Timestamp, DeliveryKey),
+    floor: Position,
     ready: VecDeque<DueRow>,
     /// Read and not yet settled in the store: not to be read again.
-    busy: HashSet<DeliveryKey>,
+    busy: Busy,
     /// Taken because they expired; the record that ends them is on its way.
     expiring: HashSet<DeliveryKey>,
+    /// Whose turn it is, where the endpoint keeps an order; it reads the schedule then.
+    order: Option<Box<Order>>,
     pub in_flight: usize,
     /// The earliest schedule entry that is known and not read.
     next_due: Option<Timestamp>,
@@ -68,6 +71,8 @@ pub(super) enum Turn {
     Start(Box<DueRow>, Trigger),
     /// It expired before it could be sent.
     Expired(Box<DueRow>),
+    /// Nothing yet, and there is more to look at right away.
+    Look,
     /// Nothing before this time, or before something changes.
     Wait(Option<Timestamp>),
 }
@@ -81,8 +86,9 @@ impl Lane {
             concurrency: endpoint.spec.concurrency.unwrap_or(default_concurrency),
             floor: (Timestamp::EPOCH, DeliveryKey::MIN),
             ready: VecDeque::new(),
-            busy: HashSet::new(),
+            busy: HashMap::new(),
             expiring: HashSet::new(),
+            order: Order::of(endpoint.spec.ordering, &HashMap::new()),
             in_flight: 0,
             next_due: Some(Timestamp::EPOCH),
             not_before: Timestamp::EPOCH,
@@ -96,7 +102,15 @@ impl Lane {
     }
 
     /// A schedule entry appeared.
-    pub fn scheduled(&mut self, due: Timestamp, key: DeliveryKey) {
+    pub fn scheduled(&mut self, due: Timestamp, key: DeliveryKey, slot: Slot) {
+        if let Some(order) = &mut self.order {
+            order.scheduled((due, key), slot);
+            let mut ready = self.ready.iter();
+            if ready.any(|row| order.is_behind(row.delivery.key, (due, key), slot)) {
+                self.reread();
+            }
+            return;
+        }
         self.floor = self.floor.min((due, key));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
@@ -104,6 +118,9 @@ impl Lane {
     /// The store has settled a delivery that was out.
     pub fn settled(&mut self, key: DeliveryKey) {
         self.busy.remove(&key);
+        if let Some(order) = &mut self.order {
+            order.settled(key);
+        }
     }
 
     /// A delivery was moved or ended without an attempt: what was read of it is stale. One that is out stays busy
@@ -112,7 +129,9 @@ impl Lane {
         let before = self.ready.len();
         self.ready.retain(|row| row.delivery.key != key);
         if self.ready.len() < before || self.expiring.remove(&key) {
-            self.busy.remove(&key);
+            self.settled(key);
+        } else if let Some(order) = &mut self.order {
+            order.forget(key);
         }
     }
 
@@ -168,7 +187,9 @@ impl Lane {
     pub fn restart(&mut self, out: Vec<DeliveryKey>) {
         self.ready.clear();
         self.expiring.clear();
-        self.busy = out.into_iter().collect();
+        let was = std::mem::take(&mut self.busy);
+        let strand = |key: &DeliveryKey| was.get(key).copied().flatten();
+        self.busy = out.into_iter().map(|key| (key, strand(&key))).collect();
         self.queued = false;
         self.wake = None;
         self.reread();
@@ -181,12 +202,17 @@ impl Lane {
         }
         self.floor = (Timestamp::EPOCH, DeliveryKey::MIN);
         self.next_due = Some(Timestamp::EPOCH);
+        self.order = Order::of(self.endpoint.spec.ordering, &self.busy);
     }
 
     /// Nothing left to do, and nothing worth remembering.
     pub fn is_idle(&mut self, now: Instant) -> bool {
+        let done = match &self.order {
+            None => self.next_due.is_none(),
+            Some(order) => order.is_idle(),
+        };
         self.busy.is_empty()
-            && (self.stopped || !self.endpoint.is_active() || self.next_due.is_none())
+            && (self.stopped || !self.endpoint.is_active() || done)
             && self.bucket.full_in(now).is_zero()
     }
 
@@ -195,6 +221,29 @@ impl Lane {
         if self.stopped || !self.endpoint.is_active() {
             return Ok(Turn::Wait(None));
         }
+        let Some(order) = &mut self.order else {
+            return self.step(store, now, tick);
+        };
+        let looking = match order.survey(store, self.endpoint.id, now, &self.busy)? {
+            Surveyed::Expired(row) => {
+                self.busy.insert(row.delivery.key, row.key);
+                self.expiring.insert(row.delivery.key);
+                return Ok(Turn::Expired(row));
+            }
+            Surveyed::More { ready: false } => return Ok(Turn::Look),
+            Surveyed::More { ready: true } => true,
+            Surveyed::Done => false,
+        };
+        let survey = order.next_survey();
+        Ok(match self.step(store, now, tick)? {
+            Turn::Wait(_) if looking => Turn::Look,
+            Turn::Wait(until) => Turn::Wait(until.into_iter().chain(survey).min()),
+            other => other,
+        })
+    }
+
+    /// The next step as far as what is due goes.
+    fn step(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Turn, StoreError> {
         let permit = match self.breaker.permit(now, self.in_flight, self.concurrency) {
             Permit::Busy => return Ok(Turn::Wait(None)),
             Permit::At(at) => return Ok(Turn::Wait(Some(at))),
@@ -206,13 +255,17 @@ impl Lane {
         if self.troubled && self.in_flight > 0 {
             return Ok(Turn::Wait(None));
         }
-        if self.ready.is_empty() {
-            self.read(store, now)?;
+        if self.ready.is_empty() && self.read(store, now)? {
+            return Ok(Turn::Look);
         }
         let Some(row) = self.ready.front() else {
             let full = self.bucket.full_in(tick);
             let rested = (!full.is_zero()).then(|| now.plus(full));
-            return Ok(Turn::Wait(self.next_due.or(rested)));
+            let next_due = match &self.order {
+                None => self.next_due,
+                Some(order) => order.next_look(),
+            };
+            return Ok(Turn::Wait(next_due.or(rested)));
         };
         if row.delivery.expires_at.is_some_and(|at| at <= now) {
             return Ok(self.expire());
@@ -244,19 +297,30 @@ impl Lane {
         Turn::Start(Box::new(row), trigger)
     }
 
-    fn read(&mut self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    /// Reads what is due; answers whether there is more to look at before something is found.
+    fn read(&mut self, store: &Store, now: Timestamp) -> Result<bool, StoreError> {
+        if let Some(order) = &mut self.order {
+            let found = order.find(store, self.endpoint.id, now, &self.busy)?;
+            self.busy
+                .extend(found.rows.iter().map(|row| (row.delivery.key, row.key)));
+            self.ready = found.rows.into();
+            return Ok(found.more);
+        }
         if self.next_due.is_none_or(|due| due > now) {
-            return Ok(());
+            return Ok(false);
         }
         let busy = &self.busy;
-        let scan = store.due(self.endpoint.id, self.floor, now, PAGE, |key| busy.contains(&key))?;
+        let scan = store.due(self.endpoint.id, self.floor, now, PAGE, |key| {
+            busy.contains_key(&key)
+        })?;
         let Scan { rows, next_due } = scan;
         if let Some(last) = rows.last() {
             self.floor = (last.due, last.delivery.key);
         }
-        self.busy.extend(rows.iter().map(|row| row.delivery.key));
+        self.busy
+            .extend(rows.iter().map(|row| (row.delivery.key, row.key)));
         self.ready = rows.into();
         self.next_due = next_due;
-        Ok(())
+        Ok(false)
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         settle::{Verdict, settle},
         time::Timestamp,
     },
-    store::{DueRow, Effect, Store, StoreError},
+    store::{DueRow, Effect, Store, StoreError, query::Position, rows::Slot},
 };
 
 pub(super) struct Lanes {
@@ -46,6 +46,8 @@ pub(super) enum Step {
         trigger: Trigger,
     },
     Expire(Box<DueRow>),
+    /// Nothing: a lane has looked through a portion of its schedule, and there is more of it.
+    Look,
 }
 
 /// An attempt that ended, as far as judging it needs.
@@ -95,7 +97,12 @@ impl Lanes {
     /// Takes note of what was applied to the store.
     pub fn effect(&mut self, store: &Store, registry: &Registry, effect: Effect) -> Result<(), StoreError> {
         match effect {
-            Effect::Due { endpoint, due, key } => self.due(store, registry, endpoint, due, key)?,
+            Effect::Due {
+                endpoint,
+                due,
+                key,
+                slot,
+            } => self.due(store, registry, endpoint, (due, key), slot)?,
             Effect::Settled { endpoint, key } => self.with(endpoint, |lane| lane.settled(key)),
             Effect::Moved { endpoint, key } => self.with(endpoint, |lane| lane.moved(key)),
             Effect::Endpoint(id) => match registry.get(id) {
@@ -127,11 +134,11 @@ impl Lanes {
         store: &Store,
         registry: &Registry,
         id: EndpointId,
-        due: Timestamp,
-        key: DeliveryKey,
+        at: Position,
+        slot: Slot,
     ) -> Result<(), StoreError> {
         if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.scheduled(due, key);
+            lane.scheduled(at.0, at.1, slot);
             self.enqueue(id);
         } else if let Some(endpoint) = registry.get(id) {
             self.look_at(store, &endpoint)?;
@@ -191,6 +198,7 @@ impl Lanes {
                     trigger,
                 },
                 Turn::Expired(row) => Step::Expire(row),
+                Turn::Look => Step::Look,
                 Turn::Wait(until) => {
                     self.rest(id, until, tick);
                     continue;

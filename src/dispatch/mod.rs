@@ -22,7 +22,8 @@
 //!
 //! # What it does not
 //!
-//! Exactly once. Order between deliveries of one endpoint, beyond earliest due first.
+//! Exactly once. Order between deliveries of one endpoint, beyond earliest due first, unless the endpoint asks for it
+//! (see [`order`]).
 
 mod accept;
 mod applier;
@@ -45,6 +46,7 @@ mod lifecycle;
 #[cfg(test)]
 mod model_tests;
 mod operations;
+mod order;
 mod outage;
 pub mod preview;
 mod queries;

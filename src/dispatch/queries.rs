@@ -28,7 +28,7 @@ use crate::{
     store::{
         Store, StoreError, keys,
         query::{Rows, Window},
-        rows::{AttemptRow, EventRow},
+        rows::{AttemptRow, EventRow, Row},
     },
 };
 
@@ -231,7 +231,7 @@ impl Shared {
         self.storage.caught_up_with(self.journal.last_lsn()).await
     }
 
-    fn list<T: serde::de::DeserializeOwned>(
+    fn list<T: Row>(
         &self,
         store: &Store,
         kind: u8,

@@ -33,6 +33,8 @@ use crate::{
 
 /// The longest sleep. A step of the wall clock is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// Portions of schedules looked through before signals and ended attempts are seen to again.
+const LOOKS: usize = 4;
 /// Messages from the applier that may wait.
 pub(super) const INBOX: usize = 64;
 
@@ -191,10 +193,12 @@ impl Scheduler {
     fn pump(&mut self) -> Duration {
         let now = self.shared.clock.now();
         self.lanes.wake(now);
-        if let (true, Ok(store)) = (self.running, self.shared.storage.get())
-            && let Err(error) = self.take_steps(&store, now)
-        {
-            self.failure(error);
+        if let (true, Ok(store)) = (self.running, self.shared.storage.get()) {
+            match self.take_steps(&store, now) {
+                Ok(true) => return Duration::ZERO,
+                Ok(false) => {}
+                Err(error) => self.failure(error),
+            }
         }
         let wake = self
             .lanes
@@ -203,8 +207,10 @@ impl Scheduler {
         wake.clamp(Duration::from_millis(1), LONGEST_SLEEP)
     }
 
-    fn take_steps(&mut self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    /// Answers whether there is more to look at right away.
+    fn take_steps(&mut self, store: &Store, now: Timestamp) -> Result<bool, StoreError> {
         let tick = Instant::now();
+        let mut looks = 0;
         while self.has_room() {
             match self.lanes.next(store, now, tick)? {
                 None => break,
@@ -214,9 +220,11 @@ impl Scheduler {
                     trigger,
                 }) => self.start(endpoint, *row, trigger, now),
                 Some(Step::Expire(row)) => self.expire(&row, now),
+                Some(Step::Look) if looks == LOOKS => return Ok(true),
+                Some(Step::Look) => looks += 1,
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether one more attempt may be out, and its verdict is sure to find room with the settler.

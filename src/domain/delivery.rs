@@ -118,6 +118,11 @@ impl Delivery {
         DeliveryId::new(self.created_at, self.key)
     }
 
+    /// Whether it was tried since it last took its place: created, or begun anew by a person.
+    pub const fn is_tried(&self) -> bool {
+        self.attempts > 0 && !self.replay
+    }
+
     /// Why the next attempt will be made, unless it is a probe.
     pub const fn next_trigger(&self) -> Trigger {
         match (self.replay, self.progress.spent) {

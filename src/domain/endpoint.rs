@@ -12,6 +12,7 @@ use super::{
     headers::{Auth, CustomHeaders},
     id::{EndpointId, Lsn},
     limits,
+    ordering::Ordering,
     outcome::{Reason, Treatment},
     profile::ProfileName,
     retry::RetryPolicy,
@@ -98,6 +99,8 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
     #[serde(default)]
+    pub ordering: Ordering,
+    #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -125,6 +128,7 @@ pub const MEMBERS: [&str; 23] = [
     "timeout",
     "rate",
     "concurrency",
+    "ordering",
     "metadata",
 ];
 

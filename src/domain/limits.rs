@@ -49,6 +49,17 @@ pub const RETRY_DELAY: Duration = Duration::from_secs(30 * 86_400);
 /// Attempts at once to one endpoint.
 pub const ENDPOINT_CONCURRENCY: u16 = 1024;
 
+/// Deliveries of one ordered endpoint that may wait for a retry at once, each holding up its ordering key: they are held
+/// in memory, some 300 bytes each. At this many, nothing is tried for the first time until some get further.
+pub const ORDER_WAITING: usize = 16_384;
+/// Schedule entries that an ordered lane looks at in one turn: about two milliseconds, so that the others' turns come.
+pub const ORDER_LOOKS: usize = 2_048;
+/// Between looks through an ordered endpoint's schedule for what has expired in line, at the least: the time by which
+/// such a delivery ends late.
+pub const ORDER_SWEEP: Duration = Duration::from_secs(1);
+/// Entries of the schedule for which a second more lies between two such looks: they take up a twentieth of the time.
+pub const ORDER_SWEEP_PER_SECOND: u64 = 20_000;
+
 /// Bytes of an answer's body that are read before the connection is dropped.
 pub const RESPONSE_READ_BYTES: usize = 64 * 1024;
 /// Bytes of an answer's body that are kept with the attempt.

@@ -29,6 +29,7 @@ pub mod headers;
 pub mod health;
 pub mod id;
 pub mod limits;
+pub mod ordering;
 pub mod outcome;
 pub mod profile;
 pub mod record;

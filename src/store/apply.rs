@@ -4,12 +4,13 @@ use super::{
     Placed, Store, StoreError,
     draft::Draft,
     keys,
-    rows::{Applied, AttemptRow, EndpointRow, EventRow, IdempotencyRow},
+    rows::{Applied, AttemptRow, EndpointRow, EventRow, IdempotencyRow, Row, Slot},
 };
 use crate::domain::{
     delivery::{Delivery, LastAttempt, Progress, Stage},
     endpoint::StateChange,
     id::{DeliveryKey, EndpointId, Lsn},
+    ordering::Strand,
     record::{
         AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, KeyRevoked, Record,
     },
@@ -24,6 +25,7 @@ pub enum Effect {
         endpoint: EndpointId,
         due: Timestamp,
         key: DeliveryKey,
+        slot: Slot,
     },
     /// An attempt's verdict is in the store.
     Settled { endpoint: EndpointId, key: DeliveryKey },
@@ -106,6 +108,7 @@ impl Writer<'_> {
             content_hash: event.content_hash,
             deliveries: u32::try_from(event.fan_out.len()).unwrap_or(u32::MAX),
             place: placed.place,
+            key: event.ordering_key.as_ref().map(Strand::of_key),
         };
         self.draft.put(keys::event(placed.lsn), &row)?;
         self.draft.put(id_key, &placed.lsn)?;
@@ -118,6 +121,7 @@ impl Writer<'_> {
         }
         self.draft.totals().events += 1;
         self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
+        let due = self.first_due(event);
         for (endpoint, index) in event.fan_out.iter().zip(0..) {
             let delivery = Delivery {
                 key: DeliveryKey::new(placed.lsn, index),
@@ -125,23 +129,35 @@ impl Writer<'_> {
                 endpoint: *endpoint,
                 created_at: event.accepted_at,
                 expires_at: event.expires_at,
-                stage: Stage::Scheduled { due: event.due },
+                stage: Stage::Scheduled { due },
                 progress: Progress::default(),
                 attempts: 0,
                 replay: false,
                 last: None,
                 settled_at: None,
             };
-            self.create(delivery)?;
+            self.create(delivery, row.key)?;
         }
         self.change_endpoint(placed)
     }
 
+    /// When an event's deliveries are first due. Events that are accepted at the same time may stand in the journal a
+    /// little out of their times' order; due times follow the journal, so that the schedule is in its order.
+    fn first_due(&mut self, event: &EventAccepted) -> Timestamp {
+        if event.due > event.accepted_at {
+            return event.due;
+        }
+        let totals = self.draft.totals();
+        totals.accepted_at = totals.accepted_at.max(event.accepted_at);
+        totals.accepted_at
+    }
+
     fn event_replayed(&mut self, lsn: Lsn, replayed: &EventReplayed) -> Result<(), StoreError> {
+        let order = self.order_of(replayed.event)?;
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(lsn, index);
             self.draft.put(keys::added(replayed.event, key), &())?;
-            self.create(Delivery {
+            let delivery = Delivery {
                 key,
                 event: replayed.event,
                 endpoint: *endpoint,
@@ -153,14 +169,15 @@ impl Writer<'_> {
                 replay: true,
                 last: None,
                 settled_at: None,
-            })?;
+            };
+            self.create(delivery, order)?;
         }
         Ok(())
     }
 
     /// Writes a new delivery; one to an endpoint that was deleted meanwhile is cancelled from the start. One to an
     /// endpoint of which nothing is known, since its record is damaged, stays scheduled: it is not ours to drop.
-    fn create(&mut self, mut delivery: Delivery) -> Result<(), StoreError> {
+    fn create(&mut self, mut delivery: Delivery, order: Option<Strand>) -> Result<(), StoreError> {
         if self.is_deleted(delivery.endpoint)? {
             delivery.settled_at = Some(delivery.created_at);
             delivery.stage = Stage::Cancelled;
@@ -168,7 +185,7 @@ impl Writer<'_> {
         let stage = delivery.stage;
         self.draft
             .count(delivery.endpoint, |counts| *counts.of(stage) += 1)?;
-        self.write(&delivery)
+        self.write(&delivery, Slot::fresh(&delivery, order))
     }
 
     fn is_deleted(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
@@ -176,16 +193,38 @@ impl Writer<'_> {
         Ok(row.is_some_and(|row| row.deleted_at.is_some()))
     }
 
-    /// Writes a delivery's row and what indexes it.
-    fn write(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
+    /// What an event's ordering key makes of its deliveries.
+    fn order_of(&self, event: Lsn) -> Result<Option<Strand>, StoreError> {
+        let row: Option<EventRow> = self.draft.get(&keys::event(event))?;
+        Ok(row.and_then(|row| row.key))
+    }
+
+    /// What the schedule says of a delivery.
+    fn slot(&self, delivery: &Delivery, due: Timestamp) -> Result<Slot, StoreError> {
+        match self
+            .draft
+            .get::<Slot>(&keys::due(delivery.endpoint, due, delivery.key))?
+        {
+            Some(slot) if !slot.unsaid => Ok(slot),
+            _ => Ok(Slot::of_old(delivery, self.order_of(delivery.event)?)),
+        }
+    }
+
+    /// Writes a delivery's row and what indexes it; `slot` is for one that is scheduled.
+    fn write(&mut self, delivery: &Delivery, slot: Slot) -> Result<(), StoreError> {
         let Delivery {
             key, endpoint, stage, ..
         } = *delivery;
         self.draft.put(keys::delivery(key), delivery)?;
         match stage {
             Stage::Scheduled { due } => {
-                self.effects.push(Effect::Due { endpoint, due, key });
-                self.draft.put(keys::due(endpoint, due, key), &())
+                self.effects.push(Effect::Due {
+                    endpoint,
+                    due,
+                    key,
+                    slot,
+                });
+                self.draft.put(keys::due(endpoint, due, key), &slot)
             }
             Stage::Failed => self.draft.put(keys::failed(endpoint, key), &()),
             Stage::Delivered | Stage::Expired | Stage::Cancelled => Ok(()),
@@ -193,7 +232,7 @@ impl Writer<'_> {
     }
 
     /// Moves a delivery to another stage, keeping counts and indexes true.
-    fn restage(&mut self, delivery: &mut Delivery, stage: Stage) -> Result<(), StoreError> {
+    fn restage(&mut self, delivery: &mut Delivery, stage: Stage, slot: Slot) -> Result<(), StoreError> {
         let Delivery {
             key,
             endpoint,
@@ -210,7 +249,7 @@ impl Writer<'_> {
             *counts.of(stage) += 1;
         })?;
         delivery.stage = stage;
-        self.write(delivery)
+        self.write(delivery, slot)
     }
 
     fn attempt_settled(&mut self, placed: &Placed, attempt: &AttemptSettled) -> Result<(), StoreError> {
@@ -246,6 +285,17 @@ impl Writer<'_> {
         attempt: &AttemptSettled,
         mut delivery: Delivery,
     ) -> Result<(), StoreError> {
+        let slot = match (attempt.stage, delivery.stage) {
+            (Stage::Scheduled { .. }, Stage::Scheduled { due }) => {
+                let slot = self.slot(&delivery, due)?;
+                // From its first attempt on its place is not where it is due.
+                Slot {
+                    since: Some(slot.since.unwrap_or(due)),
+                    ..slot
+                }
+            }
+            _ => Slot::default(),
+        };
         delivery.attempts = delivery.attempts.saturating_add(1);
         delivery.progress = attempt.progress;
         delivery.replay = false;
@@ -272,7 +322,7 @@ impl Writer<'_> {
             endpoint: delivery.endpoint,
             key: delivery.key,
         });
-        self.restage(&mut delivery, stage)
+        self.restage(&mut delivery, stage, slot)
     }
 
     /// Whether nobody has changed the endpoint's state since the attempt began: what it met before that is forgiven.
@@ -305,17 +355,21 @@ impl Writer<'_> {
             if self.is_deleted(delivery.endpoint)? {
                 continue;
             }
-            if delivery.stage.is_final() {
-                delivery.progress = Progress::default();
-                delivery.replay = true;
-                delivery.settled_at = None;
-                delivery.expires_at = None;
-            }
+            let slot = match delivery.stage {
+                Stage::Scheduled { due } => self.slot(&delivery, due)?,
+                Stage::Delivered | Stage::Failed | Stage::Expired | Stage::Cancelled => {
+                    delivery.progress = Progress::default();
+                    delivery.replay = true;
+                    delivery.settled_at = None;
+                    delivery.expires_at = None;
+                    Slot::fresh(&delivery, self.order_of(delivery.event)?)
+                }
+            };
             self.effects.push(Effect::Moved {
                 endpoint: delivery.endpoint,
                 key,
             });
-            self.restage(&mut delivery, Stage::Scheduled { due: retried.due })?;
+            self.restage(&mut delivery, Stage::Scheduled { due: retried.due }, slot)?;
         }
         Ok(())
     }
@@ -331,7 +385,7 @@ impl Writer<'_> {
                 endpoint: delivery.endpoint,
                 key,
             });
-            self.restage(&mut delivery, ended.stage)?;
+            self.restage(&mut delivery, ended.stage, Slot::default())?;
         }
         Ok(())
     }
@@ -339,7 +393,7 @@ impl Writer<'_> {
 
 impl Store {
     /// Reads one row.
-    pub(super) fn row<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(super) fn row<T: Row>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         let row = super::guarded(|| Ok(self.db.get(key)?))?;
         row.map(|row| super::draft::decode(key, &row)).transpose()
     }

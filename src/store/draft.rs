@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use serde::{Serialize, de::DeserializeOwned};
-
-use super::{Store, StoreError, keys, rows};
+use super::{
+    Store, StoreError, keys,
+    rows::{self, Row},
+};
 use crate::{
     domain::id::EndpointId,
     runtime::{
-        codec::{decode_row, encode_row},
+        codec::{CodecError, decode_row, encode_row},
         hex,
     },
 };
@@ -32,7 +33,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub fn get<T: Row>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         match self.changes.get(key) {
             Some(Some(row)) => decode(key, row).map(Some),
             Some(None) => Ok(None),
@@ -40,8 +41,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub fn put<T: Serialize>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
-        let row = encode_row(rows::VERSION, row).map_err(StoreError::Encode)?;
+    pub fn put<T: Row>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
+        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?;
         self.changes.insert(key, Some(row));
         Ok(())
     }
@@ -95,8 +96,12 @@ impl<'a> Draft<'a> {
     }
 }
 
-pub(super) fn decode<T: DeserializeOwned>(key: &[u8], row: &[u8]) -> Result<T, StoreError> {
-    decode_row(rows::VERSION, row).map_err(|source| StoreError::Row {
+pub(super) fn decode<T: Row>(key: &[u8], row: &[u8]) -> Result<T, StoreError> {
+    let read = match (decode_row(T::VERSION, row), row) {
+        (Err(CodecError::Version(version)), [_, body @ ..]) => T::read_old(version, body),
+        (read, _) => read,
+    };
+    read.map_err(|source| StoreError::Row {
         key: hex::encode(key),
         source,
     })

@@ -1,19 +1,18 @@
 //! Questions. Every scan is bounded; a scan that stops early says where to go on.
 
-use std::ops::Bound;
-
-use serde::de::DeserializeOwned;
+use std::ops::{Bound, ControlFlow};
 
 use super::{
     Store, StoreError,
     draft::decode,
     guarded, keys,
-    rows::{AttemptRow, EndpointRow, EventRow, IdempotencyRow, Tally, Totals},
+    rows::{AttemptRow, EndpointRow, EventRow, IdempotencyRow, Row, Slot, Tally, Totals},
 };
 use crate::{
     domain::{
         delivery::Delivery,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
+        ordering::Strand,
         record::{KeyPut, Place},
         time::Timestamp,
     },
@@ -26,6 +25,22 @@ pub struct DueRow {
     pub due: Timestamp,
     pub delivery: Delivery,
     pub place: Place,
+    /// What the event's ordering key makes of it.
+    pub key: Option<Strand>,
+}
+
+/// Where something stands in an endpoint's schedule.
+pub type Position = (Timestamp, DeliveryKey);
+
+/// How a walk along a schedule ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// There is nothing more.
+    End,
+    /// The visitor had enough.
+    Stopped,
+    /// So many entries were looked at; the walk goes on here.
+    Limit(Position),
 }
 
 /// A bounded look at a lane's schedule.
@@ -100,10 +115,58 @@ impl Store {
             due,
             delivery,
             place: event.place,
+            key: event.key,
         })
     }
 
-    fn expect<T: DeserializeOwned>(&self, key: &[u8]) -> Result<T, StoreError> {
+    /// The scheduled delivery at this position of the endpoint's schedule, if it still stands there.
+    ///
+    /// # Errors
+    /// When sled fails or a row is damaged.
+    pub fn due_at(&self, endpoint: EndpointId, at: Position) -> Result<Option<DueRow>, StoreError> {
+        let entry = keys::due(endpoint, at.0, at.1);
+        if guarded(|| Ok(self.db.contains_key(entry)?))? {
+            self.due_row(at.0, at.1).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Walks along the endpoint's schedule from `from` on, `limit` entries at the most, reading nothing but the
+    /// schedule itself.
+    ///
+    /// # Errors
+    /// When sled fails or a row is damaged.
+    pub fn walk(
+        &self,
+        endpoint: EndpointId,
+        from: Position,
+        limit: usize,
+        mut visit: impl FnMut(Position, Slot) -> ControlFlow<()>,
+    ) -> Result<Walk, StoreError> {
+        let start = keys::due(endpoint, from.0, from.1);
+        let end = keys::after(&keys::due_of(endpoint));
+        guarded(|| {
+            for (entry, looked) in self.db.range(start..end).zip(0..) {
+                let (entry, value) = entry?;
+                let at = (keys::due_in(&entry), keys::delivery_in(&entry));
+                if looked == limit {
+                    return Ok(Walk::Limit(at));
+                }
+                let mut slot: Slot = decode(&entry, &value)?;
+                if slot.unsaid {
+                    let row = self.due_row(at.0, at.1)?;
+                    slot = Slot::of_old(&row.delivery, row.key);
+                }
+                if visit(at, slot).is_break() {
+                    return Ok(Walk::Stopped);
+                }
+            }
+            Ok(Walk::End)
+        })
+    }
+
+    fn expect<T: Row>(&self, key: &[u8]) -> Result<T, StoreError> {
         self.row(key)?
             .ok_or_else(|| StoreError::Missing(hex::encode(key)))
     }
@@ -150,7 +213,7 @@ impl Store {
     ///
     /// # Errors
     /// When sled fails or a row is damaged.
-    pub fn window<T: DeserializeOwned>(
+    pub fn window<T: Row>(
         &self,
         window: &Window,
         keep: impl Fn(&[u8], &T) -> bool,
@@ -275,7 +338,7 @@ impl Store {
             .collect())
     }
 
-    fn all<T: DeserializeOwned>(&self, kind: u8) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+    fn all<T: Row>(&self, kind: u8) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
         let whole = Window {
             prefix: vec![kind],
             beyond: None,
@@ -303,6 +366,9 @@ impl Store {
             .found;
         let event = events.first().map(|(_, row)| row.accepted_at);
         let attempt = attempts.first().map(|(_, row)| row.started_at);
-        Ok(event.max(attempt).unwrap_or_default())
+        Ok(event
+            .max(attempt)
+            .unwrap_or_default()
+            .max(self.totals()?.accepted_at))
     }
 }

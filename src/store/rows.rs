@@ -1,20 +1,45 @@
 //! Rows: a version byte, then the members in order (see `runtime::codec`). Members are append-only with a new version.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::domain::{
-    delivery::Stage,
-    endpoint::{EndpointState, Standing},
-    event::{ContentHash, EventType, Label},
-    health::Health,
-    id::{DeliveryKey, EndpointId, EventId, Lsn},
-    outcome::{Class, Reason},
-    record::{Place, Record},
-    time::Timestamp,
+use crate::{
+    domain::{
+        delivery::{Delivery, Stage},
+        endpoint::{EndpointState, Standing},
+        event::{ContentHash, EventType, Label},
+        health::Health,
+        id::{DeliveryKey, EndpointId, EventId, Lsn},
+        ordering::Strand,
+        outcome::{Class, Reason},
+        record::{KeyPut, Place, Record},
+        time::Timestamp,
+    },
+    runtime::codec::{CodecError, decode_body},
 };
 
-/// The version of every row that is written today.
-pub const VERSION: u8 = 1;
+/// What is kept as a row.
+pub trait Row: Serialize + DeserializeOwned {
+    /// The version that is written today.
+    const VERSION: u8 = 1;
+
+    /// Reads the body of a version that was written before.
+    ///
+    /// # Errors
+    /// When there was none, or it does not decode.
+    fn read_old(version: u8, _body: &[u8]) -> Result<Self, CodecError> {
+        Err(CodecError::Version(version))
+    }
+}
+
+impl Row for () {}
+impl Row for Lsn {}
+impl Row for Applied {}
+impl Row for IdempotencyRow {}
+impl Row for EndpointRow {}
+impl Row for Tally {}
+impl Row for AttemptRow {}
+impl Row for Delivery {}
+impl Row for KeyPut {}
 
 /// How far the store has come, in which journal.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +58,89 @@ pub struct EventRow {
     pub content_hash: ContentHash,
     pub deliveries: u32,
     pub place: Place,
+    /// What its ordering key makes of it; since version 2.
+    pub key: Option<Strand>,
+}
+
+#[derive(Deserialize)]
+struct EventRowV1 {
+    id: EventId,
+    event_type: EventType,
+    tenant: Option<Label>,
+    accepted_at: Timestamp,
+    content_hash: ContentHash,
+    deliveries: u32,
+    place: Place,
+}
+
+impl Row for EventRow {
+    const VERSION: u8 = 2;
+
+    /// Version 1 knew no ordering keys: its events are in order with nothing by theirs.
+    fn read_old(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        if version != 1 {
+            return Err(CodecError::Version(version));
+        }
+        let old: EventRowV1 = decode_body(body)?;
+        Ok(Self {
+            id: old.id,
+            event_type: old.event_type,
+            tenant: old.tenant,
+            accepted_at: old.accepted_at,
+            content_hash: old.content_hash,
+            deliveries: old.deliveries,
+            place: old.place,
+            key: None,
+        })
+    }
+}
+
+/// What a schedule entry says of its delivery, so that a lane can tell whose turn it is without reading further.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// What the event's ordering key makes of it.
+    pub key: Option<Strand>,
+    /// When it took its place, if it was tried since; one that was not has its place where it is due.
+    pub since: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    /// Version 1 said nothing: the delivery and its event have to be asked.
+    #[serde(skip)]
+    pub(super) unsaid: bool,
+}
+
+impl Row for Slot {
+    const VERSION: u8 = 2;
+
+    fn read_old(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        match version {
+            1 => decode_body::<()>(body).map(|()| Self {
+                unsaid: true,
+                ..Self::default()
+            }),
+            other => Err(CodecError::Version(other)),
+        }
+    }
+}
+
+impl Slot {
+    /// The slot of a delivery that takes its place where it is due.
+    pub const fn fresh(delivery: &Delivery, key: Option<Strand>) -> Self {
+        Self {
+            key,
+            since: None,
+            expires_at: delivery.expires_at,
+            unsaid: false,
+        }
+    }
+
+    /// What version 1 left unsaid. A delayed delivery that was tried gets an earlier place than it had, which harms
+    /// nobody: it is past it.
+    pub(super) fn of_old(delivery: &Delivery, key: Option<Strand>) -> Self {
+        Self {
+            since: delivery.is_tried().then_some(delivery.created_at),
+            ..Self::fresh(delivery, key)
+        }
+    }
 }
 
 /// What an idempotency key stands for.
@@ -132,6 +240,32 @@ pub struct Totals {
     /// Events whose fan-out was empty.
     pub unmatched: u64,
     pub deliveries: Counts,
+    /// The newest time at which an event was accepted; since version 2.
+    pub accepted_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct TotalsV1 {
+    events: u64,
+    unmatched: u64,
+    deliveries: Counts,
+}
+
+impl Row for Totals {
+    const VERSION: u8 = 2;
+
+    fn read_old(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        if version != 1 {
+            return Err(CodecError::Version(version));
+        }
+        let old: TotalsV1 = decode_body(body)?;
+        Ok(Self {
+            events: old.events,
+            unmatched: old.unmatched,
+            deliveries: old.deliveries,
+            accepted_at: Timestamp::EPOCH,
+        })
+    }
 }
 
 /// One endpoint's counts and health.
@@ -155,4 +289,46 @@ pub struct AttemptRow {
     pub class: Class,
     pub reason: Reason,
     pub status: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        runtime::{codec::encode_row, hex},
+        store::draft::decode,
+    };
+
+    /// What version 1 wrote, and what is read of it.
+    #[test]
+    fn rows_of_the_first_version_still_read() {
+        let fixture = include_str!("fixtures/rows_v1.txt");
+        let row = |name: &str| {
+            let line = fixture.lines().find_map(|line| line.strip_prefix(name));
+            hex::decode(line.unwrap().trim()).unwrap()
+        };
+        let event: EventRow = decode(b"", &row("event")).unwrap();
+        assert_eq!(
+            (event.id.as_str(), event.deliveries, event.place.len, event.key),
+            ("evt-1", 3, 77, None)
+        );
+        let totals: Totals = decode(b"", &row("totals")).unwrap();
+        assert_eq!(
+            (totals.events, totals.unmatched, totals.deliveries.attempts),
+            (9, 1, 6)
+        );
+        assert_eq!(totals.accepted_at, Timestamp::EPOCH);
+        let slot: Slot = decode(b"", &row("due")).unwrap();
+        assert!(slot.unsaid && slot.since.is_none());
+    }
+
+    #[test]
+    fn a_version_from_the_future_is_refused() {
+        for version in [3, 255] {
+            let row = encode_row(version, &Totals::default()).unwrap();
+            assert!(decode::<Totals>(b"", &row).is_err());
+            let row = encode_row(version, &Slot::default()).unwrap();
+            assert!(decode::<Slot>(b"", &row).is_err());
+        }
+    }
 }

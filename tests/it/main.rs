@@ -27,6 +27,7 @@ mod encodings;
 mod explain;
 mod hostile_receivers;
 mod listen;
+mod ordering;
 mod ours;
 mod rebuild;
 mod receivers;

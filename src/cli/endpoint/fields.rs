@@ -8,7 +8,11 @@ use crate::{
         failure::Usage,
         input::{self, Secret},
     },
-    domain::{duration::Span, limits},
+    domain::{
+        duration::Span,
+        limits,
+        ordering::{Mode, OnFailure},
+    },
 };
 
 #[derive(Args, Debug)]
@@ -88,6 +92,12 @@ pub struct Fields {
     /// Attempts at once
     #[arg(long, value_name = "N")]
     concurrency: Option<u16>,
+    /// Which order it keeps: none, by ordering key, or all in the order of acceptance
+    #[arg(long, value_name = "MODE", value_parser = Mode::NAMES)]
+    ordering: Option<String>,
+    /// Whether one that waits for its retry holds up those behind it
+    #[arg(long, value_name = "RULE", requires = "ordering", value_parser = OnFailure::NAMES)]
+    on_failure: Option<String>,
     /// Take a status code for an outcome: 404=transient; may be given several times
     #[arg(long, value_name = "STATUS=OUTCOME", value_parser = treatment)]
     treat_as: Vec<(String, String)>,
@@ -125,6 +135,7 @@ impl Fields {
             ("timeout", self.timeout.map(|span| Value::from(span.to_string()))),
             ("rate", self.rate()),
             ("concurrency", self.concurrency.map(Value::from)),
+            ("ordering", self.ordering()),
             ("treat_as", object(&self.treat_as)),
             ("metadata", object(&self.metadata)),
         ];
@@ -197,6 +208,14 @@ impl Fields {
             return Some(json!({"delays": delays}));
         }
         Some(json!({"retries": self.retries?, "delay": self.retry_delay?.to_string()}))
+    }
+
+    fn ordering(&self) -> Option<Value> {
+        let mode = self.ordering.as_deref()?;
+        Some(match &self.on_failure {
+            None => Value::from(mode),
+            Some(rule) => json!({"mode": mode, "on_failure": rule}),
+        })
     }
 
     fn rate(&self) -> Option<Value> {
@@ -396,8 +415,18 @@ mod tests {
     }
 
     #[test]
+    fn an_order_is_a_word_or_a_word_and_a_rule() {
+        let ordering = |words: &[&str]| parsed(words).unwrap().fields.document().unwrap()["ordering"].clone();
+        assert_eq!(ordering(&["--ordering", "key"]), "key");
+        assert_eq!(
+            ordering(&["--ordering", "strict", "--on-failure", "skip"]),
+            json!({"mode": "strict", "on_failure": "skip"})
+        );
+    }
+
+    #[test]
     fn what_does_not_go_together_is_a_matter_of_usage() {
-        let lines: [&[&str]; 8] = [
+        let lines: [&[&str]; 10] = [
             &["--retry-delays", "5s", "--retries", "1"],
             &["--retries", "1"],
             &["--retries", "1001", "--retry-delay", "1s"],
@@ -406,6 +435,8 @@ mod tests {
             &["--treat-as", "4=transient"],
             &["--timeout", "5"],
             &["--rate", "fast"],
+            &["--ordering", "fifo"],
+            &["--on-failure", "skip"],
         ];
         for line in lines {
             assert!(parsed(line).is_err(), "{line:?}");

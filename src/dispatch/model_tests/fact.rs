@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{DELAY, RETRIES};
 use crate::domain::{
-    id::EndpointId,
+    id::{DeliveryKey, EndpointId},
+    ordering::Strand,
     outcome::{Class, Outcome},
     time::Timestamp,
 };
@@ -20,10 +21,17 @@ pub(super) struct Fact {
     pub(super) all_suspect: bool,
     /// Some attempt of it was answered with a 2xx.
     pub(super) got_through: bool,
+    /// What its event's ordering key makes of it.
+    pub(super) key: Option<Strand>,
+    /// When it took its place, and then its place in the journal.
+    pub(super) rank: (Timestamp, DeliveryKey),
+    /// It was tried since it took its place.
+    pub(super) tried: bool,
 }
 
 impl Fact {
     pub(super) fn attempt_ended(&mut self, outcome: &Outcome, now: Timestamp) {
+        self.tried = true;
         let reset = |fact: &mut Self| {
             fact.spent = 0;
             fact.all_suspect = true;

@@ -17,7 +17,7 @@ use self::{op::op, world::World};
 use crate::domain::time::Timestamp;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const ENDPOINTS: usize = 3;
+const ENDPOINTS: usize = 5;
 /// What every endpoint's policy allows after the first attempt.
 const RETRIES: u32 = 2;
 const DELAY: Duration = Duration::from_secs(5);

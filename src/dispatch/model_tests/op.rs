@@ -18,7 +18,10 @@ pub(super) enum Op {
         delay_secs: u16,
         expires_secs: Option<u16>,
         late_millis: u16,
+        key: u8,
     },
+    /// The endpoint is to keep another order.
+    Order(u8, u8),
     /// Begin up to so many attempts.
     Begin(u8),
     /// An attempt that is out ends so.
@@ -45,10 +48,11 @@ fn delay() -> impl Strategy<Value = u16> {
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (any::<u8>(), delay(), prop::option::weighted(0.2, 1..60u16), 0..50u16)
-            .prop_map(|(to, delay_secs, expires_secs, late_millis)| Op::Accept {
-                to, delay_secs, expires_secs, late_millis,
+        4 => (any::<u8>(), delay(), prop::option::weighted(0.2, 1..60u16), 0..50u16, 0..4u8)
+            .prop_map(|(to, delay_secs, expires_secs, late_millis, key)| Op::Accept {
+                to, delay_secs, expires_secs, late_millis, key,
             }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Op::Order(which, how)),
         6 => (1..8u8).prop_map(Op::Begin),
         6 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Op::End(which, how)),
         6 => (1..8u8).prop_map(Op::Apply),

@@ -28,6 +28,7 @@ use crate::{
         endpoint::{Endpoint, EndpointSpec, EndpointState, Notes, StateChange},
         event::Payload,
         id::{DeliveryKey, EndpointId},
+        ordering::{Ordering, Strand},
         record::{
             AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointPut, EventAccepted,
             Place, Record,
@@ -65,7 +66,18 @@ pub(super) struct World {
     busy: HashSet<DeliveryKey>,
     facts: BTreeMap<DeliveryKey, Fact>,
     endpoints: Vec<EndpointId>,
+    /// The newest acceptance: what is not delayed takes its place no earlier.
+    accepted_at: Timestamp,
 }
+
+/// The orders that an endpoint may keep; one of each to begin with.
+const ORDERS: [(&str, &str); 5] = [
+    ("none", "block"),
+    ("key", "block"),
+    ("strict", "block"),
+    ("key", "skip"),
+    ("strict", "skip"),
+];
 
 impl World {
     pub(super) fn new() -> Self {
@@ -85,25 +97,32 @@ impl World {
             busy: HashSet::new(),
             facts: BTreeMap::new(),
             endpoints: Vec::new(),
+            accepted_at: Timestamp::EPOCH,
         };
         for place in 0..ENDPOINTS {
             let id = EndpointId::new(START, place as u128);
-            let spec: EndpointSpec = serde_json::from_value(json!({
-                "url": "https://h.test/", "retry": {"retries": RETRIES, "delay": "5s"},
-            }))
-            .unwrap();
-            let sealed = document::seal(&world.sealer, id, &spec, &Notes::default()).unwrap();
-            let initial = StateChange::Enable { discard: false };
-            world.journal.push(Record::EndpointPut(EndpointPut {
-                id,
-                at: START,
-                initial,
-                sealed,
-            }));
+            world.put(id, place);
             world.endpoints.push(id);
         }
         world.apply(ENDPOINTS);
         world
+    }
+
+    fn put(&mut self, id: EndpointId, order: usize) {
+        let (mode, on_failure) = ORDERS[order % ORDERS.len()];
+        let spec: EndpointSpec = serde_json::from_value(json!({
+            "url": "https://h.test/", "retry": {"retries": RETRIES, "delay": "5s"},
+            "ordering": {"mode": mode, "on_failure": on_failure},
+        }))
+        .unwrap();
+        let sealed = document::seal(&self.sealer, id, &spec, &Notes::default()).unwrap();
+        let initial = StateChange::Enable { discard: false };
+        self.journal.push(Record::EndpointPut(EndpointPut {
+            id,
+            at: START,
+            initial,
+            sealed,
+        }));
     }
 
     fn store(&self) -> Store {
@@ -144,9 +163,12 @@ impl World {
         let store = self.store();
         let now = self.clock.now();
         self.lanes.wake(now);
-        for _ in 0..most {
+        let mut begun = 0;
+        while begun < most {
+            begun += 1;
             match self.lanes.next(&store, now, Instant::now()).unwrap() {
                 None => return,
+                Some(Step::Look) => begun -= 1,
                 Some(Step::Start {
                     endpoint,
                     row,
@@ -196,6 +218,31 @@ impl World {
             self.registry.get(endpoint.id).unwrap().standing.state,
             EndpointState::Active
         );
+        self.is_its_turn(key);
+    }
+
+    /// What the endpoint's order has to say about an attempt that begins.
+    fn is_its_turn(&self, key: DeliveryKey) {
+        let fact = &self.facts[&key];
+        let ordering: Ordering = self.registry.get(fact.endpoint).unwrap().spec.ordering;
+        let Some(strand) = ordering.strand(fact.key) else {
+            return;
+        };
+        let others = self.facts.iter().filter(|(other, fact_of_other)| {
+            **other != key
+                && fact_of_other.endpoint == fact.endpoint
+                && ordering.strand(fact_of_other.key) == Some(strand)
+                && other.lsn <= self.applied as u64
+        });
+        for (other, of_other) in others {
+            assert!(!self.busy.contains(other), "{key:?} is out beside {other:?}");
+            let ahead = of_other.ended.is_none() && of_other.rank < fact.rank;
+            let may_be_passed = !ordering.blocks() && (of_other.tried || fact.tried);
+            assert!(
+                !ahead || may_be_passed,
+                "{key:?} passes {other:?}: {fact:?}, {of_other:?}"
+            );
+        }
     }
 
     fn end(&mut self, which: u8, how: u8) {
@@ -246,7 +293,7 @@ impl World {
             .attempt_ended(&outcome, now);
     }
 
-    fn accept(&mut self, to: u8, delay_secs: u16, expires_secs: Option<u16>, late_millis: u16) {
+    fn accept(&mut self, to: u8, delay_secs: u16, expires_secs: Option<u16>, late_millis: u16, key: u8) {
         let now = self.clock.now().minus(Duration::from_millis(late_millis.into()));
         let fan_out: Vec<EndpointId> = (0..ENDPOINTS)
             .filter(|place| to & (1 << place) != 0)
@@ -255,6 +302,11 @@ impl World {
         let due = now.plus(Duration::from_secs(delay_secs.into()));
         let expires_at = expires_secs.map(|secs| due.plus(Duration::from_secs(secs.into())));
         let lsn = self.journal.len() as u64 + 1;
+        let ordering_key = (key > 0).then(|| format!("key-{key}").parse().unwrap());
+        if delay_secs == 0 {
+            self.accepted_at = self.accepted_at.max(now);
+        }
+        let place = if delay_secs == 0 { self.accepted_at } else { due };
         for (endpoint, index) in fan_out.iter().zip(0..) {
             let fact = Fact {
                 endpoint: *endpoint,
@@ -264,6 +316,9 @@ impl World {
                 spent: 0,
                 all_suspect: true,
                 got_through: false,
+                key: ordering_key.as_ref().map(Strand::of_key),
+                rank: (place, DeliveryKey::new(lsn, index)),
+                tried: false,
             };
             self.facts.insert(DeliveryKey::new(lsn, index), fact);
         }
@@ -272,7 +327,7 @@ impl World {
             event_type: "t".parse().unwrap(),
             tenant: None,
             channel: None,
-            ordering_key: None,
+            ordering_key,
             accepted_at: now,
             occurred_at: now,
             due,
@@ -323,8 +378,12 @@ impl World {
                 all_suspect: true,
                 expires_at: None,
                 got_through: false,
+                tried: false,
                 ..fact.clone()
             };
+        }
+        if !fact.tried {
+            fact.rank.0 = now;
         }
         fact.not_before = now;
         self.journal.push(Record::DeliveriesRetried(DeliveriesRetried {
@@ -392,6 +451,7 @@ impl World {
             let Progress { spent, all_suspect } = delivery.progress;
             fact.spent = spent;
             fact.all_suspect = all_suspect;
+            fact.tried = delivery.attempts > 0 && !delivery.replay;
             match delivery.stage {
                 Stage::Scheduled { due } => {
                     fact.ended = None;
@@ -409,8 +469,13 @@ impl World {
                 delay_secs,
                 expires_secs,
                 late_millis,
+                key,
             } => {
-                self.accept(to, delay_secs, expires_secs, late_millis);
+                self.accept(to, delay_secs, expires_secs, late_millis, key);
+            }
+            Op::Order(which, how) => {
+                self.put(self.endpoint(which), how.into());
+                self.apply(usize::MAX / 2);
             }
             Op::Begin(most) => self.begin(most.into()),
             Op::End(which, how) => self.end(which, how),
@@ -434,11 +499,16 @@ impl World {
             }
         }
         for _ in 0..200 {
-            while !self.out.is_empty() {
-                self.end(0, 0);
+            loop {
+                while !self.out.is_empty() {
+                    self.end(0, 0);
+                }
+                self.apply(usize::MAX / 2);
+                self.begin(1000);
+                if self.out.is_empty() {
+                    break;
+                }
             }
-            self.apply(usize::MAX / 2);
-            self.begin(1000);
             if self.out.is_empty()
                 && self.applied == self.journal.len()
                 && self.store().totals().unwrap().deliveries.scheduled == 0

@@ -18,10 +18,14 @@ fn an_id_or_key_answers_as_before_and_refuses_other_content_across_restarts() {
         .to_owned();
     // A second endpoint: what was accepted before goes on having one delivery.
     server.endpoint(&json!({"url": sink.url()}));
-    for ending in ["none", "stop", "kill"] {
+    for ending in ["none", "stop", "kill", "power"] {
         match ending {
             "stop" => _ = server.stop(),
             "kill" => server.kill(),
+            "power" => {
+                server.kill();
+                server.set_environment("POSTHASTE_BOOT_ID", "another");
+            }
             _ => {}
         }
         if ending != "none" {

@@ -1,0 +1,496 @@
+//! Whose turn it is within one endpoint that keeps an order.
+//!
+//! # The cast
+//!
+//! A **strand** is what keeps its order: all deliveries of an endpoint (`strict`), or those whose events have one
+//! ordering key (`key`). A delivery's **rank** in its strand is when it took its place (when it was first due, or was
+//! begun anew by a person), and then its place in the journal. It is **taken** from when it is read for an attempt until
+//! what came of that is in the store; while one of a strand is, no other may be.
+//!
+//! # The flow
+//!
+//! The schedule holds everything by due time. For a delivery that was not tried yet that is its rank, so that reading on
+//! from the **floor** meets the members of a strand in their order; one whose strand is taken or blocked is passed over,
+//! and only the first such place of each strand is remembered (`passed`). When the strand is free again, reading goes on
+//! from there, for this strand alone. Deliveries that were tried stand elsewhere in the schedule, where their retry is
+//! due; all of them are known by heart (`waiting`), learned by a survey of the schedule when the lane begins and from
+//! effects from then on.
+//!
+//! # What it guarantees
+//!
+//! Of one strand never two at once; with `block` none before all of a lower rank have ended. It rests on the store
+//! alone, so that it holds over restarts and crashes. What is remembered is bounded: a backlog behind a blocked strand
+//! takes one position, however deep, and there are at most [`limits::ORDER_WAITING`] who wait. Each schedule entry is
+//! passed over once, and once more for its own strand's sake.
+//!
+//! # What it does not
+//!
+//! Anything for endpoints without an order: they have none of this.
+
+mod survey;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::{Bound, ControlFlow},
+    time::Duration,
+};
+
+use self::{
+    survey::{FRONT, Survey},
+    waiting::{Waiter, Waiting},
+};
+use crate::{
+    domain::{
+        id::{DeliveryKey, EndpointId},
+        limits,
+        ordering::{Mode, Ordering, Strand},
+        time::Timestamp,
+    },
+    store::{
+        DueRow, Store, StoreError,
+        query::{Position, Walk},
+        rows::Slot,
+    },
+};
+
+/// What a lane has read and not yet settled, with what each event's ordering key makes of it.
+pub(super) type Busy = HashMap<DeliveryKey, Option<Strand>>;
+
+/// Deliveries handed to the lane at once, of those that were tried and of those that were not.
+const PAGE: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Order {
+    ordering: Ordering,
+    /// How many may wait before nothing new is begun.
+    most_waiting: usize,
+    /// Where reading goes on. What lies before it is taken, or passed, or waits.
+    floor: Position,
+    /// The earliest schedule entry at or beyond the floor that is known.
+    next_due: Option<Timestamp>,
+    /// The one strand there is may not go on: what lies beyond the floor need not be looked at.
+    parked: bool,
+    taken: HashMap<DeliveryKey, (Strand, Position)>,
+    strands: HashMap<Strand, usize>,
+    /// For each strand some of which were passed over: not beyond the first of them.
+    passed: HashMap<Strand, Position>,
+    /// Strands to be looked at again from where they were passed.
+    freed: BTreeSet<Strand>,
+    /// The strand that was looked at last: the others come first.
+    looked_at: Strand,
+    waiting: Waiting,
+    survey: Survey,
+}
+
+/// What was found for an order's lane to do.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub rows: Vec<DueRow>,
+    /// There is more to look at right away.
+    pub more: bool,
+}
+
+/// What a survey has come to.
+pub(super) enum Surveyed {
+    /// This one has expired.
+    Expired(Box<DueRow>),
+    /// There is more to look at; `ready` says whether attempts may be begun meanwhile.
+    More {
+        ready: bool,
+    },
+    Done,
+}
+
+impl Order {
+    /// The order of a lane with `busy` out; `None` when it keeps none.
+    pub fn of(ordering: Ordering, busy: &Busy) -> Option<Box<Self>> {
+        ordering
+            .is_some()
+            .then(|| Box::new(Self::new(ordering, busy, limits::ORDER_WAITING)))
+    }
+
+    fn new(ordering: Ordering, busy: &Busy, most_waiting: usize) -> Self {
+        let mut order = Self {
+            ordering,
+            most_waiting,
+            floor: FRONT,
+            next_due: Some(FRONT.0),
+            parked: false,
+            taken: HashMap::new(),
+            strands: HashMap::new(),
+            passed: HashMap::new(),
+            freed: BTreeSet::new(),
+            looked_at: Strand::WHOLE,
+            waiting: Waiting::default(),
+            survey: Survey::default(),
+        };
+        for (key, of_event) in busy {
+            if let Some(strand) = ordering.strand(*of_event) {
+                order.take(*key, strand, FRONT);
+            }
+        }
+        order
+    }
+
+    /// A schedule entry appeared.
+    pub fn scheduled(&mut self, at: Position, slot: Slot) {
+        self.survey.expires(slot.expires_at);
+        match self.waiter(at, slot) {
+            Some(waiter) => self.waiting.insert(at.1, waiter),
+            None => {
+                self.parked &= self.floor <= at;
+                self.floor = self.floor.min(at);
+                self.next_due = Some(self.next_due.map_or(at.0, |next| next.min(at.0)));
+            }
+        }
+    }
+
+    /// Whether a delivery that was taken comes after one that has only now appeared. What is delayed may have been read
+    /// before one that was accepted earlier was in the store.
+    pub fn is_behind(&self, key: DeliveryKey, at: Position, slot: Slot) -> bool {
+        let taken = self.taken.get(&key).copied();
+        let rank = (slot.since.unwrap_or(at.0), at.1);
+        taken.is_some_and(|(strand, behind)| rank < behind && self.ordering.strand(slot.key) == Some(strand))
+    }
+
+    /// A delivery's attempt is settled in the store, or it will not be made.
+    pub fn settled(&mut self, key: DeliveryKey) {
+        if let Some((strand, _)) = self.taken.remove(&key)
+            && let Some(count) = self.strands.get_mut(&strand)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.strands.remove(&strand);
+            }
+            self.give_back(strand);
+        }
+        self.forget(key);
+    }
+
+    /// What was known of a delivery's place in the schedule is stale.
+    pub fn forget(&mut self, key: DeliveryKey) {
+        if let Some(strand) = self.waiting.remove(key) {
+            self.give_back(strand);
+        }
+    }
+
+    /// Nothing left to do and nothing to remember.
+    pub fn is_idle(&self) -> bool {
+        self.survey.complete
+            && self.survey.expired.is_empty()
+            && self.next_due.is_none()
+            && self.waiting.len() == 0
+            && self.passed.is_empty()
+    }
+
+    /// When there is something to look at without anything having changed.
+    pub fn next_look(&self) -> Option<Timestamp> {
+        let reading = self.next_due.filter(|_| !self.parked && !self.is_full());
+        reading.into_iter().chain(self.waiting.next_due()).min()
+    }
+
+    /// When the next survey is to begin.
+    pub fn next_survey(&self) -> Option<Timestamp> {
+        self.survey.due()
+    }
+
+    /// Goes on with a survey, a bounded portion at a time.
+    pub fn survey(
+        &mut self,
+        store: &Store,
+        endpoint: EndpointId,
+        now: Timestamp,
+        busy: &Busy,
+    ) -> Result<Surveyed, StoreError> {
+        while let Some(at) = self.survey.expired.pop_front() {
+            if !busy.contains_key(&at.1)
+                && let Some(row) = store.due_at(endpoint, at)?
+            {
+                return Ok(Surveyed::Expired(Box::new(row)));
+            }
+        }
+        if self.survey.overflowed && self.waiting.len() < self.most_waiting / 2 {
+            self.survey = Survey::default();
+        }
+        self.survey.begin(now);
+        let Some(from) = self.survey.at else {
+            return Ok(Surveyed::Done);
+        };
+        let walk = store.walk(endpoint, from, limits::ORDER_LOOKS, |at, slot| {
+            self.look(at, slot, now, busy);
+            ControlFlow::Continue(())
+        })?;
+        match walk {
+            Walk::Limit(next) => self.survey.at = Some(next),
+            Walk::End | Walk::Stopped => self.survey.end(now),
+        }
+        let ready = self.survey.complete;
+        if self.survey.at.is_none() && self.survey.expired.is_empty() {
+            return Ok(Surveyed::Done);
+        }
+        Ok(Surveyed::More { ready })
+    }
+
+    /// One entry of a survey.
+    fn look(&mut self, at: Position, slot: Slot, now: Timestamp, busy: &Busy) {
+        self.survey.looked();
+        if busy.contains_key(&at.1) {
+            return;
+        }
+        if slot.expires_at.is_some_and(|expires| expires <= now) {
+            self.survey.expired.push_back(at);
+        } else {
+            self.survey.expires(slot.expires_at);
+        }
+        if let Some(waiter) = self.waiter(at, slot) {
+            self.learn(at.1, waiter);
+        }
+    }
+
+    /// Notes one who waits and was not known, unless there are too many.
+    fn learn(&mut self, key: DeliveryKey, waiter: Waiter) {
+        if self.waiting.contains(key) {
+            return;
+        }
+        // What is out at once may come on top of those who may wait.
+        if self.waiting.len() < self.most_waiting + usize::from(limits::ENDPOINT_CONCURRENCY) {
+            self.waiting.insert(key, waiter);
+        } else {
+            self.survey.overflowed = true;
+        }
+    }
+
+    /// Reads what may be sent now. Every row is taken until it is settled.
+    pub fn find(
+        &mut self,
+        store: &Store,
+        endpoint: EndpointId,
+        now: Timestamp,
+        busy: &Busy,
+    ) -> Result<Found, StoreError> {
+        let mut fresh = Vec::new();
+        let mut more = false;
+        if !self.is_full() {
+            more |= self.look_again(store, endpoint, busy, &mut fresh)?;
+            more |= self.read_on(store, endpoint, now, busy, &mut fresh)?;
+        }
+        let mut found = Found {
+            rows: Vec::new(),
+            more,
+        };
+        for at in self.due(now, busy).into_iter().chain(fresh) {
+            match store.due_at(endpoint, at)? {
+                Some(row) => found.rows.push(row),
+                // The store is ahead: what moved it away will be said.
+                None => self.settled(at.1),
+            }
+        }
+        found.more &= found.rows.is_empty();
+        Ok(found)
+    }
+
+    /// Takes those whose retry is due.
+    fn due(&mut self, now: Timestamp, busy: &Busy) -> Vec<Position> {
+        let mut due = Vec::new();
+        while due.len() < PAGE
+            && let Some((key, waiter)) = self.waiting.due(now)
+        {
+            let Waiter { strand, rank, .. } = waiter;
+            if busy.contains_key(&key) || !self.may_retry(strand, rank) {
+                self.waiting.stall(key);
+                continue;
+            }
+            // What has not been read yet may come before it.
+            if self.ordering.blocks() && rank >= self.floor && !self.is_full() {
+                break;
+            }
+            self.waiting.remove(key);
+            self.take(key, strand, rank);
+            due.push((waiter.due, key));
+        }
+        due
+    }
+
+    fn may_retry(&mut self, strand: Strand, rank: Position) -> bool {
+        if self.strands.contains_key(&strand) {
+            return false;
+        }
+        if !self.ordering.blocks() {
+            return true;
+        }
+        if self.waiting.first_of(strand) != Some(rank) {
+            return false;
+        }
+        if self.passed.get(&strand).is_some_and(|first| *first < rank) {
+            // Perhaps one that was not tried comes first: it is looked for, and this one again after that.
+            self.freed.insert(strand);
+            return self.is_full();
+        }
+        true
+    }
+
+    /// The freed strand whose turn it is: the next one in a circle, so that none is forgotten over the others.
+    fn next_freed(&self) -> Option<Strand> {
+        let beyond = (Bound::Excluded(self.looked_at), Bound::Unbounded);
+        self.freed.range(beyond).next().or(self.freed.first()).copied()
+    }
+
+    /// Finds the next member of each strand that was passed over and is free now.
+    fn look_again(
+        &mut self,
+        store: &Store,
+        endpoint: EndpointId,
+        busy: &Busy,
+        fresh: &mut Vec<Position>,
+    ) -> Result<bool, StoreError> {
+        let mut looks = limits::ORDER_LOOKS;
+        while fresh.len() < PAGE
+            && let Some(strand) = self.next_freed()
+        {
+            let from = self.passed.get(&strand).copied();
+            let Some(from) = from.filter(|_| !self.strands.contains_key(&strand)) else {
+                self.freed.remove(&strand);
+                continue;
+            };
+            if looks == 0 {
+                return Ok(true);
+            }
+            let (floor, ordering) = (self.floor, self.ordering);
+            let mut next = None;
+            let walk = store.walk(endpoint, from, looks, |at, slot| {
+                if at >= floor {
+                    return ControlFlow::Break(());
+                }
+                looks -= 1;
+                let waits = slot.since.is_some();
+                if waits || ordering.strand(slot.key) != Some(strand) || busy.contains_key(&at.1) {
+                    return ControlFlow::Continue(());
+                }
+                next = Some(at);
+                ControlFlow::Break(())
+            })?;
+            match (next, walk) {
+                (None, Walk::Limit(at)) => _ = self.passed.insert(strand, at),
+                (None, Walk::End | Walk::Stopped) => {
+                    self.passed.remove(&strand);
+                    self.freed.remove(&strand);
+                    self.waiting.unstall(strand);
+                }
+                (Some(at), _) => {
+                    self.looked_at = strand;
+                    self.freed.remove(&strand);
+                    if self.is_blocked(strand, at) {
+                        self.passed.insert(strand, at);
+                        self.waiting.unstall(strand);
+                    } else {
+                        self.passed.insert(strand, after(at));
+                        self.take(at.1, strand, at);
+                        fresh.push(at);
+                    }
+                }
+            }
+        }
+        Ok(!self.freed.is_empty() && fresh.len() < PAGE)
+    }
+
+    /// Reads on from the floor.
+    fn read_on(
+        &mut self,
+        store: &Store,
+        endpoint: EndpointId,
+        now: Timestamp,
+        busy: &Busy,
+        fresh: &mut Vec<Position>,
+    ) -> Result<bool, StoreError> {
+        if self.parked || self.next_due.is_none_or(|due| due > now) || fresh.len() >= PAGE {
+            return Ok(false);
+        }
+        let mut stopped_at = None;
+        let walk = store.walk(endpoint, self.floor, limits::ORDER_LOOKS, |at, slot| {
+            if at.0 > now || fresh.len() >= PAGE || !self.consider(at, slot, busy, fresh) {
+                stopped_at = Some(at);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let next = match walk {
+            Walk::Limit(at) => Some(at),
+            Walk::End | Walk::Stopped => stopped_at,
+        };
+        self.next_due = next.map(|at| at.0);
+        // All that is due by now was met; what appears later will be said.
+        let beyond_now = (now.plus(Duration::from_millis(1)), DeliveryKey::MIN);
+        self.floor = next.map_or(beyond_now, |at| at.min(beyond_now)).max(self.floor);
+        Ok(matches!(walk, Walk::Limit(_)))
+    }
+
+    /// Takes one entry, passes it over, or answers that reading is to stop there.
+    fn consider(&mut self, at: Position, slot: Slot, busy: &Busy, fresh: &mut Vec<Position>) -> bool {
+        if busy.contains_key(&at.1) {
+            return true;
+        }
+        let Some(strand) = self.ordering.strand(slot.key) else {
+            fresh.push(at);
+            return true;
+        };
+        if let Some(waiter) = self.waiter(at, slot) {
+            self.learn(at.1, waiter);
+            return true;
+        }
+        let behind = self.passed.contains_key(&strand);
+        if !behind && !self.strands.contains_key(&strand) && !self.is_blocked(strand, at) {
+            self.take(at.1, strand, at);
+            fresh.push(at);
+            return true;
+        }
+        if self.ordering.mode() == Mode::Strict {
+            self.parked = true;
+            return false;
+        }
+        let first = self.passed.entry(strand).or_insert(at);
+        *first = (*first).min(at);
+        true
+    }
+
+    /// Whether someone waits who comes before this rank and is not to be passed.
+    fn is_blocked(&self, strand: Strand, rank: Position) -> bool {
+        self.ordering.blocks() && self.waiting.first_of(strand).is_some_and(|first| first < rank)
+    }
+
+    /// So many wait that nothing is tried for the first time.
+    fn is_full(&self) -> bool {
+        self.survey.overflowed || self.waiting.len() >= self.most_waiting
+    }
+
+    fn waiter(&self, at: Position, slot: Slot) -> Option<Waiter> {
+        let strand = self.ordering.strand(slot.key)?;
+        let rank = (slot.since?, at.1);
+        Some(Waiter {
+            strand,
+            rank,
+            due: at.0,
+        })
+    }
+
+    fn take(&mut self, key: DeliveryKey, strand: Strand, rank: Position) {
+        self.taken.insert(key, (strand, rank));
+        *self.strands.entry(strand).or_default() += 1;
+    }
+
+    /// A strand may be able to go on.
+    fn give_back(&mut self, strand: Strand) {
+        self.parked = false;
+        if self.passed.contains_key(&strand) {
+            self.freed.insert(strand);
+        }
+        self.waiting.unstall(strand);
+    }
+}
+
+/// The position right after another.
+const fn after(at: Position) -> Position {
+    (at.0, DeliveryKey::new(at.1.lsn, at.1.index + 1))
+}

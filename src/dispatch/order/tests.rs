@@ -1,0 +1,375 @@
+//! An order over a real store, at the sizes that the model's random sequences do not reach.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    domain::{
+        delivery::{Progress, Stage, Trigger},
+        event::Payload,
+        health::Health,
+        outcome::{Class, Reason},
+        record::{AttemptSettled, DeliveriesEnded, EventAccepted, Place, Record},
+    },
+    store::{
+        Effect, Placed,
+        open::{self, Trust},
+    },
+};
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const LATER: Duration = Duration::from_secs(3600);
+const ENDPOINT: EndpointId = EndpointId::from_bytes([1; 16]);
+
+struct Bench {
+    _dir: TempDir,
+    store: Store,
+    lsn: u64,
+    now: Timestamp,
+    order: Order,
+    busy: Busy,
+}
+
+impl Bench {
+    fn new(most_waiting: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = open::Options {
+            data: dir.path().to_owned(),
+            cache_bytes: 1024 * 1024,
+            journal: [7; 16],
+            last_lsn: u64::MAX,
+            trust: Trust::No,
+            check_bytes: 0,
+        };
+        let ordering = serde_json::from_value(json!("key")).unwrap();
+        Self {
+            store: open::open(&options).unwrap().store,
+            _dir: dir,
+            lsn: 0,
+            now: START,
+            order: Order::new(ordering, &Busy::new(), most_waiting),
+            busy: Busy::new(),
+        }
+    }
+
+    fn apply(&mut self, records: Vec<Record>) {
+        let mut placed = Vec::new();
+        for record in records {
+            self.lsn += 1;
+            placed.push(Placed {
+                lsn: self.lsn,
+                place: Place::default(),
+                record,
+            });
+        }
+        for effect in self.store.apply([7; 16], &placed).unwrap() {
+            match effect {
+                Effect::Due { due, key, slot, .. } => self.order.scheduled((due, key), slot),
+                Effect::Settled { key, .. } | Effect::Moved { key, .. } => {
+                    self.busy.remove(&key);
+                    self.order.settled(key);
+                }
+                Effect::Endpoint(_) | Effect::ApiKeys => {}
+            }
+        }
+    }
+
+    /// Accepts events with these ordering keys; answers the first one's delivery.
+    fn accept(&mut self, keys: impl IntoIterator<Item = String>) -> DeliveryKey {
+        let first = DeliveryKey::new(self.lsn + 1, 0);
+        let expires_at = None;
+        let records = keys.into_iter().zip(self.lsn + 1..);
+        let records = records.map(|(key, lsn)| accepted(lsn, &key, self.now, expires_at));
+        self.apply(records.collect());
+        first
+    }
+
+    /// What an attempt came to.
+    fn settle(&mut self, key: DeliveryKey, stage: Stage) {
+        self.apply(vec![settled(key, self.now, stage)]);
+    }
+
+    fn find(&mut self) -> Found {
+        let found = self
+            .order
+            .find(&self.store, ENDPOINT, self.now, &self.busy)
+            .unwrap();
+        self.busy
+            .extend(found.rows.iter().map(|row| (row.delivery.key, row.key)));
+        found
+    }
+
+    fn survey(&mut self) {
+        while let Surveyed::More { .. } = self
+            .order
+            .survey(&self.store, ENDPOINT, self.now, &self.busy)
+            .unwrap()
+        {}
+    }
+
+    /// Everything that may be sent now, and how many looks that took.
+    fn all(&mut self) -> (Vec<DeliveryKey>, usize) {
+        let (mut keys, mut looks) = (Vec::new(), 0);
+        loop {
+            let found = self.find();
+            looks += 1;
+            keys.extend(found.rows.iter().map(|row| row.delivery.key));
+            if found.rows.is_empty() && !found.more {
+                return (keys, looks);
+            }
+        }
+    }
+}
+
+fn accepted(lsn: u64, key: &str, at: Timestamp, expires_at: Option<Timestamp>) -> Record {
+    Record::EventAccepted(EventAccepted {
+        id: format!("event-{lsn}").parse().unwrap(),
+        event_type: "t".parse().unwrap(),
+        tenant: None,
+        channel: None,
+        ordering_key: Some(key.parse().unwrap()),
+        accepted_at: at,
+        occurred_at: at,
+        due: at,
+        expires_at,
+        attributes: BTreeMap::new(),
+        content_hash: [0; 16],
+        idempotency_key: None,
+        idempotency_until: at,
+        fan_out: vec![ENDPOINT],
+        notice_for: None,
+        payload: Payload {
+            content_type: None,
+            bytes: Bytes::from_static(b"{}"),
+        },
+    })
+}
+
+fn settled(key: DeliveryKey, at: Timestamp, stage: Stage) -> Record {
+    Record::AttemptSettled(AttemptSettled {
+        delivery: Some(key),
+        endpoint: ENDPOINT,
+        event_id: "e".parse().unwrap(),
+        event_type: "t".parse().unwrap(),
+        tenant: None,
+        number: 1,
+        trigger: Trigger::Initial,
+        started_at: at,
+        duration_millis: 0,
+        class: Class::Transient,
+        reason: Reason::Status,
+        status: Some(503),
+        body_broken: false,
+        remote: None,
+        stage,
+        progress: Progress::default(),
+        health: Health::default(),
+        disable: None,
+        location: None,
+        excerpt: Bytes::new(),
+    })
+}
+
+#[test]
+fn a_deep_backlog_behind_a_blocked_key_costs_one_position_and_one_look_through() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    bench.survey();
+    let head = bench.accept(["deep".to_owned()]);
+    assert_eq!(bench.all().0, [head]);
+    let due = bench.now.plus(LATER);
+    bench.settle(head, Stage::Scheduled { due });
+    let depth = 3 * limits::ORDER_LOOKS;
+    let backlog = bench.accept((0..depth).map(|_| "deep".to_owned()));
+    let others = bench.accept((0..3).map(|n| format!("other-{n}")));
+    let (found, looks) = bench.all();
+    assert_eq!(
+        found,
+        (0..3)
+            .map(|n| DeliveryKey::new(others.lsn + n, 0))
+            .collect::<Vec<_>>()
+    );
+    assert!(looks <= depth / limits::ORDER_LOOKS + 2, "{looks} looks");
+    assert_eq!((bench.order.passed.len(), bench.order.waiting.len()), (1, 1));
+    // What comes later finds its way without the backlog being looked through again.
+    let late = bench.accept(["late".to_owned()]);
+    assert_eq!(bench.find().rows[0].delivery.key, late);
+    // The head gets through, and the backlog goes out one by one, each found at once.
+    bench.now = due;
+    assert_eq!(bench.all().0, [head]);
+    bench.settle(head, Stage::Delivered);
+    for n in 0..50 {
+        let found = bench.find();
+        let keys: Vec<_> = found.rows.iter().map(|row| row.delivery.key).collect();
+        assert_eq!(keys, [DeliveryKey::new(backlog.lsn + n, 0)]);
+        assert!(bench.find().rows.is_empty(), "never two of one key");
+        bench.settle(keys[0], Stage::Delivered);
+    }
+    assert_eq!(bench.order.passed.len(), 1);
+}
+
+#[test]
+fn a_lane_that_begins_anew_learns_who_waits_before_it_finds_anything() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    bench.survey();
+    let head = bench.accept(["a".to_owned(), "b".to_owned()]);
+    bench.all();
+    let due = bench.now.plus(LATER);
+    bench.settle(head, Stage::Scheduled { due });
+    bench.settle(DeliveryKey::new(head.lsn + 1, 0), Stage::Delivered);
+    let next = bench.accept(["a".to_owned(), "b".to_owned()]);
+    let ordering = bench.order.ordering;
+    bench.order = Order::new(ordering, &Busy::new(), limits::ORDER_WAITING);
+    assert!(!bench.order.survey.complete);
+    bench.survey();
+    assert!(bench.order.survey.complete);
+    assert_eq!(bench.all().0, [DeliveryKey::new(next.lsn + 1, 0)]);
+    assert_eq!(bench.order.next_look(), Some(due));
+}
+
+#[test]
+fn when_as_many_wait_as_may_nothing_is_tried_for_the_first_time() {
+    let mut bench = Bench::new(4);
+    bench.survey();
+    let first = bench.accept((0..4).map(|n| format!("key-{n}")));
+    assert_eq!(bench.all().0.len(), 4);
+    let due = bench.now.plus(LATER);
+    for n in 0..4 {
+        bench.settle(DeliveryKey::new(first.lsn + n, 0), Stage::Scheduled { due });
+    }
+    let fresh = bench.accept(["new".to_owned()]);
+    assert_eq!(bench.all().0, []);
+    assert_eq!(bench.order.next_look(), Some(due));
+    bench.now = due;
+    let retries: Vec<_> = (0..4).map(|n| DeliveryKey::new(first.lsn + n, 0)).collect();
+    assert_eq!(
+        bench
+            .find()
+            .rows
+            .iter()
+            .map(|row| row.delivery.key)
+            .collect::<Vec<_>>(),
+        retries
+    );
+    bench.settle(first, Stage::Delivered);
+    assert_eq!(bench.all().0, [fresh]);
+}
+
+#[test]
+fn more_than_may_be_known_wait_and_all_go_out_in_the_end() {
+    let most = 4;
+    let count = most + usize::from(limits::ENDPOINT_CONCURRENCY) + 100;
+    let mut bench = Bench::new(count * 2);
+    bench.survey();
+    let first = bench.accept((0..count).map(|n| format!("key-{n}")));
+    bench.all();
+    let due = bench.now.plus(LATER);
+    let records = (0..count as u64).map(|n| {
+        settled(
+            DeliveryKey::new(first.lsn + n, 0),
+            START,
+            Stage::Scheduled { due },
+        )
+    });
+    bench.apply(records.collect());
+    let fresh = bench.accept(["key-0".to_owned(), "new".to_owned()]);
+    let ordering = bench.order.ordering;
+    bench.order = Order::new(ordering, &Busy::new(), most);
+    bench.survey();
+    assert!(bench.order.waiting.len() < count && bench.order.is_full());
+    assert_eq!(bench.all().0, []);
+    bench.now = due;
+    let mut sent = Vec::new();
+    loop {
+        bench.survey();
+        let found = bench.find();
+        if found.rows.is_empty() && !found.more {
+            break;
+        }
+        for row in found.rows {
+            sent.push(row.delivery.key);
+            bench.settle(row.delivery.key, Stage::Delivered);
+        }
+    }
+    assert_eq!(sent.len(), count + 2);
+    let place = |key: DeliveryKey| sent.iter().position(|sent| *sent == key);
+    assert!(place(first) < place(fresh), "of one key the earlier goes first");
+    assert!(bench.order.is_idle());
+}
+
+#[test]
+fn what_expires_in_line_is_found_though_nobody_may_pass() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    bench.survey();
+    let head = bench.accept(["a".to_owned()]);
+    bench.all();
+    bench.settle(
+        head,
+        Stage::Scheduled {
+            due: bench.now.plus(LATER),
+        },
+    );
+    let expires = bench.now.plus(Duration::from_secs(60));
+    let brief = accepted(bench.lsn + 1, "a", bench.now, Some(expires));
+    bench.apply(vec![brief]);
+    let key = DeliveryKey::new(bench.lsn, 0);
+    assert_eq!(bench.all().0, []);
+    assert_eq!(bench.order.next_survey(), Some(expires));
+    bench.now = expires;
+    let mut ended = None;
+    while ended.is_none() {
+        match bench
+            .order
+            .survey(&bench.store, ENDPOINT, bench.now, &bench.busy)
+            .unwrap()
+        {
+            Surveyed::Expired(row) => ended = Some(row.delivery.key),
+            Surveyed::More { ready } => assert!(ready),
+            Surveyed::Done => panic!("nothing was found"),
+        }
+    }
+    assert_eq!(ended, Some(key));
+    bench.apply(vec![Record::DeliveriesEnded(DeliveriesEnded {
+        keys: vec![key],
+        at: expires,
+        stage: Stage::Expired,
+    })]);
+    bench.survey();
+    assert_eq!(bench.order.next_survey(), None);
+    assert_eq!(bench.all().0, []);
+}
+
+#[test]
+fn keys_that_are_free_again_take_turns() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    bench.survey();
+    let keys = 3 * PAGE as u64;
+    let heads = bench.accept((0..keys).map(|n| format!("key-{n}")));
+    bench.all();
+    let due = bench.now.plus(LATER);
+    for n in 0..keys {
+        bench.settle(DeliveryKey::new(heads.lsn + n, 0), Stage::Scheduled { due });
+    }
+    let backlog = bench.accept((0..3 * keys).map(|n| format!("key-{}", n % keys)));
+    assert_eq!(bench.all().0, []);
+    bench.now = due;
+    let (retries, _) = bench.all();
+    for retry in retries {
+        bench.settle(retry, Stage::Delivered);
+    }
+    let mut sent = Vec::new();
+    while sent.len() < 3 * keys as usize {
+        for row in bench.find().rows {
+            sent.push(row.delivery.key.lsn);
+            bench.settle(row.delivery.key, Stage::Delivered);
+        }
+    }
+    // The backlog is three rounds of all keys: nobody has a third turn before everyone has had the first.
+    let place = |lsn: u64| sent.iter().position(|sent| *sent == lsn).unwrap();
+    let last_first = (0..keys).map(|n| place(backlog.lsn + n)).max();
+    let first_third = (0..keys).map(|n| place(backlog.lsn + 2 * keys + n)).min();
+    assert!(last_first < first_third, "{last_first:?} {first_third:?}");
+}
