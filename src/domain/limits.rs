@@ -52,7 +52,7 @@ pub const ENDPOINT_CONCURRENCY: u16 = 1024;
 /// Deliveries of one ordered endpoint that may wait for a retry at once, each holding up its ordering key: they are held
 /// in memory, some 300 bytes each. At this many, nothing is tried for the first time until some get further.
 pub const ORDER_WAITING: usize = 16_384;
-/// Schedule entries that an ordered lane looks at in one turn: about two milliseconds, so that the others' turns come.
+/// Schedule entries that an ordered lane looks at in one turn: some milliseconds, so that the others' turns come.
 pub const ORDER_LOOKS: usize = 2_048;
 /// Between looks through an ordered endpoint's schedule for what has expired in line, at the least: the time by which
 /// such a delivery ends late.

@@ -293,10 +293,12 @@ pub struct AttemptRow {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
     use crate::{
         runtime::{codec::encode_row, hex},
-        store::draft::decode,
+        store::{Store, draft::decode, keys, query::Walk},
     };
 
     /// What version 1 wrote, and what is read of it.
@@ -320,6 +322,68 @@ mod tests {
         assert_eq!(totals.accepted_at, Timestamp::EPOCH);
         let slot: Slot = decode(b"", &row("due")).unwrap();
         assert!(slot.unsaid && slot.since.is_none());
+    }
+
+    /// An entry that says nothing is completed from its delivery, and replaced by one that speaks when it moves.
+    #[test]
+    fn a_schedule_entry_of_the_first_version_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store {
+            db: sled::open(dir.path()).unwrap(),
+        };
+        let endpoint = EndpointId::from_bytes([1; 16]);
+        let (key, at) = (DeliveryKey::new(7, 0), Timestamp::from_millis(1_000));
+        let mut delivery = Delivery {
+            key,
+            event: 7,
+            endpoint,
+            created_at: at,
+            expires_at: Some(Timestamp::from_millis(9_000)),
+            stage: Stage::Scheduled {
+                due: Timestamp::from_millis(5_000),
+            },
+            progress: Default::default(),
+            attempts: 1,
+            replay: false,
+            last: None,
+            settled_at: None,
+        };
+        let event = hex::decode(
+            include_str!("fixtures/rows_v1.txt")
+                .lines()
+                .next()
+                .unwrap()
+                .split(' ')
+                .nth(1)
+                .unwrap(),
+        );
+        store.db.insert(keys::event(7), event.unwrap()).unwrap();
+        let slot = |delivery: &Delivery| {
+            let due = delivery.stage.due().unwrap();
+            store
+                .db
+                .insert(keys::delivery(key), encode_row(1, delivery).unwrap())
+                .unwrap();
+            store.db.insert(keys::due(endpoint, due, key), vec![1]).unwrap();
+            let mut found = None;
+            let walk = store.walk(endpoint, (Timestamp::EPOCH, DeliveryKey::MIN), 10, |at, slot| {
+                found = Some((at, slot));
+                ControlFlow::Continue(())
+            });
+            assert_eq!(walk.unwrap(), Walk::End);
+            assert_eq!(found.unwrap().0, (due, key));
+            found.unwrap().1
+        };
+        let tried = slot(&delivery);
+        assert_eq!(
+            (tried.since, tried.expires_at, tried.key),
+            (Some(at), delivery.expires_at, None)
+        );
+        delivery.attempts = 0;
+        assert_eq!(slot(&delivery).since, None);
+        delivery.attempts = 1;
+        delivery.replay = true;
+        assert_eq!(slot(&delivery).since, None);
     }
 
     #[test]

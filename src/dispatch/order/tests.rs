@@ -373,3 +373,28 @@ fn keys_that_are_free_again_take_turns() {
     let first_third = (0..keys).map(|n| place(backlog.lsn + 2 * keys + n)).min();
     assert!(last_first < first_third, "{last_first:?} {first_third:?}");
 }
+
+/// An order is in the values of the schedule's entries: no row more, whatever the endpoint keeps.
+#[test]
+fn an_order_takes_no_row_of_its_own() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    let first = bench.accept((0..10).map(|n| format!("key-{}", n % 2)));
+    let due = bench.now.plus(LATER);
+    bench.settle(first, Stage::Scheduled { due });
+    let mut kinds: BTreeMap<u8, usize> = BTreeMap::new();
+    for (key, _) in bench.store.dump().unwrap() {
+        *kinds.entry(key[0]).or_default() += 1;
+    }
+    // Applied, totals, the endpoint's counts; events and their ids, deliveries, the schedule, an attempt.
+    let expected = [
+        (0x01, 1),
+        (0x02, 1),
+        (0x11, 1),
+        (0x20, 10),
+        (0x21, 10),
+        (0x30, 10),
+        (0x40, 10),
+        (0x50, 1),
+    ];
+    assert_eq!(kinds, BTreeMap::from(expected));
+}
