@@ -1,6 +1,7 @@
 //! `posthaste endpoint add`.
 
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::fields::Fields;
@@ -38,9 +39,35 @@ pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result
         .await?;
     output.one(&answer.read::<Box<RawValue>>()?)?;
     if !output.is_json() {
-        note("give the secret to the receiver; `posthaste endpoint secret ENDPOINT` shows it again");
+        let Added { signatures } = answer.read()?;
+        let mut advice: Vec<_> = signatures.iter().map(Signature::advice).collect();
+        advice.dedup();
+        advice.into_iter().for_each(note);
     }
     Ok(())
+}
+
+#[derive(Deserialize)]
+struct Added {
+    #[serde(default)]
+    signatures: Vec<Signature>,
+}
+
+#[derive(Deserialize)]
+struct Signature {
+    algorithm: Option<String>,
+}
+
+impl Signature {
+    fn advice(&self) -> &'static str {
+        match self.algorithm.as_deref() {
+            // Whoever has the secret can sign.
+            Some("ed25519") => {
+                "keep the whsk_ secret; the receiver needs what `posthaste endpoint public-key ENDPOINT` shows"
+            }
+            _ => "give the secret to the receiver; `posthaste endpoint secret ENDPOINT` shows it again",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ enum Command {
         #[arg(value_name = "ENDPOINT")]
         id: String,
     },
+    /// Show the public keys that verify an endpoint's ed25519 signatures
+    PublicKey {
+        #[arg(value_name = "ENDPOINT")]
+        id: String,
+    },
     /// Show an endpoint's secrets, or rotate one
     Secret(secret::Args),
 }
@@ -109,6 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Stats { id } => client.get(&Path::new(&["endpoints", &id, "stats"])).await?,
         Command::Set(args) => set::ask(&client, &args).await?,
         Command::Show { id } => client.get(&Path::new(&["endpoints", &id])).await?,
+        Command::PublicKey { id } => client.get(&Path::new(&["endpoints", &id, "public-key"])).await?,
         Command::Secret(args) => secret::ask(&client, &args).await?,
         Command::Enable { id, discard } => {
             let path = Path::new(&["endpoints", &id, "enable"]).maybe("discard", discard.then_some(&true));
