@@ -286,3 +286,25 @@ fn what_cannot_be_had_ends_it_with_a_reason() {
         );
     }
 }
+
+#[test]
+fn a_file_that_another_program_holds_is_asked_for_again_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::start(folder.path(), &["--store", "got.db"]);
+    let path = folder.path().join("got.db");
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let answer = listener.post("webhook-id: e1\r\n", "{}");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (503, "not stored; send it again")
+    );
+    let line = &listener.wait_lines(1)[0];
+    assert!(
+        line["why"].as_str().unwrap().contains("database is locked"),
+        "{line}"
+    );
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(listener.post("webhook-id: e1\r\n", "{}").status, 200);
+    assert_eq!(rows(&path).len(), 1);
+}

@@ -33,7 +33,8 @@ enum Members<'a> {
 const FORM: &str = "application/x-www-form-urlencoded";
 
 impl<'a> Content<'a> {
-    /// Reads a body. What says that it is a form is one; everything else is JSON if it reads as that.
+    /// Reads a body. An object is JSON whatever it says it is; what says that it is a form is one; the rest is JSON if it
+    /// reads as that.
     pub fn of(call: &'a Call) -> Self {
         let content_type = call.headers.get(http::header::CONTENT_TYPE);
         let media = content_type.and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -44,17 +45,17 @@ impl<'a> Content<'a> {
                 members: Members::None,
             };
         };
+        if let Ok(members) = serde_json::from_str(text) {
+            return Self {
+                kind: Kind::Json,
+                members: Members::Json(members),
+            };
+        }
         if media.eq_ignore_ascii_case(FORM) {
             let pairs = url::form_urlencoded::parse(text.as_bytes());
             return Self {
                 kind: Kind::Text,
                 members: Members::Form(pairs.into_owned().collect()),
-            };
-        }
-        if let Ok(members) = serde_json::from_str(text) {
-            return Self {
-                kind: Kind::Json,
-                members: Members::Json(members),
             };
         }
         let kind = match serde_json::from_str::<&RawValue>(text) {

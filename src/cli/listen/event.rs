@@ -230,6 +230,7 @@ mod tests {
                 "{\"type\":\"event_callback\",\"event\":{\"type\":\"message\"}}",
                 Some("message"),
             ),
+            (&form, "{\"event_type\":\"curl\"}", Some("curl")),
             (&[], "{\"event\":{\"type\":\"x\"}}", None),
             (&[], "<event/>", None),
         ] {

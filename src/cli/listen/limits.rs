@@ -24,6 +24,9 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// Time for a row to be stored, connecting included, before the sender is asked to come again: below the 15 s that
 /// servers wait for an answer.
 pub const STORE_WAIT: Duration = Duration::from_secs(10);
+/// Time for a statement in PostgreSQL, after which it gives up by itself. Below the time for a row, so that none is left
+/// waiting there for a lock while its caller has gone.
+pub const STATEMENT_WAIT: Duration = Duration::from_secs(8);
 /// Time for a connection to PostgreSQL.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// After a connection to PostgreSQL has failed, none is tried for so long: calls are not to queue up behind tries.

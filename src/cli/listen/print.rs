@@ -142,10 +142,11 @@ impl Line {
     }
 
     fn people(&self) -> String {
-        let name = self.event_type.as_deref().unwrap_or("-");
-        let name = match self.handshake {
-            Some(handshake) => format!("{handshake} validation"),
-            None => escaped(name).into_owned(),
+        let name = match (self.handshake, &self.event_type) {
+            (Some(handshake), _) => format!("{handshake} validation"),
+            (None, Some(event_type)) => escaped(event_type).into_owned(),
+            // Some systems say by the path what happened.
+            (None, None) => format!("{} {}", self.method, escaped(&self.path)),
         };
         let id = escaped(self.id.as_deref().unwrap_or("-"));
         let mut text = format!("{}  {}  {name:<20}  {id:<24}  ", self.at, self.status);

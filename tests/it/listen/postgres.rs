@@ -157,3 +157,23 @@ fn a_receiver_needs_no_more_rights_than_to_put_rows() {
         assert!(said.contains(told) && !said.contains("hunter"), "{said}");
     }
 }
+
+#[test]
+fn a_table_that_is_locked_is_waited_for_and_then_the_sender_is_asked_to_come_again() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::start(folder.path(), &["--store", &cluster.url()]);
+    let lock = cluster.hold("LOCK TABLE events IN ACCESS EXCLUSIVE MODE");
+    let answer = listener.post("webhook-id: e1\r\n", "{}");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (503, "not stored; send it again")
+    );
+    let why = listener.wait_lines(1)[0]["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("statement timeout"), "{why}");
+    drop(lock);
+    assert_eq!(listener.post("webhook-id: e1\r\n", "{}").status, 200);
+    assert_eq!(cluster.value("SELECT count(*) FROM events"), "1");
+}

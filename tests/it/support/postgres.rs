@@ -98,6 +98,21 @@ impl Cluster {
         query(&self.url(), sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
 
+    /// Runs SQL in a transaction that stays open until what is answered is dropped.
+    pub fn hold(&self, sql: &str) -> impl Drop + use<> {
+        let runtime = runtime();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+            client
+        });
+        Held {
+            client: Some(client),
+            runtime,
+        }
+    }
+
     /// The only value of the only row.
     pub fn value(&self, sql: &str) -> String {
         let rows = self.query(sql);
@@ -109,6 +124,19 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         end(&mut self.server);
+    }
+}
+
+struct Held {
+    client: Option<tokio_postgres::Client>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            _ = self.runtime.block_on(client.batch_execute("ROLLBACK"));
+        }
     }
 }
 
@@ -175,11 +203,7 @@ fn serve(programs: &Path, folder: &Path, port: u16) -> Option<(u16, Child)> {
 }
 
 fn query(url: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         let carrier = tokio::spawn(connection);
         let messages = client.simple_query(sql).await?;
@@ -197,4 +221,11 @@ fn query(url: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgre
             })
             .collect())
     })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }

@@ -20,7 +20,7 @@ use tokio_postgres::{
 use super::{COLUMNS, Put, Row, Table};
 use crate::cli::listen::{
     content::Kind,
-    limits::{CONNECT_PAUSE, CONNECT_WAIT, STORE_WAIT},
+    limits::{CONNECT_PAUSE, CONNECT_WAIT, STATEMENT_WAIT, STORE_WAIT},
 };
 
 /// A database, and the connection to it while there is one.
@@ -231,6 +231,10 @@ impl Link {
             // How it ended is heard by the statements that were on their way.
             let _ = connection.await;
         });
+        let most = STATEMENT_WAIT.as_millis();
+        client
+            .batch_execute(&format!("SET statement_timeout = {most}"))
+            .await?;
         let commits: String = client
             .query_one("SELECT current_setting('synchronous_commit')", &[])
             .await?
