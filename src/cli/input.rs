@@ -42,6 +42,19 @@ impl<'a> Source<'a> {
             Self::Inline(text) => Ok(text.as_bytes().to_vec()),
         }
     }
+
+    /// The content as text.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no text.
+    pub fn text(&self) -> anyhow::Result<String> {
+        let wrong = match self {
+            Self::File(path) => format!("{path} is not text in UTF-8"),
+            Self::Stdin | Self::Inline(_) => "what was given is not text in UTF-8".to_owned(),
+        };
+        String::from_utf8(self.read()?).map_err(|_| Usage(wrong).into())
+    }
 }
 
 fn bounded(reader: impl Read) -> anyhow::Result<Vec<u8>> {
@@ -70,8 +83,7 @@ impl Secret {
     ///
     /// When the file cannot be read or is no text.
     pub fn read(&self) -> anyhow::Result<String> {
-        let bytes = Source::of(&self.0).read()?;
-        let text = String::from_utf8(bytes).map_err(|_| Usage("a secret must be text".to_owned()))?;
+        let text = Source::of(&self.0).text()?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
 }

@@ -147,6 +147,7 @@ fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<Sender
         require_https: config.delivery.require_https,
         connect_timeout: config.delivery.connect_timeout.as_duration(),
         extra_roots,
+        proxy: config.delivery.proxy.clone(),
         ..SenderOptions::default()
     })
 }

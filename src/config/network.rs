@@ -4,7 +4,8 @@ use std::{fmt, net::IpAddr, net::SocketAddr};
 
 use ipnet::IpNet;
 
-use super::raw::{Raw, Setting, Wrong};
+use super::raw::{Raw, Setting, Wrong, quoted};
+use crate::domain::proxy::{InvalidProxy, ProxyUrl};
 
 /// Where the API listens on TCP.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd)]
@@ -45,6 +46,28 @@ impl Setting for Listen {
 
     fn write(&self) -> String {
         format!("\"{self}\"")
+    }
+}
+
+/// A proxy that may be left out: the empty text is none.
+impl Setting for Option<ProxyUrl> {
+    const FORM: &'static str = "a proxy such as \"http://proxy.test:3128\" or \"http://user:password@proxy.test:3128\", or \"\" for none";
+
+    /// What is refused is not shown, since it may hold a password.
+    fn read(raw: &Raw) -> Result<Self, Wrong> {
+        match raw {
+            Raw::Text(text) | Raw::Untyped(text) if text.is_empty() => Ok(None),
+            Raw::Text(text) | Raw::Untyped(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|error: InvalidProxy| Wrong::Detail(format!("is unusable: {error}"))),
+            _ => Err(Wrong::Form),
+        }
+    }
+
+    /// Without the credentials.
+    fn write(&self) -> String {
+        quoted(&self.as_ref().map(ProxyUrl::redacted).unwrap_or_default())
     }
 }
 
@@ -101,6 +124,21 @@ mod tests {
         };
         assert!(detail.contains("10.0.0.0/8"), "{detail}");
         assert_eq!(Vec::<IpNet>::read(&list(&["10.0.0.0/33"])), Err(Wrong::Form));
+    }
+
+    #[test]
+    fn a_proxy_s_password_is_shown_neither_when_it_holds_nor_when_it_does_not() {
+        let read = |text: &str| Option::<ProxyUrl>::read(&Raw::Text(text.to_owned()));
+        assert_eq!(read("").unwrap().write(), "\"\"");
+        let proxy = read("http://u:hunter2@p.test:3128").unwrap();
+        assert_eq!(proxy.write(), "\"http://***@p.test:3128\"");
+        for bad in ["http://u:hunter2@p.test", "hunter2", "https://u:hunter2@p.test:1"] {
+            let Err(Wrong::Detail(detail)) = read(bad) else {
+                panic!("{bad}");
+            };
+            assert!(!detail.contains("hunter"), "{detail}");
+        }
+        assert_eq!(Option::<ProxyUrl>::read(&Raw::Bool(false)), Err(Wrong::Form));
     }
 
     #[test]

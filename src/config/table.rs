@@ -13,7 +13,7 @@ use super::{
     size::ByteSize,
     values::{Directives, Durability, LogFormat, Mode, UriReference},
 };
-use crate::domain::{duration::Span, profile::Profiles};
+use crate::domain::{duration::Span, profile::Profiles, proxy::ProxyUrl};
 
 /// What is known about one key.
 pub struct Key {
@@ -179,6 +179,9 @@ settings! {
         endpoints_file: Option<PathBuf> = "";
         /// The `source` of CloudEvents whose event has no attribute of that name.
         cloudevents_source: UriReference = "/posthaste";
+        /// The HTTP proxy that deliveries go through unless their endpoint names another one, or "none". It may stand
+        /// anywhere: allow_networks does not apply to it. The variables HTTP_PROXY and HTTPS_PROXY are not read.
+        proxy: Option<ProxyUrl> = "";
         /// Time that attempts under way are given when the server stops; what is left is retried after the
         /// next start.
         shutdown_grace: Span = "10s", "0s"..="10m";

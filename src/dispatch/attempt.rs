@@ -21,7 +21,7 @@ use crate::{
         time::Timestamp,
     },
     journal::ReadError,
-    sender::{AttemptLimits, Exchange},
+    sender::{AttemptLimits, Exchange, Way},
     store::DueRow,
     wire::{
         self,
@@ -115,12 +115,18 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
             return Seen::nothing(Some(about), Fault::Signing);
         }
     };
+    let exchange = exchange(shared, endpoint, request).await;
+    judge(shared, endpoint, about, exchange)
+}
+
+/// Sends a request on an endpoint's own way: its certificates, its proxy, its token, its time.
+pub(super) async fn exchange(shared: &Shared, endpoint: &Endpoint, request: OutboundRequest) -> Exchange {
     let total = endpoint
         .spec
         .timeout
         .map_or(shared.options.timeout, Span::as_duration);
-    let exchange = shared.sender.send(request, AttemptLimits { total }).await;
-    judge(shared, endpoint, about, exchange)
+    let way = Way::of(&endpoint.spec);
+    shared.sender.send_by(request, way, AttemptLimits { total }).await
 }
 
 fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange) -> Seen {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     error::EngineError,
-    rotation,
+    rotation, veil,
     view::{DisabledView, EndpointView},
 };
 use crate::{
@@ -24,6 +24,14 @@ use crate::{
 
 /// What is shown in place of a secret, and means "unchanged" when it comes back.
 pub(super) const HIDDEN: &str = "***";
+
+/// The members that are secrets whole, beside headers and signatures: of which member, and which.
+const SECRETS: [(&str, &str); 4] = [
+    ("auth", "password"),
+    ("auth", "token"),
+    ("auth", "client_secret"),
+    ("tls", "client_key_pem"),
+];
 
 /// Why a stored configuration could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -188,9 +196,10 @@ fn merge_member(target: &mut Value, name: &str, value: &Value) {
 
 /// Puts back what was hidden, where the same place held it before; a signature given without its secret keeps it.
 fn restore(document: &mut Value, before: &Value) {
-    for pointer in ["/auth/password", "/auth/token"] {
-        restore_at(document, before, pointer);
+    for (member, name) in SECRETS {
+        restore_at(document, before, &format!("/{member}/{name}"));
     }
+    veil::lift(document, before);
     let names: Vec<String> = document["headers"]
         .as_object()
         .map(|fields| fields.keys().cloned().collect())
@@ -232,18 +241,16 @@ fn refuse_hidden(document: &Value) -> Result<(), EngineError> {
         .filter(|(_, value)| *value == HIDDEN)
         .map(|(name, _)| format!("headers.{name}"))
         .next();
-    let auth = ["password", "token"]
+    let secret = SECRETS
         .into_iter()
-        .find(|name| document["auth"][name] == HIDDEN);
+        .find(|(member, name)| document[member][name] == HIDDEN)
+        .map(|(member, name)| format!("{member}.{name}"));
     let signatures = document["signatures"].as_array().into_iter().flatten();
-    let secret = signatures
+    let signature = signatures
         .zip(0_usize..)
         .find(|(signature, _)| signature["secret"] == HIDDEN)
         .map(|(_, at)| format!("signatures[{at}].secret"));
-    match header
-        .or_else(|| auth.map(|name| format!("auth.{name}")))
-        .or(secret)
-    {
+    match header.or(secret).or(signature).or_else(|| veil::left(document)) {
         None => Ok(()),
         Some(field) => Err(EngineError::Invalid {
             field,
@@ -319,11 +326,12 @@ fn hide(settings: &mut Map<String, Value>) {
     {
         conceal(value.1);
     }
-    for name in ["password", "token"] {
-        if let Some(value) = settings.get_mut("auth").and_then(|auth| auth.get_mut(name)) {
+    for (member, name) in SECRETS {
+        if let Some(value) = settings.get_mut(member).and_then(|group| group.get_mut(name)) {
             conceal(value);
         }
     }
+    veil::draw(settings);
     for signature in settings
         .get_mut("signatures")
         .and_then(Value::as_array_mut)
@@ -390,10 +398,49 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_the_way_are_hidden_and_come_back_in_a_patch() {
+        let key = "-----BEGIN PRIVATE KEY-----\nhunter\n-----END PRIVATE KEY-----\n";
+        let spec = spec(json!({
+            "url": "https://h.test/x", "proxy": "http://u:hunter@p.test:3128",
+            "tls": {"client_cert_pem": "-----BEGIN CERTIFICATE-----\n", "client_key_pem": key},
+            "auth": {"type": "oauth2", "token_url": "https://id.test/?key=hunter", "client_id": "us", "client_secret": "hunter"},
+        }));
+        let mut settings = serde_json::to_value(&spec).unwrap().as_object().unwrap().clone();
+        hide(&mut settings);
+        let shown = Value::Object(settings);
+        assert!(!shown.to_string().contains("hunter"), "{shown}");
+        assert_eq!(shown["proxy"], "http://***@p.test:3128");
+        assert_eq!(shown["auth"]["token_url"], "https://id.test/?***");
+        assert_eq!(patched(&spec, &shown).unwrap(), spec);
+        let renewed =
+            json!({"tls": {"client_cert_pem": "-----BEGIN CERTIFICATE-----\nnew"}, "proxy": "none"});
+        let after = patched(&spec, &renewed).unwrap();
+        assert_eq!(
+            after.tls.unwrap().client_key_pem,
+            spec.tls.as_ref().unwrap().client_key_pem
+        );
+        let field = |document: Value| match patched(&spec, &document) {
+            Err(EngineError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(json!({"proxy": "http://***@other.test:3128"})), "proxy");
+        let mut moved = shown["auth"].clone();
+        moved["token_url"] = json!("https://other.test/?***");
+        assert_eq!(field(json!({"auth": moved})), "auth.token_url");
+        let bearer = json!({"auth": {"type": "bearer", "token": "***"}});
+        assert_eq!(field(bearer), "auth.token");
+        let plain = patched(&spec, &json!({"auth": null, "tls": null, "proxy": null})).unwrap();
+        assert!(plain.auth.is_none() && plain.tls.is_none() && plain.proxy.is_none());
+        let again = patched(&plain, &json!({"tls": {"client_key_pem": "***"}}));
+        assert!(matches!(again, Err(EngineError::Invalid { field, .. }) if field == "tls.client_key_pem"));
+    }
+
+    #[test]
     fn every_member_of_a_configuration_is_listed() {
         let full = spec(json!({
             "url": "https://h.test/x", "name": "a", "description": "b", "tenant": "t", "enabled": true,
             "auth": {"type": "bearer", "token": "t"}, "timeout": "5s", "rate": {"per_second": 1}, "concurrency": 1,
+            "tls": {}, "proxy": "none",
         }));
         let names: std::collections::BTreeSet<String> = serde_json::to_value(&full)
             .unwrap()

@@ -15,16 +15,20 @@ use super::{
 };
 use crate::{
     domain::{
+        auth::Auth,
         endpoint::{
             DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, Standing, StateChange,
         },
+        endpoint_url::EndpointUrl,
         id::{EndpointId, KeyId},
+        proxy::ProxyChoice,
         record::{
             DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
         },
         time::Timestamp,
     },
     runtime::{hex, random},
+    sender::check_tls,
 };
 
 /// Deliveries ended by one record: a bounded batch for the store.
@@ -259,12 +263,26 @@ impl Shared {
 
     pub(super) fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
         spec.check()?;
-        spec.url
-            .check_literal(&self.options.rules, self.options.require_https)
-            .map_err(|error| EngineError::Invalid {
-                field: "url".to_owned(),
-                rule: super::error::chain(&error),
-            })
+        let literal = |field: &str, url: &EndpointUrl, require_https: bool| {
+            url.check_literal(&self.options.rules, require_https)
+                .map_err(|error| EngineError::Invalid {
+                    field: field.to_owned(),
+                    rule: super::error::chain(&error),
+                })
+        };
+        let require_https = self.options.require_https;
+        literal("url", &spec.url, require_https)?;
+        if let Some(credentials) = spec.auth.as_ref().and_then(Auth::oauth2) {
+            literal("auth.token_url", &credentials.token_url, require_https)?;
+        }
+        if let Some(ProxyChoice::Through(proxy)) = &spec.proxy {
+            literal("proxy", proxy.url(), false)?;
+        }
+        let tls = spec.tls.as_ref().map_or(Ok(()), check_tls);
+        tls.map_err(|invalid| EngineError::Invalid {
+            field: invalid.field.to_owned(),
+            rule: invalid.rule.to_owned(),
+        })
     }
 
     /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.

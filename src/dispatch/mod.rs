@@ -58,6 +58,7 @@ mod scheduler;
 mod settler;
 mod status;
 mod storage;
+mod veil;
 pub mod view;
 
 pub use codec::decode as decode_record;

@@ -3,7 +3,7 @@
 //!
 //! Within a window, connections that fail (no answer, unreachable, no name server) to at least [`ENOUGH`] different
 //! endpoints, while nothing at all could be reached, make further such failures ours. A refusal or a reset counts
-//! as reached: something answered.
+//! as reached: something answered. That an endpoint's own proxy cannot be used says nothing either way.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -30,7 +30,7 @@ impl Outage {
     /// Takes note of an attempt's outcome, and gives it back as it is to be judged.
     pub fn judge(&mut self, endpoint: EndpointId, outcome: Outcome, now: Instant) -> Outcome {
         if !is_unreached(&outcome) {
-            if outcome.class != Class::Ours {
+            if outcome.class != Class::Ours && outcome.reason != Reason::Fault(Fault::ProxyUnreachable) {
                 self.failed.clear();
             }
             return outcome;
@@ -56,7 +56,13 @@ impl Outage {
 fn is_unreached(outcome: &Outcome) -> bool {
     matches!(
         outcome.reason,
-        Reason::Fault(Fault::TimeoutConnect | Fault::Unreachable | Fault::Dns | Fault::NoRoute)
+        Reason::Fault(
+            Fault::TimeoutConnect
+                | Fault::Unreachable
+                | Fault::Dns
+                | Fault::NoRoute
+                | Fault::TokenUnreachable
+        )
     )
 }
 

@@ -5,21 +5,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    auth::Auth,
     duration::Span,
     endpoint_url::EndpointUrl,
     event::{Label, is_unsafe},
     format::{Encoding, Envelope, Scheme},
-    headers::{Auth, CustomHeaders},
+    headers::CustomHeaders,
     id::{EndpointId, Lsn},
     limits,
     ordering::Ordering,
     outcome::{Reason, Treatment},
     profile::ProfileName,
+    proxy::ProxyChoice,
     retry::RetryPolicy,
     settle::Policy,
     signing::{self, Retired, SignatureSpec},
     subscription::Pattern,
     time::Timestamp,
+    tls::TlsSpec,
 };
 
 /// Which failures disable an endpoint.
@@ -98,6 +101,11 @@ pub struct EndpointSpec {
     pub rate: Option<Rate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+    /// Left out, the operator's proxy is used if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyChoice>,
     #[serde(default)]
     pub ordering: Ordering,
     #[serde(default)]
@@ -105,7 +113,7 @@ pub struct EndpointSpec {
 }
 
 /// The names of all members of [`EndpointSpec`].
-pub const MEMBERS: [&str; 23] = [
+pub const MEMBERS: [&str; 26] = [
     "url",
     "name",
     "description",
@@ -129,6 +137,8 @@ pub const MEMBERS: [&str; 23] = [
     "rate",
     "concurrency",
     "ordering",
+    "tls",
+    "proxy",
     "metadata",
 ];
 

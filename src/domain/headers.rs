@@ -1,13 +1,11 @@
-//! Headers and credentials that an endpoint adds to every request.
+//! Headers that an endpoint adds to every request.
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, MapAccess, Visitor},
 };
-use zeroize::Zeroize;
 
 use super::limits;
 
@@ -153,141 +151,6 @@ fn check_name(name: &str) -> Result<(), InvalidHeader> {
 /// space and bytes past ASCII, on which receivers do not agree.
 fn is_plain_value(value: &str) -> bool {
     value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.trim_matches(' ').len() == value.len()
-}
-
-/// Credentials for the `Authorization` header.
-///
-/// Text form: `{"type":"basic","username":…,"password":…}` or `{"type":"bearer","token":…}`. Binary form: the
-/// username, absent for a token, and the password or token.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Auth {
-    Basic { username: String, password: String },
-    Bearer { token: String },
-}
-
-/// Why credentials may not be used. Never names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidAuth {
-    #[error("the username has a colon or a control character, which basic authentication cannot carry")]
-    Username,
-    #[error("the password has a control character, which basic authentication cannot carry")]
-    Password,
-    #[error("the token is empty or not visible ascii without spaces")]
-    Token,
-    #[error("longer than {} bytes; shorten it", limits::HEADER_VALUE_BYTES)]
-    TooLong,
-}
-
-/// The text form, unchecked. A tag inside the object needs a format that describes itself, so the binary form
-/// is another.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Tagged<Text> {
-    Basic { username: Text, password: Text },
-    Bearer { token: Text },
-}
-
-impl Auth {
-    /// # Errors
-    /// A colon in the username (RFC 7617), or a control character in either.
-    pub fn basic(username: String, password: String) -> Result<Self, InvalidAuth> {
-        if username
-            .chars()
-            .any(|letter| letter == ':' || letter.is_control())
-        {
-            return Err(InvalidAuth::Username);
-        }
-        if password.chars().any(char::is_control) {
-            return Err(InvalidAuth::Password);
-        }
-        // Base64 makes four of three.
-        if (username.len() + password.len() + 1) / 3 * 4 + 16 > limits::HEADER_VALUE_BYTES {
-            return Err(InvalidAuth::TooLong);
-        }
-        Ok(Self::Basic { username, password })
-    }
-
-    /// # Errors
-    /// A token that is empty, too long or not visible ASCII.
-    pub fn bearer(token: String) -> Result<Self, InvalidAuth> {
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(InvalidAuth::Token);
-        }
-        if token.len() + 16 > limits::HEADER_VALUE_BYTES {
-            return Err(InvalidAuth::TooLong);
-        }
-        Ok(Self::Bearer { token })
-    }
-
-    /// The value of the `Authorization` header: a secret.
-    pub fn authorization(&self) -> String {
-        match self {
-            Self::Basic { username, password } => {
-                format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
-            }
-            Self::Bearer { token } => format!("Bearer {token}"),
-        }
-    }
-
-    /// The kind alone, for lists and logs.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Basic { .. } => "basic",
-            Self::Bearer { .. } => "bearer",
-        }
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind())
-    }
-}
-
-impl Drop for Auth {
-    fn drop(&mut self) {
-        match self {
-            Self::Basic { password, .. } => password.zeroize(),
-            Self::Bearer { token } => token.zeroize(),
-        }
-    }
-}
-
-impl Serialize for Auth {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let people_read_it = serializer.is_human_readable();
-        match self {
-            Self::Basic { username, password } if people_read_it => Tagged::Basic {
-                username: username.as_str(),
-                password: password.as_str(),
-            }
-            .serialize(serializer),
-            Self::Bearer { token } if people_read_it => Tagged::Bearer {
-                token: token.as_str(),
-            }
-            .serialize(serializer),
-            Self::Basic { username, password } => (Some(username), password).serialize(serializer),
-            Self::Bearer { token } => (None::<String>, token).serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Auth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let tagged = if deserializer.is_human_readable() {
-            Tagged::deserialize(deserializer)?
-        } else {
-            match <(Option<String>, String)>::deserialize(deserializer)? {
-                (Some(username), password) => Tagged::Basic { username, password },
-                (None, token) => Tagged::Bearer { token },
-            }
-        };
-        match tagged {
-            Tagged::Basic { username, password } => Self::basic(username, password),
-            Tagged::Bearer { token } => Self::bearer(token),
-        }
-        .map_err(D::Error::custom)
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,14 @@ pub const RETIRED_SECRETS: usize = 4;
 pub const ROTATION_GRACE_DEFAULT: Duration = Duration::from_secs(86_400);
 /// How long it may: within a week a receiver can be deployed anew.
 pub const ROTATION_GRACE: Duration = Duration::from_secs(7 * 86_400);
+/// Scopes that a token is asked for: they travel in one header or form.
+pub const SCOPES: usize = 64;
+/// A token: room for the large ones that carry groups, within what a header may hold.
+pub const TOKEN_BYTES: usize = HEADER_VALUE_BYTES - 16;
+/// Certificates in PEM form, of authorities or of a chain: some dozens.
+pub const CERTIFICATES_PEM_BYTES: usize = 64 * 1024;
+/// A private key in PEM form: RSA with 16,384 bits is 12 KiB.
+pub const KEY_PEM_BYTES: usize = 16 * 1024;
 /// Patterns, and channels, of one endpoint's subscription.
 pub const SUBSCRIPTION_PATTERNS: usize = 256;
 /// Metadata entries of one endpoint.

@@ -18,6 +18,7 @@
 //! or an error that names the rule. What is persisted is listed in [`record`].
 
 pub mod address;
+pub mod auth;
 pub mod cloud_event;
 pub mod delivery;
 pub mod duration;
@@ -32,6 +33,7 @@ pub mod limits;
 pub mod ordering;
 pub mod outcome;
 pub mod profile;
+pub mod proxy;
 pub mod record;
 pub mod retry;
 pub mod secret;
@@ -39,3 +41,4 @@ pub mod settle;
 pub mod signing;
 pub mod subscription;
 pub mod time;
+pub mod tls;

@@ -96,10 +96,26 @@ pub enum Fault {
     TlsNoRoots,
     /// The event cannot be written in the endpoint's encoding.
     Encoding,
+    /// The token endpoint could not be connected to, so that the request was never sent.
+    TokenUnreachable,
+    /// The token endpoint has trouble that may pass: it broke off, was too slow, or answered so.
+    TokenUnavailable,
+    /// The token endpoint will not give a token for the endpoint's credentials.
+    TokenRefused,
+    /// The token endpoint is not what it should be, or answered something that is no token.
+    TokenUnusable,
+    /// The endpoint's own proxy could not be connected to, or broke off.
+    ProxyUnreachable,
+    /// The endpoint's own proxy would not let the request through.
+    ProxyRefused,
+    /// The proxy that the operator has set could not be connected to, or broke off.
+    OurProxyUnreachable,
+    /// The proxy that the operator has set would not let the request through.
+    OurProxyRefused,
 }
 
 impl Fault {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 35] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -127,6 +143,14 @@ impl Fault {
         Self::Interrupted,
         Self::TlsNoRoots,
         Self::Encoding,
+        Self::TokenUnreachable,
+        Self::TokenUnavailable,
+        Self::TokenRefused,
+        Self::TokenUnusable,
+        Self::ProxyUnreachable,
+        Self::ProxyRefused,
+        Self::OurProxyUnreachable,
+        Self::OurProxyRefused,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -158,6 +182,14 @@ impl Fault {
             Self::Interrupted => "interrupted",
             Self::TlsNoRoots => "tls_no_roots",
             Self::Encoding => "encoding",
+            Self::TokenUnreachable => "token_unreachable",
+            Self::TokenUnavailable => "token_unavailable",
+            Self::TokenRefused => "token_refused",
+            Self::TokenUnusable => "token_unusable",
+            Self::ProxyUnreachable => "proxy_unreachable",
+            Self::ProxyRefused => "proxy_refused",
+            Self::OurProxyUnreachable => "our_proxy_unreachable",
+            Self::OurProxyRefused => "our_proxy_refused",
         }
     }
 
@@ -170,7 +202,10 @@ impl Fault {
             | Self::Reset
             | Self::Unreachable
             | Self::ClosedEarly
-            | Self::Dns => (Class::Transient, false),
+            | Self::Dns
+            | Self::TokenUnreachable
+            | Self::TokenUnavailable
+            | Self::ProxyUnreachable => (Class::Transient, false),
             Self::DnsNotFound
             | Self::TlsExpired
             | Self::TlsNotYetValid
@@ -179,8 +214,11 @@ impl Fault {
             | Self::TlsRevoked
             | Self::TlsNoCommonVersion
             | Self::TlsHandshake
-            | Self::Protocol => (Class::Transient, true),
-            Self::AddressForbidden | Self::UrlInvalid => (Class::EndpointError, false),
+            | Self::Protocol
+            | Self::TokenUnusable => (Class::Transient, true),
+            Self::AddressForbidden | Self::UrlInvalid | Self::TokenRefused | Self::ProxyRefused => {
+                (Class::EndpointError, false)
+            }
             Self::Encoding => (Class::EventError, false),
             Self::Descriptors
             | Self::Memory
@@ -189,7 +227,9 @@ impl Fault {
             | Self::Clock
             | Self::NoRoute
             | Self::Interrupted
-            | Self::TlsNoRoots => (Class::Ours, false),
+            | Self::TlsNoRoots
+            | Self::OurProxyUnreachable
+            | Self::OurProxyRefused => (Class::Ours, false),
         }
     }
 }

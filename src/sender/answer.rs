@@ -28,9 +28,9 @@ pub(super) struct Answer {
     pub(super) is_complete: bool,
 }
 
-/// Reads an answer's body up to the limit or `deadline`. The status decides what the answer means, whatever
+/// Reads an answer's body up to the limit or `deadline`, and keeps `kept` bytes of it. The status decides what the answer means, whatever
 /// becomes of the body.
-pub(super) async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
+pub(super) async fn read(answer: Response<Incoming>, deadline: Instant, kept: usize) -> Answer {
     let (head, mut body) = answer.into_parts();
     let mut excerpt = BytesMut::new();
     let mut body_bytes_read = 0;
@@ -42,7 +42,7 @@ pub(super) async fn read(answer: Response<Incoming>, deadline: Instant) -> Answe
         };
         let Some(data) = frame.data_ref() else { continue };
         body_bytes_read += data.len();
-        let room = limits::RESPONSE_KEPT_BYTES - excerpt.len();
+        let room = kept - excerpt.len();
         excerpt.extend_from_slice(&data[..data.len().min(room)]);
         if body_bytes_read > limits::RESPONSE_READ_BYTES {
             break false;

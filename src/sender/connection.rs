@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header::HOST};
+use http::{
+    HeaderValue, Request, Response, Version,
+    header::{HOST, PROXY_AUTHORIZATION},
+};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -18,7 +21,9 @@ use tokio::{
 
 use super::{
     Protocol, fault,
+    proxy::{self, Via},
     resolve::Resolver,
+    route::{Hop, Route},
     socket::Socket,
     tasks::Tasks,
     tls::{Stream, Trust},
@@ -30,6 +35,9 @@ use crate::{
 
 /// Addresses of one name that are tried, so that a name with hundreds does not eat the attempt.
 const ADDRESSES: usize = 8;
+/// How long it may take to learn a name's addresses where a proxy will look them up itself: on some networks no name
+/// server answers.
+const NAME_CHECK: Duration = Duration::from_secs(2);
 /// How long an answered connection may take to be ready for the next request before it is given up.
 const READY: Duration = Duration::from_millis(50);
 /// What a receiver may have in flight towards us over one HTTP/2 connection, all streams together.
@@ -47,6 +55,8 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     requests: Requests,
     socket: Socket,
+    /// Set where requests go to a proxy that is to pass them on.
+    via: Option<Via>,
 }
 
 enum Requests {
@@ -70,83 +80,99 @@ impl Dialler {
     ///
     /// # Errors
     /// What kept it from a connection; `AddressForbidden` before anything is sent.
-    pub(super) async fn connect(&self, url: &EndpointUrl, deadline: Instant) -> Result<Connection, Fault> {
-        let remotes = self.allowed(url, deadline).await?;
-        let (socket, remote) = self.dial_any(&remotes, deadline).await?;
-        let opened = timeout_at(deadline, self.open(url, socket.clone())).await;
+    pub(super) async fn connect(
+        &self,
+        url: &EndpointUrl,
+        route: &Route<'_>,
+        deadline: Instant,
+    ) -> Result<Connection, Fault> {
+        let (socket, remote) = match &route.hop {
+            None => {
+                let remotes = self.allowed(url, deadline).await?;
+                dial_any(&remotes, Some(&self.rules), deadline).await?
+            }
+            Some(hop) => {
+                self.check_beyond(url, deadline).await?;
+                self.dial_proxy(hop, deadline)
+                    .await
+                    .map_err(|fault| hop.fault(fault))?
+            }
+        };
+        let opened = timeout_at(deadline, self.open(url, route, socket.clone())).await;
         let requests = opened.unwrap_or(Err(Fault::TimeoutConnect))?;
+        let via = match &route.hop {
+            Some(hop) if !url.is_https() => Some(Via::new(hop)?),
+            Some(_) | None => None,
+        };
         Ok(Connection {
             remote,
             requests,
             socket,
+            via,
         })
     }
 
+    /// Refuses a receiver behind a proxy whose name leads, as far as can be seen from here, to an address that the rules
+    /// forbid. It is the proxy that picks among several, so that one is enough. Literal addresses were checked before;
+    /// a name that only the proxy can look up is for the proxy to judge.
+    async fn check_beyond(&self, url: &EndpointUrl, deadline: Instant) -> Result<(), Fault> {
+        if url.literal_ip().is_some() {
+            return Ok(());
+        }
+        let until = deadline.min(Instant::now() + NAME_CHECK);
+        let is_forbidden = |ip| self.rules.check_socket(SocketAddr::new(ip, url.port())).is_err();
+        match self.resolver.resolve(&url.host_name(), until).await {
+            Ok(ips) if ips.iter().copied().any(is_forbidden) => Err(Fault::AddressForbidden),
+            Err(fault) if fault::is_shortage(fault) => Err(fault),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Dials a proxy. The operator's may stand anywhere; an endpoint's has to keep the rules like a receiver.
+    async fn dial_proxy(&self, hop: &Hop<'_>, deadline: Instant) -> Result<(Socket, SocketAddr), Fault> {
+        let url = hop.proxy.url();
+        if hop.is_ours {
+            let remotes = self.resolved(url, deadline).await?;
+            return dial_any(&remotes, None, deadline).await;
+        }
+        url.check_literal(&self.rules, false)
+            .map_err(|_| Fault::AddressForbidden)?;
+        let remotes = self.allowed(url, deadline).await?;
+        dial_any(&remotes, Some(&self.rules), deadline).await
+    }
+
     async fn allowed(&self, url: &EndpointUrl, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
+        let mut remotes = self.resolved(url, deadline).await?;
+        remotes.retain(|remote| self.rules.check_socket(*remote).is_ok());
+        if remotes.is_empty() {
+            Err(Fault::AddressForbidden)
+        } else {
+            Ok(remotes)
+        }
+    }
+
+    async fn resolved(&self, url: &EndpointUrl, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
         let ips = match url.literal_ip() {
             Some(ip) => vec![ip],
             None => self.resolver.resolve(&url.host_name(), deadline).await?,
         };
-        let remotes = ips.into_iter().map(|ip| SocketAddr::new(ip, url.port()));
-        let allowed: Vec<_> = remotes
-            .filter(|remote| self.rules.check_socket(*remote).is_ok())
-            .collect();
-        if allowed.is_empty() {
-            Err(Fault::AddressForbidden)
-        } else {
-            Ok(allowed)
-        }
+        Ok(ips
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, url.port()))
+            .collect())
     }
 
-    /// Dials one after the other, each with its share of the time that is left.
-    async fn dial_any(
+    async fn open(
         &self,
-        remotes: &[SocketAddr],
-        deadline: Instant,
-    ) -> Result<(Socket, SocketAddr), Fault> {
-        let mut telling: Option<Fault> = None;
-        let count = remotes.len().min(ADDRESSES);
-        for (index, &remote) in remotes[..count].iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(count - index).unwrap_or(1);
-            let dialled = timeout_at(Instant::now() + share, self.dial(remote)).await;
-            match dialled.unwrap_or(Err(Fault::TimeoutConnect)) {
-                Ok(found) => return Ok(found),
-                Err(fault @ (Fault::Descriptors | Fault::Memory | Fault::AddressForbidden)) => {
-                    return Err(fault);
-                }
-                Err(fault) if telling.is_none_or(|told| weight(fault) > weight(told)) => {
-                    telling = Some(fault)
-                }
-                Err(_) => {}
-            }
-        }
-        Err(telling.unwrap_or(Fault::TimeoutConnect))
-    }
-
-    async fn dial(&self, remote: SocketAddr) -> Result<(Socket, SocketAddr), Fault> {
-        let stream = TcpStream::connect(remote)
-            .await
-            .map_err(|error| match fault::of_io(&error) {
-                // Most machines without a route to an IPv6 address have none to any, and are not cut off for that.
-                Fault::NoRoute | Fault::Descriptors if remote.is_ipv6() && !is_exhausted(&error) => {
-                    Fault::Unreachable
-                }
-                fault => fault,
-            })?;
-        let socket = Socket::new(stream).map_err(|error| fault::of_io(&error))?;
-        let (Ok(local), Ok(peer)) = (socket.local_addr(), socket.peer_addr()) else {
-            return Err(Fault::Reset);
-        };
-        if self.rules.check_socket(peer).is_err() || self.rules.is_own_listener(local, peer) {
-            return Err(Fault::AddressForbidden);
-        }
-        Ok((socket, peer))
-    }
-
-    async fn open(&self, url: &EndpointUrl, socket: Socket) -> Result<Requests, Fault> {
+        url: &EndpointUrl,
+        route: &Route<'_>,
+        mut socket: Socket,
+    ) -> Result<Requests, Fault> {
         let stream = if url.is_https() {
-            self.trust.handshake(&url.host_name(), socket).await?
+            if let Some(hop) = &route.hop {
+                proxy::tunnel(&mut socket, url, hop).await?;
+            }
+            self.trust.handshake(&url.host_name(), socket, route.tls).await?
         } else {
             Stream::Http(TokioIo::new(socket))
         };
@@ -182,6 +208,53 @@ impl Dialler {
         self.tasks.spawn(connection);
         Ok(Requests::Http2(requests))
     }
+}
+
+/// Dials one after the other, each with its share of the time that is left.
+async fn dial_any(
+    remotes: &[SocketAddr],
+    rules: Option<&AddressRules>,
+    deadline: Instant,
+) -> Result<(Socket, SocketAddr), Fault> {
+    let mut telling: Option<Fault> = None;
+    let count = remotes.len().min(ADDRESSES);
+    for (index, &remote) in remotes[..count].iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(count - index).unwrap_or(1);
+        let dialled = timeout_at(Instant::now() + share, dial(remote, rules)).await;
+        match dialled.unwrap_or(Err(Fault::TimeoutConnect)) {
+            Ok(found) => return Ok(found),
+            Err(fault @ (Fault::Descriptors | Fault::Memory | Fault::AddressForbidden)) => {
+                return Err(fault);
+            }
+            Err(fault) if telling.is_none_or(|told| weight(fault) > weight(told)) => telling = Some(fault),
+            Err(_) => {}
+        }
+    }
+    Err(telling.unwrap_or(Fault::TimeoutConnect))
+}
+
+/// Connects to one address, and looks at who answered. Without rules it may be anyone.
+async fn dial(remote: SocketAddr, rules: Option<&AddressRules>) -> Result<(Socket, SocketAddr), Fault> {
+    let stream = TcpStream::connect(remote)
+        .await
+        .map_err(|error| match fault::of_io(&error) {
+            // Most machines without a route to an IPv6 address have none to any, and are not cut off for that.
+            Fault::NoRoute | Fault::Descriptors if remote.is_ipv6() && !is_exhausted(&error) => {
+                Fault::Unreachable
+            }
+            fault => fault,
+        })?;
+    let socket = Socket::new(stream).map_err(|error| fault::of_io(&error))?;
+    let (Ok(local), Ok(peer)) = (socket.local_addr(), socket.peer_addr()) else {
+        return Err(Fault::Reset);
+    };
+    let forbids =
+        |rules: &AddressRules| rules.check_socket(peer).is_err() || rules.is_own_listener(local, peer);
+    if rules.is_some_and(forbids) {
+        return Err(Fault::AddressForbidden);
+    }
+    Ok((socket, peer))
 }
 
 /// Which of several addresses' faults speaks for the name: one from further out shows that there is a route, and
@@ -224,6 +297,8 @@ impl Connection {
                 remote: self.remote,
                 requests: Requests::Http2(requests.clone()),
                 socket: self.socket.clone(),
+                // Only connections in TLS are shared, and those lead to the receiver itself.
+                via: None,
             }),
         }
     }
@@ -233,13 +308,14 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future may leave a request half sent; the connection must then not be used again.
     pub(super) async fn exchange(&mut self, request: &OutboundRequest) -> Result<Response<Incoming>, Failed> {
+        let via = self.via.as_ref();
         let answer = match &mut self.requests {
             Requests::Http1 { requests, .. } => {
-                let request = http_request(request, Version::HTTP_11).map_err(Failed::Unsent)?;
+                let request = http_request(request, Version::HTTP_11, via).map_err(Failed::Unsent)?;
                 requests.try_send_request(request).await
             }
             Requests::Http2(requests) => {
-                let request = http_request(request, Version::HTTP_2).map_err(Failed::Unsent)?;
+                let request = http_request(request, Version::HTTP_2, via).map_err(Failed::Unsent)?;
                 requests.try_send_request(request).await
             }
         };
@@ -283,7 +359,11 @@ impl Connection {
     }
 }
 
-fn http_request(request: &OutboundRequest, version: Version) -> Result<Request<Full<Bytes>>, Fault> {
+fn http_request(
+    request: &OutboundRequest,
+    version: Version,
+    via: Option<&Via>,
+) -> Result<Request<Full<Bytes>>, Fault> {
     let url = &request.url;
     let mut headers = request.headers.clone();
     let mut uri = http::Uri::builder().path_and_query(url.path_and_query());
@@ -294,6 +374,12 @@ fn http_request(request: &OutboundRequest, version: Version) -> Result<Request<F
             HOST,
             HeaderValue::try_from(url.authority()).map_err(|_| Fault::UrlInvalid)?,
         );
+    }
+    if let Some(via) = via {
+        uri = uri.scheme("http").authority(url.authority());
+        if let Some(authorization) = &via.authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
     }
     let mut built = Request::new(Full::new(request.body.clone()));
     *built.method_mut() = http::Method::POST;

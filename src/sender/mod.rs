@@ -4,16 +4,19 @@
 //!
 //! [`Sender::send`] takes an open connection from the [`pool`] or makes one: [`resolve`] gives the name's
 //! addresses, the address rules keep those that are allowed, [`connection`] dials one of them, looks at who
-//! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 or, where the receiver offers it in TLS, HTTP/2.
+//! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 or, where the receiver offers it in TLS, HTTP/2. An endpoint's
+//! own certificates and proxy make its [`route`], and where it wants a token, [`authorized`] has it fetched and put in.
 //! [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]), never an error:
 //! to a sender, a receiver's failure is data.
 //!
 //! # What it guarantees
 //!
-//! - A request is sent once. A pooled connection that turns out closed before anything of the request was
+//! - A request is sent once, or once more with a new token where a receiver refused the old one. A pooled connection that turns out closed before anything of the request was
 //!   written is replaced within the attempt; once a byte may have left, nothing is sent again.
 //! - Nothing is sent to an address that the rules forbid. The address that was checked is the one dialled, and
-//!   the peer of the connection is checked again. Redirects are not followed, proxy variables not read.
+//!   the peer of the connection is checked again. Redirects are not followed, proxy variables not read. Behind a proxy
+//!   it is the proxy that dials: what can be known of the address here is checked, and the rest is the proxy's affair.
+//! - Connections, TLS sessions and tokens of one route are never used on another.
 //! - Time and memory are bounded, whatever a receiver does: the connect limit covers name, TCP and TLS, the
 //!   total covers everything; heads and bodies are cut off while they are read.
 //! - Every task belongs to [`Sender::close`], except the resolver's own, which end with their questions.
@@ -23,33 +26,53 @@
 //! It neither retries nor judges: that is [`crate::domain::outcome`] and the dispatcher.
 
 mod answer;
+mod authorized;
 mod connection;
 mod fault;
+mod identity;
 mod pool;
+mod proxy;
 mod resolve;
+mod route;
 mod socket;
 mod tasks;
 mod tls;
+mod tokens;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 
-pub use self::tls::{InvalidRoots, roots_from_pem};
 use self::{
     connection::{Connection, Dialler, Failed},
     pool::{Key, Pool},
     resolve::Resolver,
+    route::Route,
     tasks::Tasks,
     tls::Trust,
+    tokens::Tokens,
+};
+pub use self::{
+    identity::{InvalidTls, check_tls},
+    route::Way,
+    tls::{InvalidRoots, roots_from_pem},
 };
 use crate::{
     domain::{
         address::AddressRules,
-        endpoint_url::UrlRefused,
+        endpoint_url::{EndpointUrl, UrlRefused},
+        limits::RESPONSE_KEPT_BYTES,
         outcome::{Fault, Observation},
+        proxy::ProxyUrl,
     },
     wire::request::OutboundRequest,
 };
@@ -71,6 +94,8 @@ pub struct SenderOptions {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Name servers to ask in place of the system's.
     pub name_servers: Vec<SocketAddr>,
+    /// A proxy for all requests whose way says nothing of one (`delivery.proxy`).
+    pub proxy: Option<ProxyUrl>,
 }
 
 impl Default for SenderOptions {
@@ -84,6 +109,7 @@ impl Default for SenderOptions {
             idle_timeout: Duration::from_secs(45),
             extra_roots: Vec::new(),
             name_servers: Vec::new(),
+            proxy: None,
         }
     }
 }
@@ -126,8 +152,27 @@ pub struct Sender(Arc<Inner>);
 struct Inner {
     dialler: Dialler,
     pool: Arc<Pool>,
+    tokens: Tokens,
+    proxy: Option<ProxyUrl>,
+    /// That the operator's proxy fails has been said.
+    proxy_fails: AtomicBool,
     require_https: bool,
     connect_timeout: Duration,
+}
+
+impl Exchange {
+    const fn nothing() -> Self {
+        Self {
+            observation: Observation::Fault(Fault::Interrupted),
+            remote: None,
+            protocol: None,
+            excerpt: Bytes::new(),
+            body_bytes_read: 0,
+            location: None,
+            connect: None,
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 impl Sender {
@@ -140,34 +185,47 @@ impl Sender {
                 tasks: Tasks::default(),
             },
             pool: Pool::new(options.max_idle_per_host, options.max_idle, options.idle_timeout),
+            tokens: Tokens::default(),
+            proxy: options.proxy,
+            proxy_fails: AtomicBool::new(false),
             require_https: options.require_https,
             connect_timeout: options.connect_timeout,
         }))
     }
 
-    /// Makes one attempt. Every failure is an observation.
+    /// Makes one attempt on the plain way. Every failure is an observation.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; the request may have been received all the same.
     pub async fn send(&self, request: OutboundRequest, limits: AttemptLimits) -> Exchange {
+        self.send_by(request, Way::default(), limits).await
+    }
+
+    /// Makes one attempt on an endpoint's own way, with a token if it wants one. Every failure is an observation.
+    ///
+    /// # Cancel safety
+    /// As of [`Sender::send`].
+    pub async fn send_by(&self, request: OutboundRequest, way: Way<'_>, limits: AttemptLimits) -> Exchange {
         let started = Instant::now();
-        let mut exchange = Exchange {
-            observation: Observation::Fault(Fault::Interrupted),
-            remote: None,
-            protocol: None,
-            excerpt: Bytes::new(),
-            body_bytes_read: 0,
-            location: None,
-            connect: None,
-            duration: Duration::ZERO,
+        let deadline = started + limits.total;
+        let route = Route::new(&way, self.0.proxy.as_ref());
+        let mut exchange = Exchange::nothing();
+        let made = match way.oauth2 {
+            None => {
+                self.0
+                    .attempt(&request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange)
+                    .await
+            }
+            Some(credentials) => {
+                self.0
+                    .authorized(&request, credentials, &route, deadline, &mut exchange)
+                    .await
+            }
         };
-        if let Err(fault) = self
-            .0
-            .attempt(&request, started + limits.total, &mut exchange)
-            .await
-        {
+        if let Err(fault) = made {
             exchange.observation = Observation::Fault(fault);
         }
+        self.0.watch_proxy(exchange.observation, &route);
         exchange.duration = started.elapsed();
         exchange
     }
@@ -197,25 +255,32 @@ impl Drop for Lease {
 }
 
 impl Inner {
+    /// Makes one attempt, and keeps `kept` bytes of the answer's body.
     async fn attempt(
         &self,
         request: &OutboundRequest,
+        route: &Route<'_>,
         deadline: Instant,
+        kept: usize,
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
+        *exchange = Exchange::nothing();
         if self.dialler.tasks.is_stopped() {
             return Err(Fault::Interrupted);
         }
-        request
-            .url
-            .check_literal(&self.dialler.rules, self.require_https)
-            .map_err(|refused| match refused {
-                UrlRefused::NotHttps => Fault::UrlInvalid,
-                UrlRefused::Address(_) => Fault::AddressForbidden,
-            })?;
-        let key = Key::of(&request.url);
-        let (mut lease, head) = self.head(request, &key, deadline, exchange).await?;
-        let answer = answer::read(head, deadline).await;
+        self.check(&request.url)?;
+        let key = Key::of(&request.url, route.id);
+        let passed_on = route.hop.filter(|_| !request.url.is_https());
+        let (mut lease, head) = self
+            .head(request, &key, route, deadline, exchange)
+            .await
+            .map_err(|fault| passed_on.map_or(fault, |hop| hop.broken(fault)))?;
+        if let Some(hop) = passed_on
+            && head.status() == http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            return Err(hop.refused());
+        }
+        let answer = answer::read(head, deadline, kept).await;
         exchange.observation = answer.observation;
         exchange.excerpt = answer.excerpt;
         exchange.body_bytes_read = answer.body_bytes_read;
@@ -229,11 +294,43 @@ impl Inner {
         Ok(())
     }
 
+    /// What can be said of a URL before anything is done for it.
+    fn check(&self, url: &EndpointUrl) -> Result<(), Fault> {
+        url.check_literal(&self.dialler.rules, self.require_https)
+            .map_err(|refused| match refused {
+                UrlRefused::NotHttps => Fault::UrlInvalid,
+                UrlRefused::Address(_) => Fault::AddressForbidden,
+            })
+    }
+
+    /// Says once that the operator's proxy fails, and once that it works again: attempts alone would not be looked at,
+    /// since they count for nothing.
+    fn watch_proxy(&self, observation: Observation, route: &Route<'_>) {
+        let Some(hop) = route.hop.filter(|hop| hop.is_ours) else {
+            return;
+        };
+        let proxy = hop.proxy.redacted();
+        match observation {
+            Observation::Fault(fault @ (Fault::OurProxyRefused | Fault::OurProxyUnreachable)) => {
+                if !self.proxy_fails.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%proxy, reason = fault.as_str(), "delivery.proxy cannot be used; deliveries wait");
+                }
+            }
+            Observation::Response { .. } => {
+                if self.proxy_fails.swap(false, Ordering::Relaxed) {
+                    tracing::info!(%proxy, "delivery.proxy can be used again");
+                }
+            }
+            Observation::Fault(_) => {}
+        }
+    }
+
     /// Sends the request on an open connection or else on a new one, and waits for the head of the answer.
     async fn head(
         &self,
         request: &OutboundRequest,
         key: &Key,
+        route: &Route<'_>,
         deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Lease, http::Response<hyper::body::Incoming>), Fault> {
@@ -243,7 +340,7 @@ impl Inner {
             let mut lease = Lease(pooled);
             let connection = match &mut lease.0 {
                 Some(connection) => connection,
-                none => none.insert(self.connect(request, deadline, exchange).await?),
+                none => none.insert(self.connect(request, route, deadline, exchange).await?),
             };
             exchange.remote = Some(connection.remote);
             exchange.protocol = Some(connection.protocol());
@@ -262,13 +359,14 @@ impl Inner {
     async fn connect(
         &self,
         request: &OutboundRequest,
+        route: &Route<'_>,
         deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<Connection, Fault> {
         let started = Instant::now();
         let connected = self
             .dialler
-            .connect(&request.url, deadline.min(started + self.connect_timeout))
+            .connect(&request.url, route, deadline.min(started + self.connect_timeout))
             .await;
         exchange.connect = Some(started.elapsed());
         connected

@@ -12,20 +12,22 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Protocol, connection::Connection, tasks::Tasks};
+use super::{Protocol, connection::Connection, route::RouteId, tasks::Tasks};
 use crate::domain::endpoint_url::EndpointUrl;
 
-/// What connections are alike for: scheme, host and port.
+/// What connections are alike for: scheme, host and port, and the way there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     port: u16,
     is_https: bool,
     host: String,
+    route: RouteId,
 }
 
 impl Key {
-    pub(super) fn of(url: &EndpointUrl) -> Self {
+    pub(super) fn of(url: &EndpointUrl, route: RouteId) -> Self {
         Self {
+            route,
             port: url.port(),
             is_https: url.is_https(),
             host: url.host_name(),

@@ -2,15 +2,17 @@
 //!
 //! The system's certificate authorities (or those of `SSL_CERT_FILE`), and the operator's own. They are read at
 //! the first https attempt: a server that sends to plain ports only never holds them in memory. There is no
-//! switch that turns verification off.
+//! switch that turns verification off. An endpoint may bring authorities of its own, which it alone believes beside
+//! those, and a client certificate.
 //!
 //! The handshake is hyper-rustls'. Its connector would have an inner one that dials; ours is given the socket
 //! that was dialled and checked, and a fixed name, so that it has no say in whom it speaks to.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::{Ready, ready},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -19,20 +21,27 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
-use super::{fault, socket::Socket};
-use crate::domain::outcome::Fault;
+use super::{fault, identity, socket::Socket};
+use crate::domain::{outcome::Fault, tls::TlsSpec};
 
 /// A connection's bytes, plain or in TLS.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<Socket>>;
 
+/// Configurations of endpoints with TLS of their own that are kept: each holds a set of authorities, some 100 KiB.
+const KEPT: usize = 64;
+
 pub(super) struct Trust {
     extra_roots: Vec<CertificateDer<'static>>,
+    /// The system's and the operator's.
+    roots: OnceCell<Arc<RootCertStore>>,
     config: OnceCell<Arc<ClientConfig>>,
+    /// By what they are known by, the one used last at the end.
+    own: Mutex<VecDeque<([u8; 32], Arc<ClientConfig>)>>,
 }
 
 /// Why a file of certificate authorities is of no use.
@@ -61,7 +70,9 @@ impl Trust {
     pub(super) fn new(extra_roots: Vec<CertificateDer<'static>>) -> Self {
         Self {
             extra_roots,
+            roots: OnceCell::new(),
             config: OnceCell::new(),
+            own: Mutex::default(),
         }
     }
 
@@ -69,8 +80,16 @@ impl Trust {
     ///
     /// # Errors
     /// The fault that the handshake ended with; `TlsNoRoots` when there is nobody to believe.
-    pub(super) async fn handshake(&self, host: &str, socket: Socket) -> Result<Stream, Fault> {
-        let config = self.config.get_or_try_init(|| self.config()).await?.clone();
+    pub(super) async fn handshake(
+        &self,
+        host: &str,
+        socket: Socket,
+        own: Option<(&TlsSpec, [u8; 32])>,
+    ) -> Result<Stream, Fault> {
+        let config = match own {
+            None => self.config.get_or_try_init(|| self.plain()).await?.clone(),
+            Some((spec, id)) => self.own(spec, id).await?,
+        };
         let host = host.strip_suffix('.').unwrap_or(host).to_owned();
         let name = ServerName::try_from(host).map_err(|_| Fault::UrlInvalid)?;
         let name = Arc::new(FixedServerNameResolver::new(name));
@@ -82,7 +101,49 @@ impl Trust {
             .map_err(|error| fault::of_handshake(&*error))
     }
 
-    async fn config(&self) -> Result<Arc<ClientConfig>, Fault> {
+    async fn plain(&self) -> Result<Arc<ClientConfig>, Fault> {
+        config(self.roots().await?.clone(), None)
+    }
+
+    /// The configuration of an endpoint that has TLS of its own: kept, so that sessions are resumed, and so that one
+    /// endpoint's session is never another's.
+    async fn own(&self, spec: &TlsSpec, id: [u8; 32]) -> Result<Arc<ClientConfig>, Fault> {
+        if let Some(config) = self.kept(&id) {
+            return Ok(config);
+        }
+        // It was checked when the endpoint was saved.
+        let identity = identity::read(spec).map_err(|_| Fault::Signing)?;
+        let roots = match self.roots().await {
+            Ok(roots) if identity.roots.is_empty() => roots.clone(),
+            Ok(roots) => with_roots(RootCertStore::clone(roots), identity.roots),
+            Err(Fault::TlsNoRoots) if !identity.roots.is_empty() => {
+                with_roots(RootCertStore::empty(), identity.roots)
+            }
+            Err(fault) => return Err(fault),
+        };
+        let config = config(roots, identity.client)?;
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() >= KEPT {
+            own.pop_front();
+        }
+        own.push_back((id, config.clone()));
+        Ok(config)
+    }
+
+    fn kept(&self, id: &[u8; 32]) -> Option<Arc<ClientConfig>> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = own.iter().position(|(known, _)| known == id)?;
+        let kept = own.remove(place)?;
+        let config = kept.1.clone();
+        own.push_back(kept);
+        Some(config)
+    }
+
+    async fn roots(&self) -> Result<&Arc<RootCertStore>, Fault> {
+        self.roots.get_or_try_init(|| self.load_roots()).await
+    }
+
+    async fn load_roots(&self) -> Result<Arc<RootCertStore>, Fault> {
         let system = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
         let system = system.await.map_err(|_| Fault::Interrupted)?;
         let mut roots = RootCertStore::empty();
@@ -101,15 +162,31 @@ impl Trust {
             );
             return Err(Fault::TlsNoRoots);
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|_| Fault::TlsNoCommonVersion)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(Arc::new(roots))
     }
+}
+
+fn with_roots(mut roots: RootCertStore, own: Vec<CertificateDer<'static>>) -> Arc<RootCertStore> {
+    roots.add_parsable_certificates(own);
+    Arc::new(roots)
+}
+
+type Client = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn config(roots: Arc<RootCertStore>, client: Option<Client>) -> Result<Arc<ClientConfig>, Fault> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Fault::TlsNoCommonVersion)?
+        .with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|_| Fault::Signing)?,
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// A connector that has nothing left to do.

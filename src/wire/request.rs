@@ -16,13 +16,10 @@ use super::{
     signature::{Scheme, SignError, Signable},
 };
 use crate::domain::{
-    endpoint_url::EndpointUrl,
-    headers::{Auth, CustomHeaders},
-    secret::SigningSecret,
-    time::Timestamp,
+    auth::Auth, endpoint_url::EndpointUrl, headers::CustomHeaders, secret::SigningSecret, time::Timestamp,
 };
 
-const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
 
 /// A POST, complete but for what belongs to the connection: `Host`, `Content-Length`.
 #[derive(Clone)]
@@ -90,7 +87,11 @@ impl OutboundRequest {
             headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
         if let Some(auth) = endpoint.auth {
-            headers.insert(AUTHORIZATION, secret_value(&auth.authorization())?);
+            // A token is put in when it has been fetched.
+            headers.remove(AUTHORIZATION);
+            if let Some(value) = auth.authorization() {
+                headers.insert(AUTHORIZATION, secret_value(&value)?);
+            }
         }
         let what = Signable {
             id: event.id,
@@ -137,7 +138,7 @@ impl OutboundRequest {
 }
 
 /// A value that `Debug` does not show and HTTP/2 does not index.
-fn secret_value(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::from_str(text)?;
     value.set_sensitive(true);
     Ok(value)

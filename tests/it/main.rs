@@ -38,3 +38,4 @@ mod signatures;
 mod tls;
 mod verifiers;
 mod verifiers_signatures;
+mod way;

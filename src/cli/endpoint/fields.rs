@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Number, Value, json};
 
+use super::way::WayFields;
 use crate::{
     cli::{
         failure::Usage,
@@ -104,6 +105,8 @@ pub struct Fields {
     /// A note of your own; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    way: WayFields,
 }
 
 impl Fields {
@@ -138,6 +141,8 @@ impl Fields {
             ("ordering", self.ordering()),
             ("treat_as", object(&self.treat_as)),
             ("metadata", object(&self.metadata)),
+            ("tls", self.way.tls()?),
+            ("proxy", self.way.proxy()?),
         ];
         Ok(members
             .into_iter()
@@ -150,7 +155,7 @@ impl Fields {
             return Ok(Some(json!({"type": "bearer", "token": token.read()?})));
         }
         let Some(basic) = &self.basic else {
-            return Ok(None);
+            return self.way.auth();
         };
         let basic = basic.read()?;
         let (username, password) = basic

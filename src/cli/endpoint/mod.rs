@@ -6,6 +6,7 @@ mod recover;
 mod secret;
 mod set;
 mod test;
+mod way;
 
 use clap::Subcommand;
 use http::Method;

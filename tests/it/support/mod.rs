@@ -5,6 +5,7 @@ pub mod authority;
 pub mod gate;
 pub mod listener;
 pub mod postgres;
+pub mod proxy;
 pub mod receiver;
 pub mod server;
 pub mod sink;
