@@ -2,7 +2,7 @@
 //!
 //! `.ci/verifiers` installs them: Python packages in the virtual environment `POSTHASTE_VERIFY_VENV` (by default
 //! `target/verify-venv`), npm packages in `POSTHASTE_VERIFY_NODE` (`target/verify-node`). Where they are missing the
-//! tests say on stderr that they were skipped; with `POSTHASTE_VERIFY=required` they fail.
+//! tests say that they were skipped; with `POSTHASTE_VERIFY=required` they fail.
 
 use std::{
     env,
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::support::{
     server::{Server, wait_for},
     sink::{Received, Sink},
+    skip::skip,
 };
 
 /// A server with one endpoint.
@@ -103,7 +104,7 @@ fn installed(variable: &str, folder: &str, file: &str) -> Option<PathBuf> {
         env::var("POSTHASTE_VERIFY").as_deref() != Ok("required"),
         "{missing}"
     );
-    eprintln!("SKIPPED: no library verified anything: {missing}");
+    skip(&format!("no library verified anything: {missing}"));
     None
 }
 

@@ -42,7 +42,7 @@ pub struct Args {
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     bind: IpAddr,
-    /// The secret that requests are signed with (@FILE reads it from a file); several while one replaces another
+    /// The secret that requests are signed with, or the public key, whpk_… (@FILE reads it from a file); several while one replaces another
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<Secret>,
     /// How requests are signed [default: standard]
@@ -153,7 +153,7 @@ impl Args {
         };
         let mut secrets = Vec::with_capacity(self.secrets.len());
         for secret in &self.secrets {
-            let fits = known.secret(secret.read()?);
+            let fits = known.verifier(secret.read()?);
             let wrong = |why| {
                 Usage(format!(
                     "--secret does not fit the scheme {}: {why}",
@@ -276,6 +276,9 @@ mod tests {
             );
         }
         assert!(settings("--scheme zoom --secret a --secret b").is_ok());
+        let public = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+        assert!(settings(&format!("--secret {public}")).is_ok());
+        assert!(settings("--secret whpk_hunter2").is_err());
     }
 
     #[test]
