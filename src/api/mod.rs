@@ -27,6 +27,7 @@ mod deliveries;
 mod document;
 mod endpoints;
 mod event_document;
+mod event_types;
 mod events;
 mod json;
 mod keys;

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     auth::{self, Gate},
-    deliveries, endpoints, events, keys,
+    deliveries, endpoints, event_types, events, keys,
     problem::{Kind, Problem},
     secrets, system,
 };
@@ -91,6 +91,12 @@ fn routes() -> Router<Api> {
         .route("/v1/deliveries/{id}/retry", post(deliveries::retry))
         .route("/v1/deliveries/{id}/cancel", post(deliveries::cancel))
         .route("/v1/attempts", get(deliveries::attempts))
+        .route("/v1/event-types", get(event_types::list))
+        .route("/v1/event-types/{type}", event_types::routes())
+        .route(
+            "/v1/event-types/import",
+            event_types::routes().post(event_types::import),
+        )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
         .route("/v1/status", get(system::status))

@@ -28,6 +28,7 @@ mod demo;
 mod endpoint;
 mod endpoints_file;
 mod event;
+mod event_type;
 mod failure;
 mod import;
 mod input;
@@ -71,6 +72,7 @@ enum Command {
     Send(Box<send::Args>),
     Endpoint(Box<endpoint::Args>),
     Event(event::Args),
+    EventType(Box<event_type::Args>),
     Delivery(delivery::Args),
     Attempts(attempts::Args),
     Preview(preview::Args),
@@ -117,6 +119,7 @@ impl Arguments {
             Some(Command::Send(args)) => block_on(send::run(*args)),
             Some(Command::Endpoint(args)) => block_on(endpoint::run(*args)),
             Some(Command::Event(args)) => block_on(event::run(args)),
+            Some(Command::EventType(args)) => block_on(event_type::run(*args)),
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
             Some(Command::Key(args)) => block_on(key::run(args)),

@@ -29,7 +29,7 @@ impl Engine {
     /// Accepts an event. Durable when it answers.
     ///
     /// # Errors
-    /// `Invalid` names a member at fault; `DifferentContent` when the id or key was used before for something else;
+    /// `Invalid` and `Faults` name a member at fault; `DifferentContent` when the id or key was used before for something else;
     /// `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
     ///
     /// # Cancel safety
@@ -188,7 +188,7 @@ impl Shared {
                 Reserve::First => {}
                 Reserve::Known(accepted) => {
                     metrics::event_duplicate();
-                    return Ok(Prepared::Known(accepted));
+                    return Ok(self.known(accepted));
                 }
                 Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
                 Reserve::Wait(changed) => return Ok(Prepared::Wait(Box::new(event), changed)),
@@ -204,19 +204,30 @@ impl Shared {
                     None => {}
                     Some(row) if row.content_hash == hash => {
                         metrics::event_duplicate();
-                        return Ok(Prepared::Known(answer(&row)));
+                        return Ok(self.known(answer(&row)));
                     }
                     Some(_) => return Err(EngineError::DifferentContent(claim.name())),
                 }
             }
+            // Only now: what was accepted before is so whatever its type's schema says today.
+            self.check_data(&open.record.event_type, &open.record.payload)?;
             return Ok(Prepared::New(Box::new(open)));
         }
+        self.check_data(&event.event_type, &event.payload)?;
         let record = self.record(event, hash, key, now);
         Ok(Prepared::New(Box::new(Open {
             shared: self.clone(),
             claims,
             record,
         })))
+    }
+
+    fn known(&self, accepted: Accepted) -> Prepared {
+        let deprecated = self.event_types.is_deprecated(&accepted.event_type);
+        Prepared::Known(Accepted {
+            deprecated,
+            ..accepted
+        })
     }
 
     fn record(
@@ -298,6 +309,7 @@ impl Open {
             event_type: self.record.event_type.clone(),
             deliveries: u32::try_from(self.record.fan_out.len()).unwrap_or(u32::MAX),
             duplicate: false,
+            deprecated: shared.note_deprecated(&self.record.event_type),
         };
         let claims = std::mem::take(&mut self.claims);
         if !claims.is_empty() {
@@ -342,5 +354,6 @@ fn answer(row: &EventRow) -> Accepted {
         event_type: row.event_type.clone(),
         deliveries: row.deliveries,
         duplicate: true,
+        deprecated: false,
     }
 }

@@ -248,6 +248,7 @@ impl Applier {
             match effect {
                 Effect::Endpoint(id) => told |= self.shared.refresh(store, *id)?,
                 Effect::ApiKeys => self.shared.registry.set_keys(store.api_keys()?),
+                Effect::EventType(name) => self.shared.refresh_event_type(store, name)?,
                 Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
             }
         }
@@ -317,11 +318,11 @@ impl Applier {
 }
 
 impl Shared {
-    /// Takes every endpoint and key from the store, all at once: nobody sees half of them.
+    /// Takes every endpoint, key and event type from the store, all at once: nobody sees half of them.
     pub(super) fn load_registry(&self, store: &Store) -> Result<(), StoreError> {
         self.register_all(store.endpoints()?);
         self.registry.set_keys(store.api_keys()?);
-        Ok(())
+        self.load_event_types(store)
     }
 
     pub(super) fn register_all(&self, rows: Vec<(EndpointId, EndpointRow)>) {

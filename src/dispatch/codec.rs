@@ -24,6 +24,8 @@ pub fn encode(record: &Record) -> Result<Draft, CodecError> {
         Record::EventReplayed(body) => encode_body(body),
         Record::KeyPut(body) => encode_body(body),
         Record::KeyRevoked(body) => encode_body(body),
+        Record::EventTypePut(body) => encode_body(body),
+        Record::EventTypeDeleted(body) => encode_body(body),
     }?;
     let flags = if record.is_configuration() {
         journal::CONFIG
@@ -58,6 +60,8 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
         8 => Record::EventReplayed(decode_body(body)?),
         9 => Record::KeyPut(decode_body(body)?),
         10 => Record::KeyRevoked(decode_body(body)?),
+        11 => Record::EventTypePut(decode_body(body)?),
+        12 => Record::EventTypeDeleted(decode_body(body)?),
         kind => return Err(CodecError::Kind(kind)),
     })
 }
@@ -95,7 +99,8 @@ mod tests {
             outcome::{Class, Fault, Reason},
             record::{
                 AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointDeleted,
-                EndpointPut, EventAccepted, EventReplayed, KeyPut, KeyRevoked, Role,
+                EndpointPut, EventAccepted, EventReplayed, EventTypeDeleted, EventTypePut, KeyPut,
+                KeyRevoked, Role,
             },
             time::Timestamp,
         },
@@ -208,6 +213,18 @@ mod tests {
             }),
             Record::KeyRevoked(KeyRevoked {
                 id: KeyId::from_bytes([4; 16]),
+                at: AT,
+            }),
+            Record::EventTypePut(EventTypePut {
+                event_type: "user.created".parse().unwrap(),
+                at: AT,
+                description: Some("a user".to_owned()),
+                schema: Some("{\"type\": \"object\"}".to_owned()),
+                example: None,
+                deprecated: true,
+            }),
+            Record::EventTypeDeleted(EventTypeDeleted {
+                event_type: "user.created".parse().unwrap(),
                 at: AT,
             }),
         ]

@@ -12,7 +12,8 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    clock::EngineClock, error::EngineError, registry::Registry, reservations::Reservations, storage::Storage,
+    clock::EngineClock, error::EngineError, event_types::Catalogue, registry::Registry,
+    reservations::Reservations, storage::Storage,
 };
 use crate::{
     domain::{
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub journal: Journal,
     pub storage: Storage,
     pub registry: Registry,
+    pub event_types: Catalogue,
     pub reservations: Reservations,
     pub sealer: Sealer,
     pub sender: Sender,

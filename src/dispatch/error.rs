@@ -20,6 +20,9 @@ pub enum EngineError {
     /// A member is at fault; `field` is its path in the document.
     #[error("{field}: {rule}")]
     Invalid { field: String, rule: String },
+    /// Places within one member are at fault; there is at least one.
+    #[error("{}", first(faults))]
+    Faults { field: &'static str, faults: Vec<Fault> },
     /// More than the configured number of something.
     #[error("the limit of {limit} {what} is reached")]
     TooMany { what: &'static str, limit: usize },
@@ -35,6 +38,24 @@ pub enum EngineError {
     /// Reading what is stored failed.
     #[error("storage failed")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A place in a document that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A JSON pointer, from the top of the document.
+    pub pointer: String,
+    pub rule: String,
+}
+
+fn first(faults: &[Fault]) -> String {
+    let said = faults
+        .first()
+        .map(|fault| format!("{}: {}", fault.pointer, fault.rule));
+    match faults.len() {
+        0 | 1 => said.unwrap_or_default(),
+        count => format!("{} (and {} more)", said.unwrap_or_default(), count - 1),
+    }
 }
 
 impl From<InvalidSpec> for EngineError {

@@ -109,7 +109,7 @@ impl Lanes {
                 Some(endpoint) => self.look_at(store, &endpoint)?,
                 None => self.with(id, |lane| lane.stopped = true),
             },
-            Effect::ApiKeys => {}
+            Effect::ApiKeys | Effect::EventType(_) => {}
         }
         Ok(())
     }

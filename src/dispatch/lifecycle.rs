@@ -18,6 +18,7 @@ use super::{
     codec,
     engine::{Engine, EngineOptions, InFlight, Shared},
     error::chain,
+    event_types::{Catalogue, Gathered},
     herald,
     registry::Registry,
     reservations::Reservations,
@@ -123,6 +124,7 @@ impl Running {
             journal,
             storage: Storage::new(),
             registry: Registry::default(),
+            event_types: Catalogue::default(),
             reservations: Reservations::default(),
             sealer: folder.sealer().clone(),
             sender: options.sender,
@@ -282,11 +284,12 @@ async fn watch_store(shared: Arc<Shared>, applier: ApplierStop) {
 }
 
 impl Shared {
-    /// Endpoints and keys from the journal's configuration records alone, so that events can be matched while the
+    /// Endpoints, keys and event types from the journal's configuration records alone, so that events can be matched while the
     /// store is behind.
     fn load_configuration(&self) -> Result<(), StartError> {
         let mut endpoints: HashMap<EndpointId, EndpointRow> = HashMap::new();
         let mut keys: HashMap<KeyId, KeyPut> = HashMap::new();
+        let mut types = Gathered::default();
         for entry in self.journal.config_entries() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -306,6 +309,8 @@ impl Shared {
             match &record {
                 Record::KeyPut(key) => _ = keys.insert(key.id, key.clone()),
                 Record::KeyRevoked(revoked) => _ = keys.remove(&revoked.id),
+                Record::EventTypePut(put) => types.put(put),
+                Record::EventTypeDeleted(deleted) => types.delete(&deleted.event_type),
                 other => {
                     let Some(id) = other.endpoint() else {
                         continue;
@@ -318,6 +323,7 @@ impl Shared {
         }
         self.register_all(endpoints.into_iter().collect());
         self.registry.set_keys(keys.into_values().collect());
+        self.register_event_types(types);
         Ok(())
     }
 }

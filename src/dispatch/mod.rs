@@ -6,7 +6,7 @@
 //! journal, applies each record to the store and tells the others what changed. The **scheduler** task keeps a
 //! lane for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
 //! The **settler** task writes verdicts to the journal. The **herald** task turns a disabled endpoint into an
-//! operational event. The **registry** holds endpoints and keys in memory.
+//! operational event. The **registry** holds endpoints and keys in memory, [`event_types`] what event types are declared.
 //!
 //! # The flow
 //!
@@ -38,6 +38,7 @@ mod document;
 mod endpoints;
 pub mod engine;
 pub mod error;
+pub mod event_types;
 pub mod explain;
 mod herald;
 mod lane;

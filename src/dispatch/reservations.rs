@@ -153,6 +153,7 @@ mod tests {
             event_type: "x".parse().unwrap(),
             deliveries: 1,
             duplicate: false,
+            deprecated: false,
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Accepted {
     pub deliveries: u32,
     /// The same event had been accepted before; this is its first answer.
     pub duplicate: bool,
+    /// Its type is declared as deprecated.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deprecated: bool,
 }
 
 /// An event.

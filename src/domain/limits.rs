@@ -67,6 +67,37 @@ pub const ORDER_LOOKS: usize = 2_048;
 pub const ORDER_SWEEP: Duration = Duration::from_secs(1);
 /// Entries of the schedule for which a second more lies between two such looks: they take up a twentieth of the time.
 pub const ORDER_SWEEP_PER_SECOND: u64 = 20_000;
+/// Event types that are declared: each is compiled at every start and kept in memory with its texts.
+pub const EVENT_TYPES: usize = 1000;
+/// An event type's description: a paragraph.
+pub const DESCRIPTION_BYTES: usize = 4096;
+/// An event type's schema, and its example. With all that it refers to, a schema of a large API has a few tens of
+/// kilobytes.
+pub const SCHEMA_BYTES: usize = 64 * 1024;
+/// Schemas that a schema applies to one value, counting each time that one is referred to. A choice between a few
+/// hundred forms stays below; what doubles with each reference does not.
+pub const SCHEMA_APPLIED: usize = 2000;
+/// Schemas one inside the other, or one referring to the other, that apply to one value: bounds the stack.
+pub const SCHEMA_CHAIN: usize = 32;
+/// The depth of the data times its schema's longest chain: what a validation may need of a worker's stack. 2,048 need
+/// less than half a megabyte of its two.
+pub const SCHEMA_FRAMES: usize = 2048;
+/// The stack of the thread that compiles schemas, in bytes, of which only what is used costs memory. Compiling
+/// goes a dozen frames down for each level of the schema.
+pub const SCHEMA_COMPILE_STACK: usize = 64 * 1024 * 1024;
+/// One compiled pattern of a schema, in bytes: enough for `^.{1,255}$`, and it bounds the states that a match goes
+/// through for each letter.
+pub const SCHEMA_PATTERN_BYTES: usize = 512 * 1024;
+/// Looks that a validation may take at the data, beside those for each of its bytes.
+pub const VALIDATION_STEPS: u64 = 100_000;
+/// Looks for each byte of the data: every text of it may be read some thirty times.
+pub const VALIDATION_STEPS_PER_BYTE: u64 = 32;
+/// Looks while violations are gathered, which cost memory each.
+pub const VIOLATION_STEPS: u64 = 100_000;
+/// Violations that an answer names: the first few say enough.
+pub const VIOLATIONS: usize = 20;
+/// An API description to import event types from, in bytes.
+pub const IMPORT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes of an answer's body that are read before the connection is dropped.
 pub const RESPONSE_READ_BYTES: usize = 64 * 1024;

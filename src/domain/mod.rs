@@ -42,3 +42,4 @@ pub mod signing;
 pub mod subscription;
 pub mod time;
 pub mod tls;
+pub mod unique;

@@ -171,6 +171,26 @@ pub struct KeyRevoked {
     pub at: Timestamp,
 }
 
+/// An event type was declared, or its declaration replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTypePut {
+    pub event_type: EventType,
+    pub at: Timestamp,
+    pub description: Option<String>,
+    /// The JSON Schema that its events' data must meet, as it was written.
+    pub schema: Option<String>,
+    /// JSON, as it was written.
+    pub example: Option<String>,
+    pub deprecated: bool,
+}
+
+/// An event type's declaration was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTypeDeleted {
+    pub event_type: EventType,
+    pub at: Timestamp,
+}
+
 /// Any record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -184,6 +204,8 @@ pub enum Record {
     EventReplayed(EventReplayed),
     KeyPut(KeyPut),
     KeyRevoked(KeyRevoked),
+    EventTypePut(EventTypePut),
+    EventTypeDeleted(EventTypeDeleted),
 }
 
 impl Record {
@@ -203,6 +225,8 @@ impl Record {
             Self::EventReplayed(_) => 8,
             Self::KeyPut(_) => 9,
             Self::KeyRevoked(_) => 10,
+            Self::EventTypePut(_) => 11,
+            Self::EventTypeDeleted(_) => 12,
         }
     }
 
@@ -223,18 +247,23 @@ impl Record {
             | Self::DeliveriesEnded(_)
             | Self::EventReplayed(_)
             | Self::KeyPut(_)
-            | Self::KeyRevoked(_) => None,
+            | Self::KeyRevoked(_)
+            | Self::EventTypePut(_)
+            | Self::EventTypeDeleted(_) => None,
         }
     }
 
-    /// Whether the record changes what endpoints and keys there are and how they stand. A rebuild reads these first.
+    /// Whether the record changes what endpoints, keys and event types there are and how they stand. A rebuild reads
+    /// these first.
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::EndpointPut(_)
             | Self::EndpointChanged(_)
             | Self::EndpointDeleted(_)
             | Self::KeyPut(_)
-            | Self::KeyRevoked(_) => true,
+            | Self::KeyRevoked(_)
+            | Self::EventTypePut(_)
+            | Self::EventTypeDeleted(_) => true,
             Self::AttemptSettled(settled) => settled.disable.is_some(),
             Self::EventAccepted(accepted) => accepted.notice_for.is_some(),
             Self::DeliveriesRetried(_) | Self::DeliveriesEnded(_) | Self::EventReplayed(_) => false,

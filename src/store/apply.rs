@@ -4,11 +4,12 @@ use super::{
     Placed, Store, StoreError,
     draft::Draft,
     keys,
-    rows::{Applied, AttemptRow, EndpointRow, EventRow, IdempotencyRow, Row, Slot},
+    rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, IdempotencyRow, Row, Slot},
 };
 use crate::domain::{
     delivery::{Delivery, LastAttempt, Progress, Stage},
     endpoint::StateChange,
+    event::EventType,
     id::{DeliveryKey, EndpointId, Lsn},
     ordering::Strand,
     record::{
@@ -35,6 +36,8 @@ pub enum Effect {
     Endpoint(EndpointId),
     /// An API key was created or revoked.
     ApiKeys,
+    /// An event type was declared, or its declaration deleted.
+    EventType(EventType),
 }
 
 impl Store {
@@ -88,6 +91,18 @@ impl Writer<'_> {
             Record::KeyRevoked(KeyRevoked { id, at: _ }) => {
                 self.effects.push(Effect::ApiKeys);
                 self.draft.remove(keys::api_key(*id));
+                Ok(())
+            }
+            Record::EventTypePut(put) => {
+                let key = keys::event_type(&put.event_type);
+                let row: Option<EventTypeRow> = self.draft.get(&key)?;
+                self.effects.push(Effect::EventType(put.event_type.clone()));
+                self.draft
+                    .put(key, &EventTypeRow::after(row.as_ref(), put.at, placed.place))
+            }
+            Record::EventTypeDeleted(deleted) => {
+                self.effects.push(Effect::EventType(deleted.event_type.clone()));
+                self.draft.remove(keys::event_type(&deleted.event_type));
                 Ok(())
             }
         }

@@ -9,11 +9,14 @@ use super::{
     Store, StoreError,
     draft::decode,
     guarded, keys,
-    rows::{AttemptRow, Counts, EventRow, Tally},
+    rows::{AttemptRow, Counts, EventRow, EventTypeRow, Tally},
 };
-use crate::domain::{
-    delivery::{Delivery, Stage},
-    id::EndpointId,
+use crate::{
+    domain::{
+        delivery::{Delivery, Stage},
+        id::EndpointId,
+    },
+    runtime::hex,
 };
 
 /// What a check found.
@@ -151,6 +154,12 @@ impl Seen {
                 let _: Tally = decode(key, row)?;
                 if let Some(endpoint) = keys::endpoint_in(key) {
                     self.deliveries.entry(endpoint).or_default();
+                }
+            }
+            Some(&keys::EVENT_TYPE) => {
+                let _: EventTypeRow = decode(key, row)?;
+                if keys::event_type_in(key).is_none() {
+                    report.fault(format!("row {} names no event type", hex::encode(key)));
                 }
             }
             Some(&keys::DUE) => self.schedule += 1,

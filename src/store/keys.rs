@@ -7,6 +7,7 @@
 //! | `10` | endpoint (16) | endpoint |
 //! | `11` | endpoint (16) | counts and health of the endpoint |
 //! | `12` | key id (16) | API key |
+//! | `13` | event type (bytes) | event type: where in the journal its declaration lies |
 //! | `20` | lsn (8) | event |
 //! | `21` | event id (bytes) | the event's lsn |
 //! | `22` | idempotency key (bytes) | the event's lsn, and until when it is remembered |
@@ -19,6 +20,7 @@
 //! Kinds are append-only.
 
 use crate::domain::{
+    event::EventType,
     id::{DeliveryKey, EndpointId, KeyId, Lsn},
     time::Timestamp,
 };
@@ -26,6 +28,7 @@ use crate::domain::{
 pub const EVENT: u8 = 0x20;
 pub const ENDPOINT: u8 = 0x10;
 pub const API_KEY: u8 = 0x12;
+pub const EVENT_TYPE: u8 = 0x13;
 pub const ENDPOINT_TALLY: u8 = 0x11;
 pub const DELIVERY: u8 = 0x30;
 pub const ADDED: u8 = 0x31;
@@ -60,6 +63,10 @@ pub fn endpoint_tally(id: EndpointId) -> Vec<u8> {
 
 pub fn api_key(id: KeyId) -> Vec<u8> {
     key(API_KEY, &[id.as_bytes()])
+}
+
+pub fn event_type(name: &EventType) -> Vec<u8> {
+    key(EVENT_TYPE, &[name.as_str().as_bytes()])
 }
 
 pub fn event(lsn: Lsn) -> Vec<u8> {
@@ -176,6 +183,11 @@ pub fn delivery_in(key: &[u8]) -> DeliveryKey {
 /// The endpoint behind the kind byte.
 pub fn endpoint_in(key: &[u8]) -> Option<EndpointId> {
     key.get(1..17)?.try_into().ok().map(EndpointId::from_bytes)
+}
+
+/// The event type in a `13` key.
+pub fn event_type_in(key: &[u8]) -> Option<EventType> {
+    std::str::from_utf8(key.get(1..)?).ok()?.parse().ok()
 }
 
 /// The due time in a `40` key.

@@ -6,11 +6,12 @@ use super::{
     Store, StoreError,
     draft::decode,
     guarded, keys,
-    rows::{AttemptRow, EndpointRow, EventRow, IdempotencyRow, Row, Slot, Tally, Totals},
+    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, IdempotencyRow, Row, Slot, Tally, Totals},
 };
 use crate::{
     domain::{
         delivery::Delivery,
+        event::EventType,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
         ordering::Strand,
         record::{KeyPut, Place},
@@ -335,6 +336,18 @@ impl Store {
             .all::<KeyPut>(keys::API_KEY)?
             .into_iter()
             .map(|(_, key)| key)
+            .collect())
+    }
+
+    pub fn event_type(&self, name: &EventType) -> Result<Option<EventTypeRow>, StoreError> {
+        self.row(&keys::event_type(name))
+    }
+
+    pub fn event_types(&self) -> Result<Vec<(EventType, EventTypeRow)>, StoreError> {
+        let rows = self.all::<EventTypeRow>(keys::EVENT_TYPE)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(key, row)| Some((keys::event_type_in(&key)?, row)))
             .collect())
     }
 

@@ -40,6 +40,7 @@ impl Row for Tally {}
 impl Row for AttemptRow {}
 impl Row for Delivery {}
 impl Row for KeyPut {}
+impl Row for EventTypeRow {}
 
 /// How far the store has come, in which journal.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,9 +204,30 @@ impl EndpointRow {
             | Record::DeliveriesEnded(_)
             | Record::EventReplayed(_)
             | Record::KeyPut(_)
-            | Record::KeyRevoked(_) => return None,
+            | Record::KeyRevoked(_)
+            | Record::EventTypePut(_)
+            | Record::EventTypeDeleted(_) => return None,
         }
         Some(row)
+    }
+}
+
+/// A declared event type; the declaration itself is in the journal.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTypeRow {
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub place: Place,
+}
+
+impl EventTypeRow {
+    /// The row after a declaration at `at`, whose record lies at `place`.
+    pub fn after(row: Option<&Self>, at: Timestamp, place: Place) -> Self {
+        Self {
+            created_at: row.map_or(at, |row| row.created_at),
+            updated_at: at,
+            place,
+        }
     }
 }
 

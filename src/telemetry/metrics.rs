@@ -20,6 +20,11 @@ pub fn event_duplicate() {
     counter!(names::EVENTS_DUPLICATE.name).increment(1);
 }
 
+/// An event of a deprecated type was accepted.
+pub fn event_deprecated() {
+    counter!(names::EVENTS_DEPRECATED.name).increment(1);
+}
+
 /// An event was refused; `reason` is the problem's name in the table of problems.
 pub fn event_rejected(reason: &'static str) {
     counter!(names::EVENTS_REJECTED.name, names::REASON => reason).increment(1);

@@ -62,6 +62,8 @@ metrics_table! {
         "Events that were accepted and are durable.";
     EVENTS_DUPLICATE = "posthaste_events_duplicate_total", Kind::Counter, Count,
         "Events that were answered with the result of an earlier one.";
+    EVENTS_DEPRECATED = "posthaste_events_deprecated_total", Kind::Counter, Count,
+        "Accepted events whose type is declared as deprecated.";
     EVENTS_REJECTED = "posthaste_events_rejected_total", Kind::Counter, Count,
         "Events that were refused, by reason.";
     DELIVERIES_SETTLED = "posthaste_deliveries_settled_total", Kind::Counter, Count,

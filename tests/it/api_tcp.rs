@@ -193,13 +193,17 @@ fn a_role_may_do_what_the_documentation_says_and_nothing_else() {
     );
     let document = json!({"url": sink.url()}).to_string();
     let new_event = r#"{"type":"b","data":1}"#;
+    let import = r#"{"openapi":{"openapi":"3.1.0","webhooks":{}}}"#;
     let new_key_document = r#"{"role":"viewer","name":"n"}"#;
     // Viewer, sender, manager, admin.
-    let routes: [(&str, &str, &str, [u16; 4]); 15] = [
+    let routes: [(&str, &str, &str, [u16; 4]); 18] = [
         ("POST", "/v1/events", new_event, [403, 202, 403, 202]),
         ("GET", "/v1/events", "", [200, 403, 200, 200]),
         ("GET", "/v1/status", "", [200, 403, 200, 200]),
         ("GET", "/metrics", "", [200, 403, 200, 200]),
+        ("GET", "/v1/event-types", "", [200, 403, 200, 200]),
+        ("PUT", "/v1/event-types/a.b", "{}", [403, 403, 201, 200]),
+        ("POST", "/v1/event-types/import", import, [403, 403, 200, 200]),
         ("GET", "/v1/attempts", "", [200, 403, 200, 200]),
         ("GET", &own, "", [200, 403, 200, 200]),
         ("POST", "/v1/endpoints", &document, [403, 403, 201, 201]),

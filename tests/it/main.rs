@@ -24,6 +24,7 @@ mod disk;
 mod docs;
 mod edges;
 mod encodings;
+mod event_types;
 mod explain;
 mod hostile_receivers;
 mod listen;

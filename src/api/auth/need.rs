@@ -82,6 +82,14 @@ mod tests {
         );
         assert_eq!(met(Method::GET, "/v1/keys"), [false, false, false, true]);
         assert_eq!(met(Method::DELETE, "/v1/keys/{id}"), [false, false, false, true]);
+        assert_eq!(
+            met(Method::PUT, "/v1/event-types/{type}"),
+            [false, false, true, true]
+        );
+        assert_eq!(
+            met(Method::POST, "/v1/event-types/import"),
+            [false, false, true, true]
+        );
         assert_eq!(met(Method::GET, "/healthz"), [true; 4]);
     }
 }

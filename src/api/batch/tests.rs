@@ -39,6 +39,7 @@ async fn accept(events: Vec<NewEvent>) -> Vec<Result<Accepted, EngineError>> {
                 event_type: event.event_type,
                 deliveries: 1,
                 duplicate,
+                deprecated: false,
             }),
         }
     };

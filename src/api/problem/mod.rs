@@ -13,13 +13,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::kind::Kind;
-use crate::dispatch::error::EngineError;
+use crate::dispatch::error::{EngineError, Fault};
 
 /// A member at fault, by its path, and what is wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     pub field: String,
     pub rule: String,
+    /// The place within the document, as a JSON pointer, where that says more than the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// A problem document. It is small: texts that came from outside are cut.
@@ -55,7 +58,23 @@ impl Problem {
     pub fn of_field(kind: Kind, field: impl Into<String>, rule: impl Into<String>) -> Self {
         let (field, rule) = (shortened(field.into()), shortened(rule.into()));
         let mut problem = Self::new(kind, format!("{field}: {rule}"));
-        problem.0.errors.push(FieldError { field, rule });
+        problem.0.errors.push(FieldError {
+            field,
+            rule,
+            pointer: None,
+        });
+        problem
+    }
+
+    /// A problem with places within one member.
+    fn of_faults(detail: String, field: &'static str, faults: Vec<Fault>) -> Self {
+        let mut problem = Self::new(Kind::Invalid, detail);
+        let error = |fault: Fault| FieldError {
+            field: field.to_owned(),
+            rule: shortened(fault.rule),
+            pointer: Some(shortened(fault.pointer)),
+        };
+        problem.0.errors = faults.into_iter().map(error).collect();
         problem
     }
 
@@ -98,8 +117,7 @@ impl Problem {
         members.insert("status".into(), status.as_u16().into());
         members.insert("detail".into(), self.0.detail.as_str().into());
         if !self.0.errors.is_empty() {
-            let error = |error: &FieldError| serde_json::json!({"field": error.field, "rule": error.rule});
-            members.insert("errors".into(), self.0.errors.iter().map(error).collect());
+            members.insert("errors".into(), serde_json::json!(self.0.errors));
         }
         members.extend(self.0.extensions.clone());
         Value::Object(members)
@@ -150,12 +168,17 @@ impl From<EngineError> for Problem {
             EngineError::Invalid { field, rule } => {
                 return Self::of_field(Kind::Invalid, field.as_str(), rule.as_str());
             }
+            EngineError::Faults { .. } => Kind::Invalid,
             EngineError::Storage(source) => {
                 tracing::error!(error = chain(source.as_ref()), "a request failed in storage");
                 return Self::new(Kind::Internal, "the request failed; the server's log says why");
             }
         };
-        Self::new(kind, error.to_string())
+        let detail = error.to_string();
+        match error {
+            EngineError::Faults { field, faults } => Self::of_faults(detail, field, faults),
+            _ => Self::new(kind, detail),
+        }
     }
 }
 

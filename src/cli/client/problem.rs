@@ -30,6 +30,15 @@ struct FieldError {
     field: String,
     #[serde(default)]
     rule: String,
+    /// The place within the field, where the server says it.
+    #[serde(default)]
+    pointer: Option<String>,
+}
+
+impl FieldError {
+    fn place(&self) -> &str {
+        self.pointer.as_deref().unwrap_or(&self.field)
+    }
 }
 
 impl Refusal {
@@ -62,15 +71,15 @@ impl fmt::Display for Refusal {
         }
         let told = |error: &&FieldError| {
             // A problem with one field says the same in its detail.
-            let line = format!("{}: {}", error.field, error.rule);
+            let line = format!("{}: {}", error.place(), error.rule);
             document.detail.as_deref() != Some(&line)
         };
         document.errors.iter().filter(told).try_for_each(|error| {
-            let separator = if error.field.is_empty() { "" } else { ": " };
+            let separator = if error.place().is_empty() { "" } else { ": " };
             write!(
                 f,
                 "\n  {}{separator}{}",
-                escaped(&error.field),
+                escaped(error.place()),
                 escaped(&error.rule)
             )
         })

@@ -153,7 +153,7 @@ impl World {
                         .put(document::unseal(&self.sealer, *id, &row).unwrap());
                 }
                 Effect::Settled { key, .. } => _ = self.busy.remove(key),
-                Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys => {}
+                Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys | Effect::EventType(_) => {}
             }
             self.lanes.effect(&store, &self.registry, effect).unwrap();
         }

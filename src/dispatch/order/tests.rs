@@ -73,7 +73,7 @@ impl Bench {
                     self.busy.remove(&key);
                     self.order.settled(key);
                 }
-                Effect::Endpoint(_) | Effect::ApiKeys => {}
+                Effect::Endpoint(_) | Effect::ApiKeys | Effect::EventType(_) => {}
             }
         }
     }

@@ -1,0 +1,313 @@
+//! The registry of event types: what a type means, what its events' data looks like, whether it is still to be used.
+//!
+//! # The cast
+//!
+//! A **declaration** is a record of the journal. The store knows where it lies; the [`catalogue`] holds it in memory
+//! with its compiled [`schema`]. [`import`] reads declarations out of an OpenAPI description.
+//!
+//! # The flow
+//!
+//! A declaration is checked, compiled, made durable, and in force once the applier has put it into the catalogue. An
+//! event's type is looked up there once when it is accepted; only if it has a schema is the data parsed.
+//!
+//! # What it guarantees
+//!
+//! Types need not be declared: an undeclared one is accepted as ever. What was accepted stays so, whatever is declared
+//! later: neither deliveries nor replays nor a repeated request with the same id are held against a schema. What the
+//! server sends of its own accord is never held against one.
+//!
+//! # What it does not
+//!
+//! Declarations are the server's, not a tenant's. There is no history of them beyond the journal.
+
+mod catalogue;
+pub mod import;
+mod load;
+mod schema;
+pub mod view;
+
+use std::sync::Arc;
+
+use serde_json::{Value, value::RawValue};
+
+pub(super) use self::{catalogue::Catalogue, load::Gathered};
+use self::{
+    catalogue::Declared,
+    schema::{InvalidSchema, Mismatch, Schema, on_a_deep_stack},
+    view::{EventTypeView, NewEventType},
+};
+use super::{
+    codec,
+    engine::{Engine, Shared, refused},
+    error::{EngineError, Fault},
+    queries::bad_cursor,
+    view::{Listed, Page},
+};
+use crate::{
+    domain::{
+        event::{EventType, Payload, is_unsafe},
+        limits,
+        record::{EventTypeDeleted, EventTypePut, Record},
+        time::Timestamp,
+    },
+    journal::Draft,
+    telemetry::metrics,
+};
+
+/// Types of events that the server makes itself; they have no schema, since their form is the server's.
+const OWN: [&str; 3] = ["endpoint.disabled", "endpoint.ping", "endpoint.test"];
+
+impl Engine {
+    /// Declares an event type, or replaces its declaration; answers it, and whether it is new.
+    ///
+    /// # Errors
+    /// `Invalid` and `Faults` name the member at fault.
+    pub async fn put_event_type(
+        &self,
+        name: EventType,
+        new: NewEventType,
+    ) -> Result<(EventTypeView, bool), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        let old = shared.event_types.get(&name);
+        if old.is_none() && shared.event_types.len() >= limits::EVENT_TYPES {
+            return Err(too_many());
+        }
+        let put = new.into_record(name.clone(), self.now());
+        if let Some(old) = old.as_ref().filter(|old| says_the_same(&old.put, &put)) {
+            return Ok((view::show(old), false));
+        }
+        let checked = compiling(move || check(&put).map(|()| [put])).await??;
+        shared.declare(&checked).await?;
+        let declared = shared.event_types.get(&name).ok_or(EngineError::Rebuilding)?;
+        Ok((view::show(&declared), old.is_none()))
+    }
+
+    /// # Errors
+    /// `NotFound` when it is not declared.
+    pub fn event_type(&self, name: &EventType) -> Result<EventTypeView, EngineError> {
+        let declared = self.0.event_types.get(name).ok_or(NOT_DECLARED)?;
+        Ok(view::show(&declared))
+    }
+
+    /// Without schemas and examples.
+    ///
+    /// # Errors
+    /// `Invalid` when the cursor is none of ours.
+    pub fn event_types(&self, page: &Page) -> Result<Listed<EventTypeView>, EngineError> {
+        let beyond = page.cursor.as_deref().map(read_cursor).transpose()?;
+        let mut all = self.0.event_types.all();
+        if !page.ascending {
+            all.reverse();
+        }
+        let after = |declared: &&Arc<Declared>| {
+            beyond.as_ref().is_none_or(|(at, name)| match page.ascending {
+                true => declared.place() > (*at, name),
+                false => declared.place() < (*at, name),
+            })
+        };
+        let rows: Vec<_> = all.iter().filter(after).take(page.limit + 1).collect();
+        let more = rows.len() > page.limit;
+        let shown = &rows[..rows.len().min(page.limit)];
+        let next = shown.last().filter(|_| more).map(|declared| {
+            let (at, name) = declared.place();
+            format!("{}:{name}", at.as_millis())
+        });
+        Ok(Listed {
+            data: shown.iter().map(|declared| view::listed(declared)).collect(),
+            next,
+        })
+    }
+
+    /// Deletes a declaration; events of the type are accepted on, whatever they hold.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not declared.
+    pub async fn delete_event_type(&self, name: &EventType) -> Result<(), EngineError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared.configuring.lock().await;
+        shared.storage.get()?;
+        shared.event_types.get(name).ok_or(NOT_DECLARED)?;
+        let deleted = EventTypeDeleted {
+            event_type: name.clone(),
+            at: self.now(),
+        };
+        shared.write_and_apply(&Record::EventTypeDeleted(deleted)).await?;
+        Ok(())
+    }
+}
+
+const NOT_DECLARED: EngineError = EngineError::NotFound("event type");
+
+const fn too_many() -> EngineError {
+    EngineError::TooMany {
+        what: "event types",
+        limit: limits::EVENT_TYPES,
+    }
+}
+
+fn read_cursor(text: &str) -> Result<(Timestamp, EventType), EngineError> {
+    let (millis, name) = text.split_once(':').ok_or_else(bad_cursor)?;
+    let millis = millis.parse().map_err(|_| bad_cursor())?;
+    let name = name.parse().map_err(|_| bad_cursor())?;
+    Ok((Timestamp::from_millis(millis), name))
+}
+
+/// Whether two declarations differ in nothing but their time and how their JSON is written.
+fn says_the_same(a: &EventTypePut, b: &EventTypePut) -> bool {
+    let same = |a: &Option<String>, b: &Option<String>| {
+        let read = |text: &Option<String>| {
+            let text = text.as_deref()?;
+            serde_json::from_str::<Value>(text).ok()
+        };
+        a == b || (a.is_some() && read(a).is_some() && read(a) == read(b))
+    };
+    let one = (&a.event_type, &a.description, a.deprecated);
+    one == (&b.event_type, &b.description, b.deprecated)
+        && same(&a.schema, &b.schema)
+        && same(&a.example, &b.example)
+}
+
+/// Compiles somewhere else: it takes its time, and needs a deep stack.
+async fn compiling<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(move || on_a_deep_stack(work)).await;
+    let done = done.map_err(|error| EngineError::Storage(Box::new(error)))?;
+    done.map_err(|error| EngineError::Storage(Box::new(error)))
+}
+
+/// Checks a declaration: its texts, its schema, and its example against that. Call it on a deep stack.
+fn check(put: &EventTypePut) -> Result<(), EngineError> {
+    let refuse = |field: &str, rule: String| {
+        Err(EngineError::Invalid {
+            field: field.to_owned(),
+            rule,
+        })
+    };
+    if let Some(text) = &put.description {
+        let fits = (1..=limits::DESCRIPTION_BYTES).contains(&text.len());
+        let breaks = |letter: char| is_unsafe(letter) && !matches!(letter, '\n' | '\t');
+        if !fits || text.chars().any(breaks) {
+            return refuse(
+                "description",
+                "use 1 to 4096 bytes of text, without control characters but line ends and tabs".to_owned(),
+            );
+        }
+    }
+    let example = put.example.as_deref();
+    if example.is_some_and(|example| example.len() > limits::SCHEMA_BYTES) {
+        let most = limits::SCHEMA_BYTES;
+        return refuse(
+            "example",
+            format!("has more than {most} bytes; give a shorter one"),
+        );
+    }
+    let Some(text) = &put.schema else {
+        return Ok(());
+    };
+    if OWN.contains(&put.event_type.as_str()) {
+        let rule =
+            "is not for this type: its events are the server's own, and their form is fixed; leave it out";
+        return refuse("schema", rule.to_owned());
+    }
+    let schema = Schema::compile(text).map_err(fault_in_schema)?;
+    match example.map(|example| schema.check(example.as_bytes())) {
+        None | Some(Ok(())) => Ok(()),
+        Some(Err(mismatch)) => Err(mismatched("example", mismatch)),
+    }
+}
+
+fn fault_in_schema(error: InvalidSchema) -> EngineError {
+    EngineError::Faults {
+        field: "schema",
+        faults: vec![Fault {
+            pointer: format!("/schema{}", error.pointer),
+            rule: error.rule,
+        }],
+    }
+}
+
+/// What it means that `field` does not meet its type's schema.
+fn mismatched(field: &'static str, mismatch: Mismatch) -> EngineError {
+    let whole = |rule: &str| {
+        vec![Fault {
+            pointer: format!("/{field}"),
+            rule: rule.to_owned(),
+        }]
+    };
+    let faults = match mismatch {
+        Mismatch::Unreadable(why) => whole(&format!("cannot be held against its type's schema: {why}")),
+        Mismatch::TooDeep => {
+            whole("is nested too deeply to be held against its type's schema; make it flatter")
+        }
+        Mismatch::TooCostly => whole(
+            "takes too long to be held against its type's schema; simplify the schema, or make the data smaller",
+        ),
+        Mismatch::Violations(found) => found
+            .into_iter()
+            .map(|violation| Fault {
+                pointer: format!("/{field}{}", violation.pointer),
+                rule: violation.rule,
+            })
+            .collect(),
+    };
+    EngineError::Faults { field, faults }
+}
+
+impl Shared {
+    /// Holds an event's data against its type's schema, if it has one.
+    pub(super) fn check_data(&self, name: &EventType, payload: &Payload) -> Result<(), EngineError> {
+        let Some(declared) = self.event_types.get(name) else {
+            return Ok(());
+        };
+        let Some(schema) = &declared.schema else {
+            return Ok(());
+        };
+        if payload.content_type.is_some() {
+            return Err(EngineError::Invalid {
+                field: "data_base64".to_owned(),
+                rule: "its type has a schema, so its events are JSON; send data instead".to_owned(),
+            });
+        }
+        schema
+            .check(&payload.bytes)
+            .map_err(|mismatch| mismatched("data", mismatch))
+    }
+
+    /// Counts an accepted event of a deprecated type; answers whether it is one.
+    pub(super) fn note_deprecated(&self, name: &EventType) -> bool {
+        let deprecated = self.event_types.is_deprecated(name);
+        if deprecated {
+            metrics::event_deprecated();
+        }
+        deprecated
+    }
+
+    /// Makes checked declarations durable, and waits until they are in force.
+    async fn declare(&self, checked: &[EventTypePut]) -> Result<(), EngineError> {
+        let mut last = None;
+        for portion in checked.chunks(PORTION) {
+            let drafts: Result<Vec<Draft>, _> = portion
+                .iter()
+                .map(|put| codec::encode(&Record::EventTypePut(put.clone())))
+                .collect();
+            let drafts = drafts.map_err(|error| EngineError::Storage(Box::new(error)))?;
+            let written = self.journal.append_lazy(drafts).await.map_err(refused)?;
+            last = Some(written.first + portion.len() as u64 - 1);
+        }
+        // As in `write`: this answers when all that was written before is synced.
+        self.journal.append(Vec::new()).await.map_err(refused)?;
+        if let Some(last) = last {
+            self.storage.caught_up_with(last).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Declarations written at once: a few megabytes at the most.
+const PORTION: usize = 32;
+
+/// JSON as it was written.
+fn text_of(json: Option<Box<RawValue>>) -> Option<String> {
+    json.map(|json| Box::<str>::from(json).into_string())
+}
