@@ -47,7 +47,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries and the only places that may name them.
-const NAMED_ONLY_IN: [(&str, &[&str]); 10] = [
+const NAMED_ONLY_IN: [(&str, &[&str]); 11] = [
     ("sled::", &["src/store/"]),
     ("bincode::", &["src/runtime/codec.rs"]),
     ("ed25519_dalek::", &["src/wire/ed25519.rs"]),
@@ -55,6 +55,7 @@ const NAMED_ONLY_IN: [(&str, &[&str]); 10] = [
     ("client::legacy", &["src/sender/", "src/cli/client/"]),
     ("rusqlite::", &["src/cli/listen/store/sqlite.rs"]),
     ("tokio_postgres::", &["src/cli/listen/store/postgres.rs"]),
+    ("quick_xml::", &["src/cli/listen/xml.rs"]),
     ("form_urlencoded::byte_serialize", &["src/wire/encoding/"]),
     ("jsonschema::", &["src/dispatch/event_types/schema/"]),
     ("serde_saphyr::", &["src/cli/"]),

@@ -5,6 +5,7 @@ mod postgres;
 
 use std::{collections::BTreeSet, path::Path};
 
+use posthaste::wire::signature::Scheme;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -215,6 +216,72 @@ fn a_repeat_is_answered_alike_and_stored_once_across_restarts() {
         "{}",
         listener.said()
     );
+}
+
+#[test]
+fn every_way_a_server_signs_is_verified() {
+    const WHSK: &str =
+        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+    const WHPK: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let named = |scheme: &Scheme| match scheme.as_str() {
+        name @ ("standard" | "svix") => (name, SECRET, SECRET),
+        name => (name, "a secret of both", "a secret of both"),
+    };
+    let mut ways: Vec<_> = Scheme::all().map(|scheme| named(&scheme)).collect();
+    ways.push(("standard", WHSK, WHPK));
+    for (number, (scheme, signs, verifies)) in ways.into_iter().enumerate() {
+        let place = folder.path().join(number.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let listener = Listener::start(
+            &place,
+            &["--scheme", scheme, "--secret", verifies, "--store", "got.db"],
+        );
+        let tenant = format!("t{number}");
+        server.endpoint(&json!({
+            "url": listener.url(), "tenant": tenant, "signatures": [{"scheme": scheme, "secret": signs}],
+        }));
+        let id = server.event(&json!({"type": "a.b", "tenant": tenant, "data": {"n": number}}));
+        server.delivery_in(&id, "delivered");
+        let line = &listener.wait_lines(1)[0];
+        assert_eq!(
+            (&line["verified"], &line["type"]),
+            (&json!(true), &json!("a.b")),
+            "{scheme}: {line}"
+        );
+        assert_eq!(rows(&place.join("got.db")).len(), 1, "{scheme}");
+    }
+}
+
+#[test]
+fn forms_and_xml_of_a_server_are_stored_with_type_and_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::start(folder.path(), &["--scheme", "none", "--store", "got.db"]);
+    let server = Server::start(&folder.path().join("data"));
+    for (encoding, id) in [("form", "e-form"), ("xml", "e-xml")] {
+        server.endpoint(&json!({
+            "url": listener.url(), "tenant": encoding, "envelope": "ziggeo", "encoding": encoding, "signatures": [],
+        }));
+        server.event(&json!({"id": id, "tenant": encoding, "type": "video_ready", "data": {"token": "a&b"}}));
+        server.delivery_in(id, "delivered");
+    }
+    let rows = rows(&folder.path().join("got.db"));
+    let told: Vec<_> = rows
+        .iter()
+        .map(|(id, event_type, payload, _)| (id.as_str(), event_type.as_deref(), payload.as_deref().unwrap()))
+        .collect();
+    let xml = told[1].2;
+    assert_eq!(
+        told[0],
+        (
+            "e-form",
+            Some("video_ready"),
+            "event_type=video_ready&data[token]=a%26b"
+        )
+    );
+    assert_eq!((told[1].0, told[1].1), ("e-xml", Some("video_ready")));
+    assert!(xml.contains("<token>a&amp;b</token>"), "{xml}");
 }
 
 #[test]

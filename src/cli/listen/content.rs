@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use super::xml;
 use crate::cli::receiver::Call;
 
 /// A body, read as far as its top members.
@@ -27,14 +28,15 @@ pub enum Kind {
 enum Members<'a> {
     None,
     Json(BTreeMap<String, &'a RawValue>),
-    Form(BTreeMap<String, String>),
+    /// Of a form or of XML.
+    Texts(BTreeMap<String, String>),
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 impl<'a> Content<'a> {
-    /// Reads a body. An object is JSON whatever it says it is; what says that it is a form is one; the rest is JSON if it
-    /// reads as that.
+    /// Reads a body. An object is JSON whatever it says it is; what says that it is a form or XML is that; the rest is JSON
+    /// if it reads as that.
     pub fn of(call: &'a Call) -> Self {
         let content_type = call.headers.get(http::header::CONTENT_TYPE);
         let media = content_type.and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -51,11 +53,10 @@ impl<'a> Content<'a> {
                 members: Members::Json(members),
             };
         }
-        if media.eq_ignore_ascii_case(FORM) {
-            let pairs = url::form_urlencoded::parse(text.as_bytes());
+        if let Some(members) = texts(media, text) {
             return Self {
                 kind: Kind::Text,
-                members: Members::Form(pairs.into_owned().collect()),
+                members: Members::Texts(members),
             };
         }
         let kind = match serde_json::from_str::<&RawValue>(text) {
@@ -72,7 +73,7 @@ impl<'a> Content<'a> {
         match &self.members {
             Members::None => false,
             Members::Json(members) => members.contains_key(name),
-            Members::Form(members) => members.contains_key(name),
+            Members::Texts(members) => members.contains_key(name),
         }
     }
 
@@ -101,7 +102,21 @@ impl<'a> Content<'a> {
         match &self.members {
             Members::None => None,
             Members::Json(members) => serde_json::from_str(members.get(name)?.get()).ok(),
-            Members::Form(members) => T::deserialize(Value::from(members.get(name)?.as_str())).ok(),
+            Members::Texts(members) => T::deserialize(Value::from(members.get(name)?.as_str())).ok(),
         }
     }
+}
+
+/// The members of a form or of XML.
+fn texts(media: &str, text: &str) -> Option<BTreeMap<String, String>> {
+    if media.eq_ignore_ascii_case(FORM) {
+        return Some(
+            url::form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+        );
+    }
+    let media = media.to_ascii_lowercase();
+    let is_xml = media.ends_with("/xml") || media.ends_with("+xml");
+    is_xml.then(|| xml::members(text).unwrap_or_default())
 }

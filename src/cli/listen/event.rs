@@ -212,6 +212,7 @@ mod tests {
     #[test]
     fn the_type_is_found_where_each_system_puts_it() {
         let form = [("content-type", "application/x-www-form-urlencoded")];
+        let xml = [("content-type", "application/xml; charset=utf-8")];
         for (headers, body, expected) in [
             (
                 &[("x-github-event", "push")][..],
@@ -232,7 +233,8 @@ mod tests {
             ),
             (&form, "{\"event_type\":\"curl\"}", Some("curl")),
             (&[], "{\"event\":{\"type\":\"x\"}}", None),
-            (&[], "<event/>", None),
+            (&xml, "<event><type>call.ended</type></event>", Some("call.ended")),
+            (&xml, "<event><type>a</event>", None),
         ] {
             assert_eq!(unsigned(headers, body).1.as_deref(), expected, "{body}");
         }

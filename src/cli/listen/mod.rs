@@ -24,6 +24,7 @@ mod handshake;
 mod limits;
 mod print;
 mod store;
+mod xml;
 
 use std::sync::Arc;
 

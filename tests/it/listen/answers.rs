@@ -152,7 +152,8 @@ fn forms_xml_and_bytes_are_stored_as_they_came() {
         let payload: Option<String> = row.get(0).unwrap();
         assert_eq!(payload.as_deref(), std::str::from_utf8(body).ok());
         let event_type: Option<String> = row.get(2).unwrap();
-        assert_eq!(event_type.as_deref(), (number == 0).then_some("video_ready"));
+        let types = [Some("video_ready"), Some("ended"), None, None, None];
+        assert_eq!(event_type.as_deref(), types[number]);
         assert_eq!(row.get::<_, String>(3).unwrap(), "/in?kind=1");
         assert!(!row.get::<_, String>(4).unwrap().contains("aHVudGVyMg"));
         assert!(!row.get::<_, bool>(5).unwrap());
