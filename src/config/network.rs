@@ -61,7 +61,7 @@ impl Setting for Option<ProxyUrl> {
                 .parse()
                 .map(Some)
                 .map_err(|error: InvalidProxy| Wrong::Detail(format!("is unusable: {error}"))),
-            _ => Err(Wrong::Form),
+            _ => Err(Wrong::Detail(format!("must be {}", Self::FORM))),
         }
     }
 
@@ -138,7 +138,8 @@ mod tests {
             };
             assert!(!detail.contains("hunter"), "{detail}");
         }
-        assert_eq!(Option::<ProxyUrl>::read(&Raw::Bool(false)), Err(Wrong::Form));
+        let listed = Option::<ProxyUrl>::read(&list(&["http://u:hunter2@p.test:1"]));
+        assert!(matches!(listed, Err(Wrong::Detail(detail)) if !detail.contains("hunter")));
     }
 
     #[test]

@@ -483,6 +483,18 @@ mod tests {
     }
 
     #[test]
+    fn faults_are_listed_by_the_ordinals_that_are_persisted() {
+        for (place, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, place, "{fault:?}");
+        }
+        // A few by number: an ordinal never changes.
+        assert_eq!(
+            (Fault::TlsNoRoots as usize, Fault::OurProxyRefused as usize),
+            (25, 34)
+        );
+    }
+
+    #[test]
     fn fault_names_are_distinct_and_match_their_serialised_form() {
         for fault in Fault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());

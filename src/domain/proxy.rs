@@ -242,6 +242,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn credentials_come_out_as_they_were_encoded(user in "[^:\\pC]{0,20}", password in "\\PC{0,20}") {
+            let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+            let text = format!("http://{}:{}@p.test:1", encode(&user), encode(&password));
+            let expected = auth::basic_value(&user, &password);
+            let proxy = proxy(&text).unwrap();
+            proptest::prop_assert_eq!(proxy.authorization(), Some(expected.as_str()));
+        }
+    }
+
     #[test]
     fn an_endpoint_chooses_a_proxy_or_none() {
         let read = serde_json::from_str::<ProxyChoice>;

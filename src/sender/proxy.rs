@@ -43,14 +43,23 @@ pub(super) async fn tunnel(socket: &mut Socket, url: &EndpointUrl, hop: &Hop<'_>
         .await
         .map_err(broken)?;
     let mut head = Vec::with_capacity(1024);
-    while !head.ends_with(b"\r\n\r\n") {
-        // A receiver in TLS says nothing before it is spoken to, so what follows the head would be the proxy's own.
-        if head.len() >= HEAD_BYTES || head.windows(4).any(|four| four == b"\r\n\r\n") {
+    let end = loop {
+        let seen = head.len();
+        if seen >= HEAD_BYTES {
             return Err(hop.refused());
         }
         if socket.read_buf(&mut head).await.map_err(broken)? == 0 {
             return Err(hop.unreachable());
         }
+        // The end may have begun in what was there before.
+        let from = seen.saturating_sub(3);
+        if let Some(at) = head[from..].windows(4).position(|four| four == b"\r\n\r\n") {
+            break from + at + 4;
+        }
+    };
+    // A receiver in TLS says nothing before it is spoken to, so what follows the head would be the proxy's own.
+    if end != head.len() {
+        return Err(hop.refused());
     }
     match status(&head) {
         Some(200..=299) => Ok(()),

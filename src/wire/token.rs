@@ -107,7 +107,7 @@ pub fn read(body: &[u8]) -> Result<Grant, NoToken> {
         return Err(NoToken);
     }
     let authorization = secret_value(&format!("Bearer {token}")).map_err(|_| NoToken)?;
-    let lifetime = match answer.expires_in.map(Seconds::as_secs) {
+    let lifetime = match answer.expires_in.map(Seconds::into_secs) {
         None => LIFETIME,
         Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())),
     };
@@ -126,7 +126,7 @@ enum Seconds {
 }
 
 impl Seconds {
-    fn as_secs(self) -> f64 {
+    fn into_secs(self) -> f64 {
         let seconds = match self {
             Self::Number(number) => number,
             Self::Text(text) => text.trim().parse().unwrap_or(LIFETIME.as_secs_f64()),

@@ -81,6 +81,7 @@ async fn serve(mut stream: TcpStream, answer: Option<&'static str>, kept: Arc<Mu
         .write_all(format!("{line}\r\n{rest}").as_bytes())
         .await
         .unwrap();
+    onward.shutdown().await.unwrap();
     let mut answer = Vec::new();
     _ = onward.read_to_end(&mut answer).await;
     _ = stream.write_all(&answer).await;

@@ -40,6 +40,7 @@ fn a_delivery_carries_a_token_and_neither_the_log_nor_the_api_shows_a_secret() {
     let event = server.event(&json!({"type": "a", "data": 1}));
     server.delivery_in(&event, "delivered");
     assert_eq!(sink.received()[0].headers["authorization"], "Bearer hunter3-0");
+    assert!(server.stop().success());
     server.restart();
     let event = server.event(&json!({"type": "a", "data": 2}));
     server.delivery_in(&event, "delivered");
