@@ -81,7 +81,7 @@ fn summary(members: &Map<String, Value>) -> Option<String> {
 
 fn lay_out(lines: &mut Vec<Vec<String>>, path: String, document: &RawValue, depth: usize) {
     // Somebody else's data is shown as it is, however it is built.
-    let opaque = path == "data" || depth >= DETAIL_DEPTH;
+    let opaque = matches!(path.as_str(), "data" | "schema" | "example") || depth >= DETAIL_DEPTH;
     let members = serde_json::from_str::<Members>(document.get());
     match members {
         Ok(Members(members)) if !opaque && !members.is_empty() => {

@@ -154,6 +154,8 @@ pub(super) struct Open {
     shared: Arc<Shared>,
     claims: Vec<Claim>,
     record: EventAccepted,
+    /// Its type is deprecated.
+    deprecated: bool,
 }
 
 impl Drop for Open {
@@ -193,10 +195,11 @@ impl Shared {
                 Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
                 Reserve::Wait(changed) => return Ok(Prepared::Wait(Box::new(event), changed)),
             }
-            let open = Open {
+            let mut open = Open {
                 shared: self.clone(),
                 claims,
                 record: self.record(event, hash, key, now),
+                deprecated: false,
             };
             for claim in &open.claims {
                 let row = used_before(&store, claim, now).map_err(|error| self.storage.failure(error))?;
@@ -210,15 +213,16 @@ impl Shared {
                 }
             }
             // Only now: what was accepted before is so whatever its type's schema says today.
-            self.check_data(&open.record.event_type, &open.record.payload)?;
+            open.deprecated = self.check_data(&open.record.event_type, &open.record.payload)?;
             return Ok(Prepared::New(Box::new(open)));
         }
-        self.check_data(&event.event_type, &event.payload)?;
+        let deprecated = self.check_data(&event.event_type, &event.payload)?;
         let record = self.record(event, hash, key, now);
         Ok(Prepared::New(Box::new(Open {
             shared: self.clone(),
             claims,
             record,
+            deprecated,
         })))
     }
 
@@ -309,8 +313,11 @@ impl Open {
             event_type: self.record.event_type.clone(),
             deliveries: u32::try_from(self.record.fan_out.len()).unwrap_or(u32::MAX),
             duplicate: false,
-            deprecated: shared.note_deprecated(&self.record.event_type),
+            deprecated: self.deprecated,
         };
+        if self.deprecated {
+            metrics::event_deprecated();
+        }
         let claims = std::mem::take(&mut self.claims);
         if !claims.is_empty() {
             shared.reservations.answer(claims, lsn, &accepted);

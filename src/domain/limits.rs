@@ -85,6 +85,8 @@ pub const SCHEMA_FRAMES: usize = 2048;
 /// The stack of the thread that compiles schemas, in bytes, of which only what is used costs memory. Compiling
 /// goes a dozen frames down for each level of the schema.
 pub const SCHEMA_COMPILE_STACK: usize = 64 * 1024 * 1024;
+/// Patterns of a schema: what they may cost in all, compiled, is the product with the next one.
+pub const SCHEMA_PATTERNS: usize = 100;
 /// One compiled pattern of a schema, in bytes: enough for `^.{1,255}$`, and it bounds the states that a match goes
 /// through for each letter.
 pub const SCHEMA_PATTERN_BYTES: usize = 512 * 1024;

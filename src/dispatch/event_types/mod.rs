@@ -51,7 +51,6 @@ use crate::{
         time::Timestamp,
     },
     journal::Draft,
-    telemetry::metrics,
 };
 
 /// Types of events that the server makes itself; they have no schema, since their form is the server's.
@@ -255,13 +254,14 @@ fn mismatched(field: &'static str, mismatch: Mismatch) -> EngineError {
 }
 
 impl Shared {
-    /// Holds an event's data against its type's schema, if it has one.
-    pub(super) fn check_data(&self, name: &EventType, payload: &Payload) -> Result<(), EngineError> {
-        let Some(declared) = self.event_types.get(name) else {
-            return Ok(());
+    /// Holds an event's data against its type's schema, if it has one; answers whether the type is deprecated.
+    pub(super) fn check_data(&self, name: &EventType, payload: &Payload) -> Result<bool, EngineError> {
+        let types = self.event_types.now();
+        let Some(declared) = types.get(name) else {
+            return Ok(false);
         };
         let Some(schema) = &declared.schema else {
-            return Ok(());
+            return Ok(declared.put.deprecated);
         };
         if payload.content_type.is_some() {
             return Err(EngineError::Invalid {
@@ -269,18 +269,10 @@ impl Shared {
                 rule: "its type has a schema, so its events are JSON; send data instead".to_owned(),
             });
         }
-        schema
-            .check(&payload.bytes)
-            .map_err(|mismatch| mismatched("data", mismatch))
-    }
-
-    /// Counts an accepted event of a deprecated type; answers whether it is one.
-    pub(super) fn note_deprecated(&self, name: &EventType) -> bool {
-        let deprecated = self.event_types.is_deprecated(name);
-        if deprecated {
-            metrics::event_deprecated();
+        match schema.check(&payload.bytes) {
+            Ok(()) => Ok(declared.put.deprecated),
+            Err(mismatch) => Err(mismatched("data", mismatch)),
         }
-        deprecated
     }
 
     /// Makes checked declarations durable, and waits until they are in force.

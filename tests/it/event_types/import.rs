@@ -238,7 +238,9 @@ fn the_command_line_declares_shows_changes_and_removes() {
     ]);
     let shown = set(&["--deprecated"]);
     assert!(
-        shown.contains("A user signed up") && shown.contains("validated    true"),
+        shown.contains("A user signed up")
+            && shown.contains("validated    true")
+            && shown.contains(r#"{"properties":"#),
         "{shown}"
     );
     assert_eq!(server.get("/v1/event-types/user.created")["schema"], user());

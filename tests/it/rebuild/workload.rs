@@ -116,6 +116,27 @@ impl Shaky<'_> {
     }
 }
 
+/// Event types: one that is declared twice, one that is gone.
+fn declare(shaky: &mut Shaky<'_>) {
+    for (method, name, body) in [
+        ("PUT", "declared", r#"{"schema": {"type": "string"}}"#),
+        ("PUT", "gone", r#"{"deprecated": true}"#),
+        (
+            "PUT",
+            "declared",
+            r#"{"schema": {"type": "integer"}, "example": 1}"#,
+        ),
+        ("DELETE", "gone", ""),
+    ] {
+        let path = format!("/v1/event-types/{name}");
+        let answer = shaky
+            .server
+            .request(method, &path, Some("application/json"), body.as_bytes());
+        assert!((200..205).contains(&answer.status), "{}", answer.text());
+        shaky.moment();
+    }
+}
+
 impl Workload {
     pub fn run(rng: &mut Rng) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -146,6 +167,7 @@ impl Workload {
         shaky.server.restart();
         rest(&mut shaky, &good);
         change(&mut shaky, &active);
+        declare(&mut shaky);
         let stats = shaky.server.get(&format!("/v1/endpoints/{gone_endpoint}/stats"));
         let held = stats["deliveries"]["held"].as_u64().unwrap();
         assert!(held > 5, "{stats}");

@@ -83,12 +83,10 @@ impl Schema {
         }
         let Unique(schema) = serde_json::from_str(text).map_err(|error| at_the_top(error.to_string()))?;
         let work = shape::measure(&schema)?;
-        let patterns = PatternOptions::regex().size_limit(limits::SCHEMA_PATTERN_BYTES);
-        let validator = jsonschema::options_for::<Metered>()
-            .offline()
-            .with_pattern_options(patterns)
-            .should_validate_formats(false)
-            .build(&schema)
+        // A library that comes to grief over a schema must not take a start of the server with it.
+        let built = panic::catch_unwind(|| build(&schema));
+        let validator = built
+            .unwrap_or_else(|_| Err(ValidationError::custom("cannot be compiled")))
             .map_err(|error| InvalidSchema {
                 pointer: error.instance_path().to_string(),
                 rule: schema_rule(&error),
@@ -138,6 +136,17 @@ impl Schema {
             rule: "does not meet the schema of its type".to_owned(),
         })]
     }
+}
+
+fn build(schema: &Value) -> Result<Validator<Metered>, ValidationError<'static>> {
+    let patterns = PatternOptions::regex()
+        .size_limit(limits::SCHEMA_PATTERN_BYTES)
+        .dfa_size_limit(limits::SCHEMA_PATTERN_BYTES);
+    jsonschema::options_for::<Metered>()
+        .offline()
+        .with_pattern_options(patterns)
+        .should_validate_formats(false)
+        .build(schema)
 }
 
 /// Runs `work` on a thread with room for deep recursion, and waits for it.

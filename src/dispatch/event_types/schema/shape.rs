@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     InvalidSchema,
@@ -50,6 +50,7 @@ pub fn measure(root: &Value) -> Result<Work, InvalidSchema> {
         open: HashSet::new(),
         inside: Vec::new(),
         most: Work::default(),
+        patterns: 0,
     };
     walk.inside.push((root, String::new()));
     while let Some((schema, pointer)) = walk.inside.pop() {
@@ -107,6 +108,7 @@ struct Walk<'a> {
     /// Schemas for values inside, still to be looked at.
     inside: Vec<(&'a Value, String)>,
     most: Work,
+    patterns: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -127,6 +129,7 @@ impl<'a> Walk<'a> {
             ));
         }
         check_identifier(schema, pointer)?;
+        self.count_patterns(schema, pointer)?;
         let mut work = Work { schemas: 1, chain: 1 };
         for (below, pointer) in self.applied_here(schema, pointer)? {
             let inner = self.enter(below, &pointer, chain + 1)?;
@@ -145,6 +148,18 @@ impl<'a> Walk<'a> {
         self.open.remove(&address);
         self.measured.insert(address, work);
         Ok(work)
+    }
+
+    fn count_patterns(&mut self, schema: &Value, pointer: &str) -> Result<(), InvalidSchema> {
+        let of_names = schema.get("patternProperties").and_then(Value::as_object);
+        self.patterns += usize::from(schema.get("pattern").is_some()) + of_names.map_or(0, Map::len);
+        if self.patterns <= limits::SCHEMA_PATTERNS {
+            return Ok(());
+        }
+        Err(refuse(
+            pointer,
+            "is where the schema passes 100 patterns; use enum or const where the values are known",
+        ))
     }
 
     /// The schemas that one applies to the same value; those for values inside are put aside.
@@ -224,7 +239,7 @@ fn refuse(pointer: &str, rule: &str) -> InvalidSchema {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -297,6 +312,17 @@ mod tests {
         for no_schema in [json!("text"), json!([]), json!(null), json!(3)] {
             assert_eq!(place(&no_schema), "");
         }
+    }
+
+    #[test]
+    fn patterns_are_counted() {
+        let many = |count: usize| {
+            let properties = (0..count).map(|at| (format!("p{at}"), json!({"pattern": "^a"})));
+            json!({"properties": properties.collect::<Map<_, _>>(), "patternProperties": {"^x": true}})
+        };
+        assert!(measure(&many(limits::SCHEMA_PATTERNS - 1)).is_ok());
+        let refused = measure(&many(limits::SCHEMA_PATTERNS)).unwrap_err();
+        assert!(refused.rule.contains("100 patterns"), "{refused:?}");
     }
 
     #[test]

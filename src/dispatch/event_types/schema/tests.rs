@@ -105,6 +105,15 @@ fn a_schema_at_fault_is_named_by_its_place() {
 fn a_pattern_that_would_backtrack_for_ever_is_matched_in_linear_time() {
     let schema = json!({"pattern": "^(a+)+$"});
     assert_eq!(places(&schema, &format!("\"{}!\"", "a".repeat(100_000))), [""]);
+    // Patterns that people write fit.
+    for pattern in [
+        "^.{1,255}$",
+        r"^\p{L}[\p{L}\p{N} '-]*$",
+        "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
+    ] {
+        assert!(compile(&json!({"pattern": pattern})).is_ok(), "{pattern}");
+    }
 }
 
 #[test]
@@ -170,7 +179,7 @@ fn the_longest_chains_and_the_deepest_data_fit_on_a_worker_s_stack() {
         let leaf = json!({
             "properties": {"a": {"$ref": "#"}}, "unevaluatedProperties": {"$ref": "#"}, "type": ["object", "string"],
         });
-        let schema = (1..chain.saturating_sub(1)).fold(leaf, |inner, at| wrap(inner, at));
+        let schema = (1..chain.saturating_sub(1)).fold(leaf, &wrap);
         let schema = compile(&schema).unwrap();
         let deepest = (limits::SCHEMA_FRAMES / schema.chain).min(limits::JSON_DEPTH - 1);
         for payload in [nested(deepest - 1, "\"x\""), nested(deepest - 1, "7")] {
