@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
@@ -131,6 +131,37 @@ pub async fn pause(
 
 async fn change(api: &Api, id: EndpointId, change: StateChange) -> Answer<Json<EndpointView>> {
     Ok(Json(api.engine.change_endpoint(id, change).await?))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyDocument {
+    #[serde(default, deserialize_with = "code")]
+    code: Option<String>,
+}
+
+impl Shape for VerifyDocument {
+    const REQUIRED: &'static [&'static str] = &[];
+}
+
+/// A code as text, or as the number that receivers are sent.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        _ => Err(D::Error::custom("is six digits, as text or as a number")),
+    }
+}
+
+/// Has an endpoint prove itself by its handshake, or takes the code that it was sent.
+pub async fn verify(
+    State(api): State<Api>,
+    Id(id): Id<EndpointId>,
+    _: NoParams,
+    OptionalDocument(document): OptionalDocument<VerifyDocument>,
+) -> Answer<Json<EndpointView>> {
+    Ok(Json(api.engine.verify_endpoint(id, document.code).await?))
 }
 
 #[derive(Default, Deserialize)]

@@ -79,6 +79,7 @@ fn routes() -> Router<Api> {
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
         .route("/v1/endpoints/{id}/pause", post(endpoints::pause))
+        .route("/v1/endpoints/{id}/verify", post(endpoints::verify))
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
         .route("/v1/endpoints/{id}/preview", post(endpoints::preview))
         .route("/v1/endpoints/{id}/recover", post(endpoints::recover))

@@ -171,6 +171,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             rules,
             require_https: config.delivery.require_https,
             cloudevents_source: config.delivery.cloudevents_source.as_str().to_owned(),
+            origin: origin(config),
         },
         journal: journal::Options {
             durability,
@@ -184,6 +185,13 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
         jitter: Jitter::new(),
         sender,
     }
+}
+
+/// The name by which receivers grant us to send to them.
+fn origin(config: &Config) -> String {
+    let machine = rustix::system::uname();
+    let host = machine.nodename().to_string_lossy();
+    config.delivery.origin.or(&host).to_owned()
 }
 
 /// The journal's folder below the data folder.

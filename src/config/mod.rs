@@ -27,6 +27,7 @@
 
 mod environment;
 mod file;
+mod host_name;
 mod load;
 mod network;
 mod problem;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
+    host_name::HostName,
     network::Listen,
     raw::{Raw, Setting, Wrong},
     size::ByteSize,
@@ -182,6 +183,9 @@ settings! {
         /// The HTTP proxy that deliveries go through unless their endpoint names another one, or "none". It may stand
         /// anywhere: allow_networks does not apply to it. The variables HTTP_PROXY and HTTPS_PROXY are not read.
         proxy: Option<ProxyUrl> = "";
+        /// The name by which receivers with the cloudevents handshake grant this server to send to them; "" for
+        /// the machine's host name.
+        origin: HostName = "";
         /// Time that attempts under way are given when the server stops; what is left is retried after the
         /// next start.
         shutdown_grace: Span = "10s", "0s"..="10m";

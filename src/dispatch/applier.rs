@@ -228,6 +228,7 @@ impl Applier {
             self.shared.storage.set_ready();
             self.say(Signal::Begin);
             self.shared.herald.notify_one();
+            self.shared.verifier.wake();
             open::remove_discarded(&self.open.data);
             tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
         }
@@ -346,6 +347,7 @@ impl Shared {
         } else if let Some(endpoint) = self.unseal(id, &row) {
             self.say_if_disabled(&endpoint);
             self.registry.put(endpoint);
+            self.verifier.wake();
         }
         Ok(row.standing.notice_due)
     }

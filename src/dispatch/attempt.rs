@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::{
     codec,
@@ -11,17 +12,19 @@ use super::{
 };
 use crate::{
     domain::{
-        delivery::Trigger,
+        delivery::{Progress, Stage, Trigger},
         duration::Span,
         endpoint::Endpoint,
         event::{EventType, Label},
-        id::EventId,
+        handshake::Handshake,
+        health::Health,
+        id::{EndpointId, EventId},
         outcome::{Class, Fault, Observation, Outcome, Reason, classify},
-        record::{EventAccepted, Record},
+        record::{AttemptSettled, EventAccepted, Record},
         time::Timestamp,
     },
     journal::ReadError,
-    sender::{AttemptLimits, Exchange, Way},
+    sender::{AttemptLimits, Exchange, KeptHeaders, Way},
     store::DueRow,
     wire::{
         self,
@@ -51,6 +54,7 @@ pub(super) struct Seen {
     pub remote: Option<String>,
     pub location: Option<String>,
     pub excerpt: Bytes,
+    pub headers: KeptHeaders,
 }
 
 /// What the record of an attempt says of its event.
@@ -73,6 +77,7 @@ impl Seen {
             remote: None,
             location: None,
             excerpt: Bytes::new(),
+            headers: KeptHeaders::default(),
         }
     }
 
@@ -104,7 +109,19 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
         tenant: event.tenant.clone(),
     };
     let (at, now) = (shared.clock.wall(), shared.clock.now());
-    let request = match build(&shared.options, endpoint, event, at, now) {
+    let request = build(&shared.options, endpoint, event, at, now);
+    transmit(shared, endpoint, about, request, None).await
+}
+
+/// Sends a request to an endpoint, within the endpoint's time for an attempt, or `at_most` where that is less.
+pub(super) async fn transmit(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    about: About,
+    request: Result<OutboundRequest, BuildError>,
+    at_most: Option<Duration>,
+) -> Seen {
+    let request = match request {
         Ok(request) => request,
         Err(error @ BuildError::Encode(_)) => {
             tracing::warn!(error = %chain(&error), endpoint.id = %endpoint.id, event.id = %about.event_id, "an event cannot be sent to an endpoint");
@@ -115,18 +132,56 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
             return Seen::nothing(Some(about), Fault::Signing);
         }
     };
-    let exchange = exchange(shared, endpoint, request).await;
+    let exchange = exchange(shared, endpoint, request, at_most).await;
     judge(shared, endpoint, about, exchange)
 }
 
 /// Sends a request on an endpoint's own way: its certificates, its proxy, its token, its time.
-pub(super) async fn exchange(shared: &Shared, endpoint: &Endpoint, request: OutboundRequest) -> Exchange {
-    let total = endpoint
+async fn exchange(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    request: OutboundRequest,
+    at_most: Option<Duration>,
+) -> Exchange {
+    let own = endpoint
         .spec
         .timeout
         .map_or(shared.options.timeout, Span::as_duration);
+    let total = at_most.map_or(own, |most| most.min(own));
     let way = Way::of(&endpoint.spec);
     shared.sender.send_by(request, way, AttemptLimits { total }).await
+}
+
+/// The record of a request that belongs to no delivery: a test, or a step of a handshake.
+pub(super) fn standalone(
+    endpoint: EndpointId,
+    about: About,
+    started_at: Timestamp,
+    number: u32,
+    seen: Seen,
+) -> AttemptSettled {
+    AttemptSettled {
+        delivery: None,
+        endpoint,
+        event_id: about.event_id,
+        event_type: about.event_type,
+        tenant: about.tenant,
+        number,
+        trigger: Trigger::Test,
+        started_at,
+        duration_millis: u32::try_from(seen.duration.as_millis()).unwrap_or(u32::MAX),
+        class: seen.outcome.class,
+        reason: seen.outcome.reason,
+        status: seen.outcome.status,
+        body_broken: seen.body_broken,
+        remote: seen.remote,
+        stage: Stage::Cancelled,
+        progress: Progress::default(),
+        health: Health::default(),
+        disable: None,
+        location: seen.location,
+        excerpt: seen.excerpt,
+    }
 }
 
 fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange) -> Seen {
@@ -150,6 +205,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
         remote: exchange.remote.map(|remote| remote.to_string()),
         location: exchange.location,
         excerpt: exchange.excerpt,
+        headers: exchange.headers,
     }
 }
 
@@ -196,6 +252,23 @@ pub(super) fn build(
         default_source: &options.cloudevents_source,
         payload: &payload,
     };
+    let mut request = with_parts(endpoint, now, |target| OutboundRequest::build(&parts, target, at))?;
+    if endpoint.spec.handshake == Handshake::Cloudevents {
+        // Who was granted says who it is on every delivery.
+        request.headers.insert(
+            wire::handshake::ORIGIN_HEADER,
+            HeaderValue::from_str(&options.origin)?,
+        );
+    }
+    Ok(request)
+}
+
+/// Makes something out of what an endpoint wants of a request, with what signs at `now`.
+pub(super) fn with_parts<T>(
+    endpoint: &Endpoint,
+    now: Timestamp,
+    make: impl FnOnce(&EndpointParts<'_>) -> T,
+) -> T {
     let spec = &endpoint.spec;
     let signing = endpoint.signing(now);
     let signings: Vec<_> = signing
@@ -205,15 +278,14 @@ pub(super) fn build(
             secrets,
         })
         .collect();
-    let target = EndpointParts {
+    make(&EndpointParts {
         url: &spec.url,
         headers: &spec.headers,
         auth: spec.auth.as_ref(),
         envelope: spec.envelope,
         encoding: spec.encoding,
         signatures: &signings,
-    };
-    OutboundRequest::build(&parts, &target, at)
+    })
 }
 
 /// One line for an attempt: ids and what came of it, never a URL, a header or a payload.

@@ -173,6 +173,20 @@ mod tests {
         })
     }
 
+    /// A request of a handshake whose answer proved nothing.
+    fn unproven() -> Record {
+        let Record::AttemptSettled(settled) = settled() else {
+            panic!("another kind");
+        };
+        Record::AttemptSettled(AttemptSettled {
+            delivery: None,
+            trigger: Trigger::Test,
+            class: Class::EndpointError,
+            reason: Reason::Unproven,
+            ..settled
+        })
+    }
+
     fn others() -> Vec<Record> {
         let change = StateChange::Enable { discard: false };
         vec![
@@ -227,6 +241,12 @@ mod tests {
                 event_type: "user.created".parse().unwrap(),
                 at: AT,
             }),
+            Record::EndpointChanged(EndpointChanged {
+                id: ENDPOINT,
+                at: AT,
+                change: StateChange::Lapse,
+            }),
+            unproven(),
         ]
     }
 

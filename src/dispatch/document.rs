@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     error::EngineError,
     rotation, veil,
-    view::{DisabledView, EndpointView},
+    view::{DisabledView, EndpointView, ShortfallView, VerificationView},
 };
 use crate::{
     domain::{
@@ -284,6 +284,7 @@ pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
         url: endpoint.spec.url.to_string(),
         state: endpoint.standing.state,
         disabled_reason: disabled(&endpoint.standing),
+        verification: verification(endpoint),
         state_since: endpoint.standing.since,
         created_at: endpoint.created_at,
         updated_at: endpoint.updated_at,
@@ -353,6 +354,25 @@ pub(super) fn disabled(standing: &Standing) -> Option<DisabledView> {
             .disabled_by
             .map(|(began, lsn)| AttemptId::new(began, DeliveryKey::new(lsn, 0))),
         at: standing.since,
+    })
+}
+
+/// How far an endpoint's handshake has come; never the code.
+pub(super) fn verification(endpoint: &Endpoint) -> Option<VerificationView> {
+    let noted = endpoint.notes.verification.as_ref()?;
+    Some(VerificationView {
+        state: noted.state.as_str(),
+        method: endpoint.spec.handshake.as_str(),
+        last_error: noted.last_error.as_ref().map(|error| ShortfallView {
+            reason: error.reason.clone(),
+            status: error.status,
+            detail: error.detail.clone(),
+        }),
+        last_attempt_at: noted.last_attempt_at,
+        verified_at: noted.verified_at,
+        next_attempt_at: noted.next_at,
+        tries_left: noted.code.as_ref().map(|code| code.tries_left),
+        allowed_per_minute: noted.allowed_per_minute,
     })
 }
 

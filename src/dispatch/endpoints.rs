@@ -26,6 +26,7 @@ use crate::{
             DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
         },
         time::Timestamp,
+        verification::Verification,
     },
     runtime::{hex, random},
     sender::check_tls,
@@ -55,12 +56,18 @@ impl Engine {
         let mut spec = document::read(&shared.options.profiles, document)?;
         let initial = match spec.enabled.take() {
             None | Some(true) if lacks_a_secret(&spec) => StateChange::Disable(NO_SECRET),
+            None | Some(true) if !spec.handshake.is_none() => StateChange::Unverify,
             None | Some(true) => StateChange::Enable { discard: false },
             Some(false) => StateChange::Pause,
         };
         shared.check(&spec)?;
         let id = EndpointId::new(self.now(), u128::from_le_bytes(random::secure()));
-        let endpoint = shared.put(id, initial, &spec, &Notes::default()).await?;
+        let notes = Notes {
+            verification: (!spec.handshake.is_none())
+                .then(|| Verification::pending((initial == StateChange::Unverify).then(|| self.now()))),
+            ..Notes::default()
+        };
+        let endpoint = shared.put(id, initial, &spec, &notes).await?;
         Ok((document::show(&endpoint), document::secrets(&endpoint.spec)))
     }
 
@@ -87,17 +94,27 @@ impl Engine {
             .kept(&endpoint.spec.signatures, &spec.signatures, self.now());
         let changed = shared.save(&endpoint, &spec, &notes).await?;
         let got_its_secret = endpoint.standing.disabled == Some(NO_SECRET) && !lacks_a_secret(&spec);
-        match (enabled, changed.standing.state) {
-            (None, EndpointState::Disabled) if got_its_secret => shared.enable(&changed, false).await,
-            (None, EndpointState::Active) if lacks_a_secret(&spec) => {
-                shared.change(id, StateChange::Disable(NO_SECRET)).await
+        let turned = match (enabled, changed.standing.state) {
+            (None, EndpointState::Disabled) if got_its_secret => Some(shared.resume(&changed).await?),
+            (None | Some(true), EndpointState::Active | EndpointState::Unverified)
+                if lacks_a_secret(&spec) =>
+            {
+                Some(shared.change(id, StateChange::Disable(NO_SECRET)).await?)
             }
-            (Some(true), EndpointState::Active) | (Some(false), EndpointState::Paused) | (None, _) => {
-                Ok(document::show(&changed))
+            (None | Some(true), EndpointState::Unverified) if changed.is_proved() => {
+                Some(shared.enable(&changed, false).await?)
             }
-            (Some(true), _) => shared.enable(&changed, false).await,
-            (Some(false), _) => shared.change(id, StateChange::Pause).await,
-        }
+            (Some(true), EndpointState::Paused | EndpointState::Disabled) => {
+                Some(shared.resume(&changed).await?)
+            }
+            (Some(false), EndpointState::Active | EndpointState::Disabled | EndpointState::Unverified) => {
+                Some(shared.change(id, StateChange::Pause).await?)
+            }
+            (Some(true), EndpointState::Active | EndpointState::Unverified)
+            | (Some(false), EndpointState::Paused)
+            | (None, _) => None,
+        };
+        Ok(turned.unwrap_or_else(|| document::show(&changed)))
     }
 
     /// Deletes an endpoint; what it still had scheduled is cancelled.
@@ -237,12 +254,15 @@ pub(super) const NO_SECRET: DisabledReason = DisabledReason {
     status: None,
 };
 
+const UNPROVED: &str =
+    "the endpoint has not proved itself by its handshake; POST /v1/endpoints/{id}/verify has it try";
+
 pub(super) fn lacks_a_secret(spec: &EndpointSpec) -> bool {
     spec.signatures.iter().any(|signature| signature.secret.is_none())
 }
 
 /// The change that leads to a standing.
-fn as_change(standing: &Standing) -> StateChange {
+pub(super) fn as_change(standing: &Standing) -> StateChange {
     match (standing.state, standing.disabled) {
         (EndpointState::Active, _) => StateChange::Enable { discard: false },
         (EndpointState::Disabled, Some(reason)) => StateChange::Disable(reason),
@@ -286,17 +306,31 @@ impl Shared {
     }
 
     /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.
+    ///
+    /// What it has proved stays proved only as far as it holds for what is saved.
     pub(super) async fn save(
         &self,
         endpoint: &Endpoint,
         spec: &EndpointSpec,
         notes: &Notes,
     ) -> Result<Arc<Endpoint>, EngineError> {
-        self.put(endpoint.id, as_change(&endpoint.standing), spec, notes)
-            .await
+        let (now, mut notes) = (self.clock.now(), notes.clone());
+        if !spec.keeps_proof_of(&endpoint.spec, &notes, now) {
+            let state = endpoint.standing.state;
+            let waits = matches!(state, EndpointState::Active | EndpointState::Unverified);
+            notes.verification =
+                (!spec.handshake.is_none()).then(|| Verification::pending(waits.then_some(now)));
+        }
+        let mut standing = endpoint.standing;
+        if endpoint.is_active() && !notes.prove(spec.handshake) {
+            // First: nothing may go to what is not proved, not even for a moment.
+            self.change(endpoint.id, StateChange::Unverify).await?;
+            standing = self.endpoint(endpoint.id)?.standing;
+        }
+        self.put(endpoint.id, as_change(&standing), spec, &notes).await
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         id: EndpointId,
         initial: StateChange,
@@ -327,6 +361,9 @@ impl Shared {
                 "the endpoint's profile sends nothing unsigned, and it has no secret; set signatures[0].secret",
             ));
         }
+        if !endpoint.is_proved() {
+            return Err(EngineError::NotNow(UNPROVED));
+        }
         if discard {
             // Also what was accepted a moment ago.
             self.storage.caught_up_with(self.journal.last_lsn()).await?;
@@ -335,7 +372,23 @@ impl Shared {
         self.change(endpoint.id, StateChange::Enable { discard }).await
     }
 
-    async fn change(&self, id: EndpointId, change: StateChange) -> Result<EndpointView, EngineError> {
+    /// Lets an endpoint that was held be sent to, or else prove itself, beginning now.
+    pub(super) async fn resume(&self, endpoint: &Endpoint) -> Result<EndpointView, EngineError> {
+        if lacks_a_secret(&endpoint.spec) || endpoint.is_proved() {
+            return self.enable(endpoint, false).await;
+        }
+        let mut notes = endpoint.notes.clone();
+        notes.verification = Some(Verification::pending(Some(self.clock.now())));
+        self.put(endpoint.id, as_change(&endpoint.standing), &endpoint.spec, &notes)
+            .await?;
+        self.change(endpoint.id, StateChange::Unverify).await
+    }
+
+    pub(super) async fn change(
+        &self,
+        id: EndpointId,
+        change: StateChange,
+    ) -> Result<EndpointView, EngineError> {
         let changed = EndpointChanged {
             id,
             at: self.clock.now(),

@@ -12,8 +12,8 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    clock::EngineClock, error::EngineError, event_types::Catalogue, registry::Registry,
-    reservations::Reservations, storage::Storage,
+    clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage, registry::Registry,
+    reservations::Reservations, storage::Storage, verify::Verifier,
 };
 use crate::{
     domain::{
@@ -51,6 +51,8 @@ pub struct EngineOptions {
     pub require_https: bool,
     /// The `source` of a CloudEvent whose event names none.
     pub cloudevents_source: String,
+    /// The name by which receivers grant us to send to them (CloudEvents' web hooks).
+    pub origin: String,
 }
 
 /// What all parts of dispatch share.
@@ -71,6 +73,8 @@ pub(super) struct Shared {
     /// One change of configuration at a time: read, check, write, applied.
     pub configuring: tokio::sync::Mutex<()>,
     pub herald: tokio::sync::Notify,
+    pub verifier: Verifier,
+    pub outage: SharedOutage,
     pub stopping: CancellationToken,
     /// No more patience: what is out is given up.
     pub stopping_now: CancellationToken,

@@ -1,4 +1,5 @@
-//! Someone is told: an endpoint that a rule has disabled becomes an operational event, `endpoint.disabled`.
+//! Someone is told: an endpoint that a rule has disabled becomes an operational event, `endpoint.disabled`, and one that
+//! could not prove itself again `endpoint.unverified`.
 //!
 //! It is an event like any other: durable, retried, listed. It goes to the endpoints of the same tenant, and to those
 //! without a tenant, whose patterns name it (`endpoint.disabled`, `endpoint.*`, `endpoint.**`); `*` alone does not,
@@ -21,7 +22,7 @@ use super::{
     registry::Audience,
 };
 use crate::domain::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, EndpointState},
     event::{EventType, NewEvent, Payload},
     id::EndpointId,
     record::Record,
@@ -91,7 +92,11 @@ async fn pay_debts(shared: &Shared, paid: &mut Paid) -> Result<(), EngineError> 
 }
 
 async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineError> {
-    let Ok(event_type) = "endpoint.disabled".parse::<EventType>() else {
+    let name = match endpoint.standing.state {
+        EndpointState::Unverified => "endpoint.unverified",
+        EndpointState::Active | EndpointState::Paused | EndpointState::Disabled => "endpoint.disabled",
+    };
+    let Ok(event_type) = name.parse::<EventType>() else {
         return Ok(());
     };
     let held = shared
@@ -99,7 +104,7 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
         .get()?
         .tally(endpoint.id)
         .map_err(|error| shared.storage.failure(error))?;
-    let data = json!({
+    let mut data = json!({
         "endpoint_id": endpoint.id,
         "name": endpoint.spec.name,
         "url": endpoint.spec.url.redacted(),
@@ -107,6 +112,9 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
         "disabled_reason": document::disabled(&endpoint.standing),
         "held_deliveries": held.deliveries.scheduled,
     });
+    if endpoint.standing.state == EndpointState::Unverified {
+        data["verification"] = json!(document::verification(endpoint));
+    }
     let fan_out = audience(shared, endpoint, &event_type);
     let event = NewEvent {
         id: None,

@@ -82,7 +82,7 @@ impl Lane {
         Self {
             health,
             breaker: Breaker::default(),
-            bucket: Bucket::new(endpoint.spec.rate, now),
+            bucket: Bucket::new(endpoint.rate(), now),
             concurrency: endpoint.spec.concurrency.unwrap_or(default_concurrency),
             floor: (Timestamp::EPOCH, DeliveryKey::MIN),
             ready: VecDeque::new(),
@@ -138,7 +138,7 @@ impl Lane {
     /// The endpoint's configuration or state changed.
     pub fn changed(&mut self, endpoint: Arc<Endpoint>, default_concurrency: u16, now: Instant) {
         let reopened = endpoint.is_active() && endpoint.standing.since > self.endpoint.standing.since;
-        self.bucket.set(endpoint.spec.rate, now);
+        self.bucket.set(endpoint.rate(), now);
         self.concurrency = endpoint.spec.concurrency.unwrap_or(default_concurrency);
         if endpoint.standing != self.endpoint.standing {
             self.stopped = false;

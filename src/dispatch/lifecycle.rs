@@ -20,11 +20,13 @@ use super::{
     error::chain,
     event_types::{Catalogue, Gathered},
     herald,
+    outage::SharedOutage,
     registry::Registry,
     reservations::Reservations,
     scheduler::{INBOX, Scheduler},
     settler,
     storage::Storage,
+    verify::{self, Ask, Verifier},
 };
 use crate::{
     domain::{
@@ -116,6 +118,7 @@ impl Running {
         let store = opened.store;
         let newest = store.newest()?.max(last_written);
         let clock = EngineClock::new(options.clock, newest);
+        let (verifier, asks) = Verifier::new();
         let shared = Arc::new(Shared {
             started_at: clock.now(),
             options: options.engine,
@@ -132,6 +135,8 @@ impl Running {
             committing: TaskTracker::new(),
             configuring: tokio::sync::Mutex::new(()),
             herald: tokio::sync::Notify::new(),
+            verifier,
+            outage: SharedOutage::default(),
             stopping: CancellationToken::new(),
             stopping_now: CancellationToken::new(),
             warnings: Mutex::new(damage(&recovery)),
@@ -144,7 +149,7 @@ impl Running {
         } else {
             shared.load_registry(&store)?;
         }
-        Self::spawn(folder, shared, store, open)
+        Self::spawn(folder, shared, store, open, asks)
     }
 
     fn spawn(
@@ -152,6 +157,7 @@ impl Running {
         shared: Arc<Shared>,
         store: crate::store::Store,
         open: open::Options,
+        asks: mpsc::Receiver<Ask>,
     ) -> Result<Self, StartError> {
         let (signals, inbox) = mpsc::channel(INBOX);
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
@@ -171,6 +177,7 @@ impl Running {
         tasks.spawn(settler::run(shared.clone(), to_write));
         let mut background = JoinSet::new();
         background.spawn(herald::run(shared.clone()));
+        background.spawn(verify::run(shared.clone(), asks));
         background.spawn(watch_store(shared.clone(), applier_stop.clone()));
         Ok(Self {
             engine: Engine(shared),

@@ -6,7 +6,8 @@
 //! journal, applies each record to the store and tells the others what changed. The **scheduler** task keeps a
 //! lane for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
 //! The **settler** task writes verdicts to the journal. The **herald** task turns a disabled endpoint into an
-//! operational event. The **registry** holds endpoints and keys in memory, [`event_types`] what event types are declared.
+//! operational event. The **verifier** task has endpoints prove themselves before they are sent to. The **registry** holds
+//! endpoints and keys in memory, [`event_types`] what event types are declared.
 //!
 //! # The flow
 //!
@@ -57,9 +58,11 @@ mod reservations;
 mod rotation;
 mod scheduler;
 mod settler;
+mod shake;
 mod status;
 mod storage;
 mod veil;
+mod verify;
 pub mod view;
 
 pub use codec::decode as decode_record;

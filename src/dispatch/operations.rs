@@ -10,12 +10,11 @@ use super::{
 };
 use crate::{
     domain::{
-        delivery::{Delivery, Progress, Stage, Trigger},
+        delivery::{Delivery, Stage},
         endpoint::Endpoint,
         event::{NewEvent, Payload},
-        health::Health,
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
-        record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
+        record::{DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
     },
     store::{Store, rows::EventRow},
 };
@@ -126,34 +125,13 @@ impl Engine {
             },
         };
         let accepted = shared.record_for(event, [0; 16], None, started_at, Vec::new());
-        let (event_id, event_type, tenant) = (
-            accepted.id.clone(),
-            accepted.event_type.clone(),
-            accepted.tenant.clone(),
-        );
-        let seen = attempt::send(shared, &endpoint, accepted).await;
-        let record = AttemptSettled {
-            delivery: None,
-            endpoint: id,
-            event_id,
-            event_type,
-            tenant,
-            number: 1,
-            trigger: Trigger::Test,
-            started_at,
-            duration_millis: u32::try_from(seen.duration.as_millis()).unwrap_or(u32::MAX),
-            class: seen.outcome.class,
-            reason: seen.outcome.reason,
-            status: seen.outcome.status,
-            body_broken: seen.body_broken,
-            remote: seen.remote,
-            stage: Stage::Cancelled,
-            progress: Progress::default(),
-            health: Health::default(),
-            disable: None,
-            location: seen.location,
-            excerpt: seen.excerpt,
+        let about = attempt::About {
+            event_id: accepted.id.clone(),
+            event_type: accepted.event_type.clone(),
+            tenant: accepted.tenant.clone(),
         };
+        let seen = attempt::send(shared, &endpoint, accepted).await;
+        let record = attempt::standalone(id, about, started_at, 1, seen);
         let lsn = shared
             .write_and_apply(&Record::AttemptSettled(record.clone()))
             .await?;

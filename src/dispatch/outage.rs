@@ -5,7 +5,11 @@
 //! endpoints, while nothing at all could be reached, make further such failures ours. A refusal or a reset counts
 //! as reached: something answered. That an endpoint's own proxy cannot be used says nothing either way.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -22,13 +26,25 @@ const ENOUGH: usize = 3;
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+struct Outage {
     failed: HashMap<EndpointId, Instant>,
+}
+
+/// The one that all who send tell of what they meet.
+#[derive(Debug, Default)]
+pub(super) struct SharedOutage(Mutex<Outage>);
+
+impl SharedOutage {
+    /// Takes note of an outcome at the present, and gives it back as it is to be judged.
+    pub fn judge(&self, endpoint: EndpointId, outcome: Outcome) -> Outcome {
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.judge(endpoint, outcome, Instant::now())
+    }
 }
 
 impl Outage {
     /// Takes note of an attempt's outcome, and gives it back as it is to be judged.
-    pub fn judge(&mut self, endpoint: EndpointId, outcome: Outcome, now: Instant) -> Outcome {
+    fn judge(&mut self, endpoint: EndpointId, outcome: Outcome, now: Instant) -> Outcome {
         if !is_unreached(&outcome) {
             if outcome.class != Class::Ours && outcome.reason != Reason::Fault(Fault::ProxyUnreachable) {
                 self.failed.clear();

@@ -4,7 +4,7 @@
 //! it; it never walks all endpoints.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -26,6 +26,8 @@ struct Table {
     deleted: HashSet<EndpointId>,
     wanted: HashMap<(Option<Label>, Pattern), Vec<EndpointId>>,
     keys: HashMap<[u8; 32], Arc<KeyPut>>,
+    /// When handshakes are to be tried.
+    handshakes: BTreeSet<(Timestamp, EndpointId)>,
 }
 
 /// Whose endpoints an event may go to.
@@ -55,6 +57,15 @@ impl Registry {
 
     pub fn deleted(&self) -> Vec<EndpointId> {
         self.read().deleted.iter().copied().collect()
+    }
+
+    /// The endpoint, of those not passed over, whose handshake is to be tried first, and when.
+    pub fn next_handshake(
+        &self,
+        passed_over: impl Fn(EndpointId) -> bool,
+    ) -> Option<(Timestamp, EndpointId)> {
+        let table = self.read();
+        table.handshakes.iter().find(|(_, id)| !passed_over(*id)).copied()
     }
 
     pub fn put(&self, endpoint: Endpoint) {
@@ -143,6 +154,8 @@ impl Table {
             let wanted = (endpoint.spec.tenant.clone(), pattern.clone());
             self.wanted.entry(wanted).or_default().push(endpoint.id);
         }
+        let due = endpoint.handshake_due();
+        self.handshakes.extend(due.map(|due| (due, endpoint.id)));
         self.endpoints.insert(endpoint.id, Arc::new(endpoint));
     }
 
@@ -150,6 +163,9 @@ impl Table {
         let Some(old) = self.endpoints.remove(&id) else {
             return;
         };
+        if let Some(due) = old.handshake_due() {
+            self.handshakes.remove(&(due, id));
+        }
         for pattern in &old.spec.events {
             let wanted = (old.spec.tenant.clone(), pattern.clone());
             if let Some(list) = self.wanted.get_mut(&wanted) {

@@ -48,7 +48,7 @@ impl Engine {
         let (spec, notes, place) = rotate(&endpoint, rotation, random::secure(), now)?;
         let changed = shared.save(&endpoint, &spec, &notes).await?;
         if endpoint.standing.disabled == Some(NO_SECRET) && !super::endpoints::lacks_a_secret(&spec) {
-            shared.enable(&changed, false).await?;
+            shared.resume(&changed).await?;
         }
         Ok(shown(&changed, place, now))
     }

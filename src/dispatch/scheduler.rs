@@ -15,7 +15,6 @@ use super::{
     attempt::{self, Finished, Seen},
     engine::Shared,
     lanes::{Ended, Lanes, Step},
-    outage::Outage,
 };
 use crate::{
     domain::{
@@ -52,7 +51,6 @@ pub(super) struct Scheduler {
     shared: Arc<Shared>,
     verdicts: mpsc::Sender<Record>,
     lanes: Lanes,
-    outage: Outage,
     attempts: JoinSet<Finished>,
     /// Whose attempt a task is, in case it panics.
     out: HashMap<Id, Out>,
@@ -77,7 +75,6 @@ impl Scheduler {
             shared,
             verdicts,
             lanes,
-            outage: Outage::default(),
             attempts: JoinSet::new(),
             out: HashMap::new(),
             judged: HashMap::new(),
@@ -310,8 +307,9 @@ impl Scheduler {
     /// Judges an attempt and hands the verdict to the settler.
     fn judge(&mut self, mut finished: Finished) {
         let outcome = self
+            .shared
             .outage
-            .judge(finished.endpoint.id, finished.seen.outcome, Instant::now());
+            .judge(finished.endpoint.id, finished.seen.outcome);
         finished.seen.outcome = outcome;
         let Finished {
             endpoint,

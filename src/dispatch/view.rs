@@ -158,6 +158,34 @@ pub struct DisabledView {
     pub at: Timestamp,
 }
 
+/// How far an endpoint's handshake has come.
+#[derive(Debug, Serialize)]
+pub struct VerificationView {
+    /// `pending`, `verified` or `failed`.
+    pub state: &'static str,
+    /// The handshake.
+    pub method: &'static str,
+    /// What the newest try fell short of, if it did.
+    pub last_error: Option<ShortfallView>,
+    pub last_attempt_at: Option<Timestamp>,
+    pub verified_at: Option<Timestamp>,
+    /// When it is tried by itself.
+    pub next_attempt_at: Option<Timestamp>,
+    /// How often a code may still be submitted, while one waits for it.
+    pub tries_left: Option<u8>,
+    /// Requests a minute that the receiver has granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_per_minute: Option<u32>,
+}
+
+/// Why a handshake proved nothing.
+#[derive(Debug, Serialize)]
+pub struct ShortfallView {
+    pub reason: String,
+    pub status: Option<u16>,
+    pub detail: String,
+}
+
 /// An endpoint without its secrets.
 #[derive(Debug, Serialize)]
 pub struct EndpointView {
@@ -165,6 +193,9 @@ pub struct EndpointView {
     pub url: String,
     pub state: EndpointState,
     pub disabled_reason: Option<DisabledView>,
+    /// `None` without a handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationView>,
     pub state_since: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -10,6 +10,7 @@ use super::{
     endpoint_url::EndpointUrl,
     event::{Label, is_unsafe},
     format::{Encoding, Envelope, Scheme},
+    handshake::Handshake,
     headers::CustomHeaders,
     id::{EndpointId, Lsn},
     limits,
@@ -23,6 +24,7 @@ use super::{
     subscription::Pattern,
     time::Timestamp,
     tls::TlsSpec,
+    verification::Verification,
 };
 
 /// Which failures disable an endpoint.
@@ -84,6 +86,8 @@ pub struct EndpointSpec {
     #[serde(default = "one_standard_signature", deserialize_with = "signing::list")]
     pub signatures: Vec<SignatureSpec>,
     #[serde(default)]
+    pub handshake: Handshake,
+    #[serde(default)]
     pub retry: RetryPolicy,
     #[serde(default)]
     pub disable_on: DisableOn,
@@ -113,7 +117,7 @@ pub struct EndpointSpec {
 }
 
 /// The names of all members of [`EndpointSpec`].
-pub const MEMBERS: [&str; 26] = [
+pub const MEMBERS: [&str; 27] = [
     "url",
     "name",
     "description",
@@ -127,6 +131,7 @@ pub const MEMBERS: [&str; 26] = [
     "envelope",
     "encoding",
     "signatures",
+    "handshake",
     "retry",
     "disable_on",
     "disable_after",
@@ -178,6 +183,7 @@ impl EndpointSpec {
     pub fn check(&self) -> Result<(), InvalidSpec> {
         let text = |text: &str| text.len() <= limits::TEXT_BYTES && !text.chars().any(is_unsafe);
         let optional = |value: &Option<String>| value.as_deref().is_none_or(text);
+        let schemes = || self.signatures.iter().map(|signature| signature.scheme);
         let rules = [
             (
                 optional(&self.name),
@@ -210,6 +216,12 @@ impl EndpointSpec {
                 self.signatures.len() <= limits::SIGNATURES,
                 "signatures",
                 "give at most 4",
+            ),
+            (
+                self.handshake != Handshake::Zoom || schemes().any(|scheme| scheme == Scheme::Zoom),
+                "handshake",
+                "zoom needs a signature of the scheme zoom, whose secret the receiver proves that it knows; add it to \
+                 signatures",
             ),
             (
                 (1..=1000).contains(&self.disable_after),
@@ -267,6 +279,26 @@ impl EndpointSpec {
             Some((_, field, rule)) => Err(InvalidSpec { field, rule }),
             None => Ok(()),
         }
+    }
+
+    /// Whether what was proved of an earlier configuration is proved of this one: the same receiver, reached in the same
+    /// way, and what signed then still signs, be it in its grace.
+    pub fn keeps_proof_of(&self, before: &Self, notes: &Notes, now: Timestamp) -> bool {
+        let still_signs = |old: &SignatureSpec| {
+            let current = self.signatures.iter();
+            current
+                .filter(|new| new.scheme == old.scheme)
+                .any(|new| new.secret == old.secret)
+                || notes
+                    .in_grace(old.scheme, now)
+                    .any(|retired| Some(&retired.secret) == old.secret.as_ref())
+        };
+        self.handshake == before.handshake
+            && self.url == before.url
+            && self.auth == before.auth
+            && self.tls == before.tls
+            && self.signatures.len() == before.signatures.len()
+            && before.signatures.iter().all(still_signs)
     }
 
     pub fn policy(&self) -> Policy {
@@ -360,7 +392,10 @@ pub enum StateChange {
     },
     Pause,
     Disable(DisabledReason),
+    /// Its proof does not hold for what a person has made of it.
     Unverify,
+    /// Its proof could not be repeated: someone has to be told.
+    Lapse,
 }
 
 impl StateChange {
@@ -369,7 +404,7 @@ impl StateChange {
             Self::Enable { .. } => EndpointState::Active,
             Self::Pause => EndpointState::Paused,
             Self::Disable(_) => EndpointState::Disabled,
-            Self::Unverify => EndpointState::Unverified,
+            Self::Unverify | Self::Lapse => EndpointState::Unverified,
         }
     }
 }
@@ -382,7 +417,7 @@ pub struct Standing {
     pub disabled: Option<DisabledReason>,
     /// The attempt that disabled it: when it began, and the record that settled it.
     pub disabled_by: Option<(Timestamp, Lsn)>,
-    /// Disabled by a rule, and the operational event that tells of it is not accepted yet.
+    /// Disabled by a rule, or its proof has lapsed, and the operational event that tells of it is not accepted yet.
     pub notice_due: bool,
 }
 
@@ -390,14 +425,16 @@ impl Standing {
     pub const fn new(change: &StateChange, at: Timestamp) -> Self {
         let disabled = match change {
             StateChange::Disable(reason) => Some(*reason),
-            StateChange::Enable { .. } | StateChange::Pause | StateChange::Unverify => None,
+            StateChange::Enable { .. } | StateChange::Pause | StateChange::Unverify | StateChange::Lapse => {
+                None
+            }
         };
         Self {
             state: change.state(),
             since: at,
             disabled,
             disabled_by: None,
-            notice_due: false,
+            notice_due: matches!(change, StateChange::Lapse),
         }
     }
 
@@ -419,6 +456,16 @@ pub struct Notes {
     /// Secrets that were rotated out and still sign, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<Retired>,
+    /// How far its handshake has come; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+}
+
+impl Notes {
+    /// Whether they prove what a handshake asks for.
+    pub fn prove(&self, handshake: Handshake) -> bool {
+        handshake.is_none() || self.verification.as_ref().is_some_and(Verification::is_proved)
+    }
 }
 
 /// A receiver.
@@ -436,5 +483,38 @@ impl Endpoint {
     /// Whether deliveries may be sent now; otherwise they are held.
     pub const fn is_active(&self) -> bool {
         matches!(self.standing.state, EndpointState::Active)
+    }
+
+    /// Whether it has no handshake to do, or has done it.
+    pub fn is_proved(&self) -> bool {
+        self.notes.prove(self.spec.handshake)
+    }
+
+    /// When its handshake, or the consequence of one that a crash has cut off, is to be seen to without anyone asking.
+    pub fn handshake_due(&self) -> Option<Timestamp> {
+        let verification = self.notes.verification.as_ref();
+        match (self.standing.state, self.is_proved()) {
+            (EndpointState::Unverified, true) | (EndpointState::Active, false) => Some(Timestamp::EPOCH),
+            _ => verification.and_then(|verification| verification.next_at),
+        }
+    }
+
+    /// At most this many attempts are begun in a second: as its configuration says, and as the receiver has granted.
+    pub fn rate(&self) -> Option<Rate> {
+        let verification = self.notes.verification.as_ref();
+        let granted = verification
+            .and_then(|verification| verification.allowed_per_minute)
+            .map(|count| f64::from(count) / 60.0);
+        match (self.spec.rate, granted) {
+            (own, None) => own,
+            (None, Some(per_second)) => Some(Rate {
+                per_second,
+                burst: Rate::default_burst(),
+            }),
+            (Some(own), Some(granted)) => Some(Rate {
+                per_second: own.per_second.min(granted),
+                ..own
+            }),
+        }
     }
 }

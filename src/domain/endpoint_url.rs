@@ -129,6 +129,37 @@ impl EndpointUrl {
         &self.0.path_and_query
     }
 
+    /// The same URL with one more pair in its query, percent-encoded. It may be longer than one that is written.
+    #[must_use]
+    pub fn with_query(&self, name: &str, value: &str) -> Self {
+        let joint = if self.0.path_and_query.contains('?') {
+            '&'
+        } else {
+            '?'
+        };
+        // Spaces as %20, which readers of queries and of forms both take for a space.
+        let encoded = |text: &str| {
+            url::form_urlencoded::byte_serialize(text.as_bytes())
+                .collect::<String>()
+                .replace('+', "%20")
+        };
+        let path_and_query = format!(
+            "{}{joint}{}={}",
+            self.0.path_and_query,
+            encoded(name),
+            encoded(value)
+        );
+        let scheme = if self.is_https() { "https" } else { "http" };
+        Self(Arc::new(Parts {
+            text: format!("{scheme}://{}{path_and_query}", self.0.authority),
+            is_https: self.0.is_https,
+            host: self.0.host.clone(),
+            port: self.0.port,
+            authority: self.0.authority.clone(),
+            path_and_query,
+        }))
+    }
+
     /// The form for logs: without the path and the query, which may hold tokens.
     pub fn redacted(&self) -> String {
         let scheme = if self.is_https() { "https" } else { "http" };

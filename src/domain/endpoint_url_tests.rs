@@ -179,6 +179,26 @@ fn logs_and_debug_show_neither_path_nor_query() {
 }
 
 #[test]
+fn a_pair_is_added_to_whatever_query_there_is() {
+    for (text, wanted) in [
+        ("https://h.test", "https://h.test/?a%20b=c%26d%2B%C3%A9"),
+        ("http://h.test:81/x", "http://h.test:81/x?a%20b=c%26d%2B%C3%A9"),
+        (
+            "https://h.test/x?y=z",
+            "https://h.test/x?y=z&a%20b=c%26d%2B%C3%A9",
+        ),
+    ] {
+        let url = parse(text).unwrap().with_query("a b", "c&d+é");
+        assert_eq!(url, parse(wanted).unwrap());
+        let again = parse(wanted).unwrap();
+        assert_eq!(
+            (url.path_and_query(), url.port()),
+            (again.path_and_query(), again.port())
+        );
+    }
+}
+
+#[test]
 fn a_url_round_trips_as_a_string_and_a_bad_one_does_not_deserialise() {
     let url: EndpointUrl = serde_json::from_str("\"https://h.test/a?b\"").unwrap();
     assert_eq!(serde_json::to_string(&url).unwrap(), "\"https://h.test/a?b\"");

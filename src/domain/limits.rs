@@ -110,6 +110,41 @@ pub const RESPONSE_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields in an answer's head: more is a protocol error.
 pub const RESPONSE_HEADERS: usize = 100;
 
+/// Wrong tries of a handshake's code before it is void: chances of 5 in 900,000.
+pub const CODE_TRIES: u8 = 5;
+/// How long Zoom gives a receiver for its answer, and how long it believes it.
+pub const ZOOM_ANSWER: Duration = Duration::from_secs(3);
+pub const ZOOM_PROOF_HOLDS: Duration = Duration::from_secs(72 * 3600);
+/// How long Microsoft Graph gives a receiver for its answer.
+pub const MICROSOFT_GRAPH_ANSWER: Duration = Duration::from_secs(10);
+/// Between tries of an endpoint's first handshake: seconds for a receiver that is just starting, some two and a half
+/// hours for one that is being mended.
+pub const FIRST_HANDSHAKE_DELAYS: [Duration; 6] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+    Duration::from_secs(7200),
+];
+/// Between tries of a handshake that is repeated: some eight hours, longer than most outages, before an endpoint that
+/// works is no longer sent to.
+pub const REPEATED_HANDSHAKE_DELAYS: [Duration; 5] = [
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+    Duration::from_secs(3600),
+    Duration::from_secs(7200),
+    Duration::from_secs(14_400),
+];
+/// Before a handshake is tried again after trouble of our own.
+pub const HANDSHAKE_OURS_PAUSE: Duration = Duration::from_secs(60);
+/// Handshakes under way at once, few beside the attempts that may be under way in all.
+pub const HANDSHAKES_AT_ONCE: usize = 64;
+/// How long any other answer to a handshake may take: a person may be waiting for two of them, and others for the place.
+pub const HANDSHAKE_ANSWER: Duration = Duration::from_secs(25);
+/// An answer's header that is kept for a handshake: a media type, an origin, a number.
+pub const KEPT_HEADER_BYTES: usize = 512;
+
 /// Rows of a list, when the request does not say.
 pub const PAGE_DEFAULT: usize = 50;
 /// Rows of a list at the most.

@@ -244,6 +244,8 @@ pub enum Reason {
     /// The receiver asked for it with the header `webhook-delivery: abort-message`.
     AbortRequested,
     Fault(Fault),
+    /// The answer to a handshake proves nothing.
+    Unproven,
 }
 
 impl Reason {
@@ -253,6 +255,7 @@ impl Reason {
             Self::DisableRequested => "disable_requested",
             Self::AbortRequested => "abort_requested",
             Self::Fault(fault) => fault.as_str(),
+            Self::Unproven => "unproven",
         }
     }
 }
@@ -391,6 +394,9 @@ pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
         }
         (Reason::AbortRequested, _) => {
             format!("the answer's header webhook-delivery: abort-message makes it {class_name}")
+        }
+        (Reason::Unproven, _) => {
+            format!("the answer does not prove what its handshake asks for: {class_name}")
         }
         (Reason::Fault(fault), _) => {
             let (by_table, suspect) = fault.class();

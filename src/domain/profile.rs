@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
+    duration::Span,
     endpoint::DisableOn,
     format::{Encoding, Envelope, Scheme},
+    handshake::Handshake,
     retry::RetryPolicy,
 };
 
@@ -33,6 +35,7 @@ pub struct Preset {
     pub schemes: Vec<Scheme>,
     /// Whether an endpoint without a secret of its own is kept from receiving, rather than given a secret.
     pub secret_required: bool,
+    pub handshake: Handshake,
     pub retry: RetryPolicy,
     pub disable_on: DisableOn,
 }
@@ -51,6 +54,8 @@ pub struct PresetDocument {
     pub signatures: Option<Vec<Scheme>>,
     #[serde(default)]
     pub secret_required: Option<bool>,
+    #[serde(default)]
+    pub handshake: Option<Handshake>,
     #[serde(default)]
     pub disable_on: Option<DisableOn>,
     // Last: a table, in formats where tables stand behind values.
@@ -71,7 +76,14 @@ pub struct InvalidPreset {
 pub struct Profiles(Vec<(ProfileName, Preset)>);
 
 /// The members of an endpoint's document that a profile settles.
-pub const SETTLED: [&str; 5] = ["envelope", "encoding", "signatures", "retry", "disable_on"];
+pub const SETTLED: [&str; 6] = [
+    "envelope",
+    "encoding",
+    "signatures",
+    "handshake",
+    "retry",
+    "disable_on",
+];
 
 impl Default for ProfileName {
     fn default() -> Self {
@@ -125,6 +137,7 @@ impl Default for Preset {
             encoding: Encoding::Json,
             schemes: vec![Scheme::Standard],
             secret_required: false,
+            handshake: Handshake::None,
             retry: RetryPolicy::default(),
             disable_on: DisableOn::EndpointErrors,
         }
@@ -151,6 +164,7 @@ impl Preset {
             encoding: document.encoding.unwrap_or(self.encoding),
             schemes: document.signatures.unwrap_or_else(|| self.schemes.clone()),
             secret_required: document.secret_required.unwrap_or(self.secret_required),
+            handshake: document.handshake.unwrap_or(self.handshake),
             retry: document.retry.unwrap_or_else(|| self.retry.clone()),
             disable_on: document.disable_on.unwrap_or(self.disable_on),
         }
@@ -164,6 +178,7 @@ impl Preset {
             encoding: Some(self.encoding),
             signatures: Some(self.schemes.clone()),
             secret_required: Some(self.secret_required),
+            handshake: Some(self.handshake),
             retry: Some(self.retry.clone()),
             disable_on: Some(self.disable_on),
         }
@@ -180,6 +195,7 @@ impl Preset {
             json!(self.envelope),
             json!(self.encoding),
             Value::from(signatures),
+            json!(self.handshake),
             json!(self.retry),
             json!(self.disable_on),
         ];
@@ -249,7 +265,50 @@ fn built_in() -> Vec<(&'static str, Preset)> {
             "cloudevents",
             Preset {
                 envelope: Envelope::Cloudevents,
+                handshake: Handshake::Cloudevents,
                 ..standard()
+            },
+        ),
+        (
+            "vidizmo",
+            Preset {
+                schemes: Vec::new(),
+                handshake: Handshake::Ping,
+                retry: RetryPolicy::Fixed {
+                    retries: 3,
+                    delay: Span::from_secs(5),
+                },
+                disable_on: DisableOn::AnyNonTransient,
+                ..standard()
+            },
+        ),
+        (
+            "ziggeo",
+            Preset {
+                envelope: Envelope::Ziggeo,
+                encoding: Encoding::Form,
+                schemes: Vec::new(),
+                handshake: Handshake::Ziggeo,
+                ..standard()
+            },
+        ),
+        (
+            "zoom",
+            Preset {
+                envelope: Envelope::Zoom,
+                schemes: vec![Scheme::Zoom],
+                handshake: Handshake::Zoom,
+                retry: RetryPolicy::Delays([5, 20, 60].map(|minutes| Span::from_secs(minutes * 60)).to_vec()),
+                ..standard()
+            },
+        ),
+        (
+            "slack",
+            Preset {
+                handshake: Handshake::Slack,
+                // The first is as good as immediate, and still no storm.
+                retry: RetryPolicy::Delays([100, 60_000, 300_000].map(Span::from_millis).to_vec()),
+                ..signed_bare(Scheme::Slack)
             },
         ),
     ]
@@ -274,6 +333,7 @@ mod tests {
                     spec.envelope,
                     spec.encoding,
                     schemes,
+                    spec.handshake,
                     &spec.retry,
                     spec.disable_on
                 ),
@@ -281,6 +341,7 @@ mod tests {
                     preset.envelope,
                     preset.encoding,
                     preset.schemes.clone(),
+                    preset.handshake,
                     &preset.retry,
                     preset.disable_on
                 ),

@@ -1,9 +1,9 @@
-//! What is read of an answer: its status, three headers, and the beginning of its body.
+//! What is read of an answer: its status, a few headers, and the beginning of its body.
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, Response,
-    header::{LOCATION, RETRY_AFTER},
+    header::{CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -19,7 +19,32 @@ use crate::domain::{
 /// A `Location` that is kept as a hint: one line on a page.
 const LOCATION_BYTES: usize = 512;
 
+/// Headers of an answer that a handshake may ask for, each short; a longer one is as good as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptHeaders {
+    pub content_type: Option<String>,
+    /// `WebHook-Allowed-Origin`.
+    pub allowed_origin: Option<String>,
+    /// `WebHook-Allowed-Rate`.
+    pub allowed_rate: Option<String>,
+}
+
+impl KeptHeaders {
+    fn of(headers: &HeaderMap) -> Self {
+        let kept = |name: &str| {
+            let text = headers.get(name)?.to_str().ok()?;
+            (text.len() <= limits::KEPT_HEADER_BYTES).then(|| text.to_owned())
+        };
+        Self {
+            content_type: kept(CONTENT_TYPE.as_str()),
+            allowed_origin: kept("webhook-allowed-origin"),
+            allowed_rate: kept("webhook-allowed-rate"),
+        }
+    }
+}
+
 pub(super) struct Answer {
+    pub(super) headers: KeptHeaders,
     pub(super) observation: Observation,
     pub(super) excerpt: Bytes,
     pub(super) body_bytes_read: usize,
@@ -49,6 +74,7 @@ pub(super) async fn read(answer: Response<Incoming>, deadline: Instant, kept: us
         }
     };
     Answer {
+        headers: KeptHeaders::of(&head.headers),
         observation: Observation::Response {
             status: head.status.as_u16(),
             directive: directive(&head.headers),
@@ -122,6 +148,20 @@ mod tests {
             assert_eq!(retry_after(&with("retry-after", text)), expected, "{text:?}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn headers_are_kept_up_to_a_length() {
+        let kept = KeptHeaders::of(&with("webhook-allowed-origin", "*"));
+        assert_eq!(
+            (kept.allowed_origin.as_deref(), kept.allowed_rate),
+            (Some("*"), None)
+        );
+        let long: &'static str = "x".repeat(limits::KEPT_HEADER_BYTES + 1).leak();
+        assert_eq!(
+            KeptHeaders::of(&with("content-type", long)),
+            KeptHeaders::default()
+        );
     }
 
     #[test]

@@ -382,7 +382,7 @@ fn http_request(
         }
     }
     let mut built = Request::new(Full::new(request.body.clone()));
-    *built.method_mut() = http::Method::POST;
+    *built.method_mut() = request.method.clone();
     *built.uri_mut() = uri.build().map_err(|_| Fault::UrlInvalid)?;
     *built.headers_mut() = headers;
     Ok(built)

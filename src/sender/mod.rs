@@ -52,6 +52,12 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::{
+    answer::KeptHeaders,
+    identity::{InvalidTls, check_tls},
+    route::Way,
+    tls::{InvalidRoots, roots_from_pem},
+};
 use self::{
     connection::{Connection, Dialler, Failed},
     pool::{Key, Pool},
@@ -60,11 +66,6 @@ use self::{
     tasks::Tasks,
     tls::Trust,
     tokens::Tokens,
-};
-pub use self::{
-    identity::{InvalidTls, check_tls},
-    route::Way,
-    tls::{InvalidRoots, roots_from_pem},
 };
 use crate::{
     domain::{
@@ -137,6 +138,7 @@ pub struct Exchange {
     pub protocol: Option<Protocol>,
     /// The beginning of the answer's body, at most [`crate::domain::limits::RESPONSE_KEPT_BYTES`].
     pub excerpt: Bytes,
+    pub headers: KeptHeaders,
     pub body_bytes_read: usize,
     /// Where the answer would have redirected to.
     pub location: Option<String>,
@@ -161,12 +163,13 @@ struct Inner {
 }
 
 impl Exchange {
-    const fn nothing() -> Self {
+    fn nothing() -> Self {
         Self {
             observation: Observation::Fault(Fault::Interrupted),
             remote: None,
             protocol: None,
             excerpt: Bytes::new(),
+            headers: KeptHeaders::default(),
             body_bytes_read: 0,
             location: None,
             connect: None,
@@ -283,6 +286,7 @@ impl Inner {
         let answer = answer::read(head, deadline, kept).await;
         exchange.observation = answer.observation;
         exchange.excerpt = answer.excerpt;
+        exchange.headers = answer.headers;
         exchange.body_bytes_read = answer.body_bytes_read;
         exchange.location = answer.location;
         if answer.is_complete

@@ -8,6 +8,8 @@
 //! headers and its credentials together into an [`request::OutboundRequest`], which the sender sends as it is. [`token`]
 //! asks for a token where that is what the credentials are for.
 //!
+//! [`handshake`] makes the requests by which an endpoint is asked to prove itself, and reads what proves it.
+//!
 //! # What it guarantees
 //!
 //! The signed bytes are the bytes sent. The same event, endpoint and attempt time give the same request, byte
@@ -17,6 +19,7 @@ pub mod cloudevents;
 mod ed25519;
 pub mod encoding;
 pub mod envelope;
+pub mod handshake;
 mod key;
 pub mod request;
 mod scheme_table;

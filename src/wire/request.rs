@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderName, InvalidHeaderValue, USER_AGENT},
 };
 
@@ -21,9 +21,11 @@ use crate::domain::{
 
 pub(super) const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
 
-/// A POST, complete but for what belongs to the connection: `Host`, `Content-Length`.
+/// A request, complete but for what belongs to the connection: `Host`, `Content-Length`.
 #[derive(Clone)]
 pub struct OutboundRequest {
+    /// POST, but for handshakes that ask by another.
+    pub method: Method,
     pub url: EndpointUrl,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -114,6 +116,7 @@ impl OutboundRequest {
             signing.scheme.sign(signing.secrets, &what, &mut headers)?;
         }
         Ok(Self {
+            method: Method::POST,
             url: endpoint.url.clone(),
             headers,
             body: document.body,
@@ -122,7 +125,7 @@ impl OutboundRequest {
 
     /// The whole request as HTTP/1.1 carries it, byte for byte: what `preview` shows. Holds secrets.
     pub fn http1_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("POST {} HTTP/1.1\r\n", self.url.path_and_query()).into_bytes();
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.url.path_and_query()).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT},
 };
 use serde::Deserialize;
@@ -79,6 +79,7 @@ pub fn request(credentials: &ClientCredentials) -> Result<OutboundRequest, Inval
         }
     }
     Ok(OutboundRequest {
+        method: Method::POST,
         url: credentials.token_url.clone(),
         headers,
         body: Bytes::from(form.finish()),

@@ -56,7 +56,10 @@ const NAMED_ONLY_IN: [(&str, &[&str]); 11] = [
     ("rusqlite::", &["src/cli/listen/store/sqlite.rs"]),
     ("tokio_postgres::", &["src/cli/listen/store/postgres.rs"]),
     ("quick_xml::", &["src/cli/listen/xml.rs"]),
-    ("form_urlencoded::byte_serialize", &["src/wire/encoding/"]),
+    (
+        "form_urlencoded::byte_serialize",
+        &["src/wire/encoding/", "src/domain/endpoint_url.rs"],
+    ),
     ("jsonschema::", &["src/dispatch/event_types/schema/"]),
     ("serde_saphyr::", &["src/cli/"]),
 ];

@@ -15,7 +15,7 @@ fn started() -> (tempfile::TempDir, Server, Sink, Sink) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let (structured, binary) = (Sink::accepting(), Sink::accepting());
-    server.endpoint(&json!({"url": structured.url(), "profile": "cloudevents"}));
+    server.endpoint(&json!({"url": structured.url(), "profile": "cloudevents", "handshake": "none"}));
     server.endpoint(&json!({"url": binary.url(), "envelope": "cloudevents-binary"}));
     (dir, server, structured, binary)
 }

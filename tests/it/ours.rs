@@ -25,6 +25,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// The status that an attempt brought, or its fault.
 async fn send(sender: &Sender, url: &str) -> Result<u16, Fault> {
     let request = OutboundRequest {
+        method: http::Method::POST,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{}"),

@@ -35,6 +35,7 @@ fn dev() -> SenderOptions {
 fn request(url: &str) -> OutboundRequest {
     let body = Bytes::from_static(b"{\"a\":1}");
     OutboundRequest {
+        method: http::Method::POST,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body,

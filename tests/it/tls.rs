@@ -30,6 +30,7 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn send(sender: &Sender, receiver: &Receiver) -> Exchange {
     let url = format!("https://{}/hook", receiver.address).parse().unwrap();
     let request = OutboundRequest {
+        method: http::Method::POST,
         url,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{}"),

@@ -39,6 +39,7 @@ fn dev() -> SenderOptions {
 
 async fn send_within(sender: &Sender, url: &str, way: Way<'_>, total: Duration) -> Exchange {
     let request = OutboundRequest {
+        method: http::Method::POST,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{}"),

@@ -11,6 +11,7 @@ use crate::{
     },
     domain::{
         duration::Span,
+        handshake::Handshake,
         limits,
         ordering::{Mode, OnFailure},
     },
@@ -61,6 +62,9 @@ pub struct Fields {
     /// What kind of secret the server makes for the one scheme, or for standard
     #[arg(long, value_parser = ALGORITHMS, conflicts_with = "secret")]
     algorithm: Option<String>,
+    /// What it has to do before anything is delivered to it
+    #[arg(long, value_name = "HANDSHAKE", value_parser = Handshake::ALL.map(Handshake::as_str))]
+    handshake: Option<String>,
     /// Retry after these delays, one after the other
     #[arg(long, value_name = "DURATION", value_delimiter = ',')]
     #[arg(conflicts_with_all = ["retries", "retry_delay"])]
@@ -128,6 +132,7 @@ impl Fields {
             ("headers", self.headers()),
             ("auth", self.auth()?),
             ("signatures", self.signatures()?),
+            ("handshake", self.handshake.as_deref().map(Value::from)),
             ("retry", self.retry()),
             ("disable_on", self.disable_on.as_deref().map(Value::from)),
             ("disable_after", self.disable_after.map(Value::from)),
@@ -325,6 +330,8 @@ mod tests {
             "3",
             "--retry-delay",
             "5s",
+            "--handshake",
+            "microsoft-graph",
             "--disable-on",
             "never",
             "--failing-for",
@@ -351,7 +358,7 @@ mod tests {
             "name": "n", "events": ["a.*", "b"], "headers": {"X-A": "1", "X-B": "2"},
             "auth": {"type": "basic", "username": "u", "password": "p:q"},
             "signatures": [{"scheme": "standard", "secret": "whsec_x"}],
-            "retry": {"retries": 3, "delay": "5s"}, "disable_on": "never", "failing_for": "2d",
+            "handshake": "microsoft-graph", "retry": {"retries": 3, "delay": "5s"}, "disable_on": "never", "failing_for": "2d",
             "rate": {"per_second": 0.5, "burst": 4}, "treat_as": {"404": "transient"}, "metadata": {"k": "v"},
             "concurrency": 2, "profile": "ziwo", "envelope": "cloudevents-binary", "encoding": "xml",
         });
@@ -431,7 +438,8 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_a_matter_of_usage() {
-        let lines: [&[&str]; 10] = [
+        let lines: [&[&str]; 11] = [
+            &["--handshake", "secret"],
             &["--retry-delays", "5s", "--retries", "1"],
             &["--retries", "1"],
             &["--retries", "1001", "--retry-delay", "1s"],

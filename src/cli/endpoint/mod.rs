@@ -6,6 +6,7 @@ mod recover;
 mod secret;
 mod set;
 mod test;
+mod verify;
 mod way;
 
 use clap::Subcommand;
@@ -67,6 +68,8 @@ enum Command {
         #[arg(value_name = "ENDPOINT")]
         id: String,
     },
+    /// Have an endpoint prove itself by its handshake, or submit the code that it was sent
+    Verify(verify::Args),
     /// Send a test event to one endpoint and show the attempt
     Test(test::Args),
     /// Deliver again what failed in a range of time, or what the endpoint never got
@@ -110,6 +113,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             return list::print(&client, output, &path, &list, COLUMNS).await;
         }
         Command::Add(args) => return add::run(&client, output, &args).await,
+        Command::Verify(args) => return verify::run(&client, output, &args).await,
         Command::Test(args) => return test::run(&client, output, &args).await,
         Command::Recover(args) => return recover::run(&client, output, &args).await,
         Command::Stats { id } => client.get(&Path::new(&["endpoints", &id, "stats"])).await?,

@@ -262,7 +262,7 @@ fn members_out_of_range_are_refused_by_name_with_the_range() {
         ("name", json!("a\u{1b}[0m"), "name"),
         ("name", json!(long), "name"),
         ("metadata", json!({"a": 1}), "metadata.a"),
-        ("profile", json!("zoom"), "profile"),
+        ("profile", json!("acme"), "profile"),
         ("signatures", json!([{"scheme": "md5"}]), "signatures[0].scheme"),
         (
             "signatures",

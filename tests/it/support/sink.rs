@@ -11,6 +11,7 @@ use std::{
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: HashMap<String, String>,
@@ -88,7 +89,8 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Received>>, decide: &Decide) -> Opt
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&read| read > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
+    let mut words = line.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
@@ -104,5 +106,10 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
         .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Received { path, headers, body })
+    Some(Received {
+        method,
+        path,
+        headers,
+        body,
+    })
 }
