@@ -14,6 +14,7 @@
 mod accepting;
 mod client;
 mod delivering;
+mod fanout;
 mod latency;
 mod limits;
 mod load;
@@ -86,6 +87,9 @@ async fn measure(bench: &mut Bench) {
     }
     if bench.settings.wants("batch") {
         accepting::batches(bench).await;
+    }
+    if bench.settings.wants("fanout") {
+        fanout::measure(bench).await;
     }
     if bench.settings.wants("backlog") {
         for (endpoints, concurrency) in [(1, 8), (1, 64), (10, 8)] {

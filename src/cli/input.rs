@@ -100,6 +100,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A text given as it is, as `@FILE` or as `-` for stdin.
+///
+/// # Errors
+///
+/// When it cannot be read or is no text.
+pub fn text(argument: &str) -> anyhow::Result<String> {
+    let not_text = || Usage(format!("{argument} is no text"));
+    Ok(String::from_utf8(Source::of(argument).read()?).map_err(|_| not_text())?)
+}
+
 /// Reads `NAME=VALUE`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

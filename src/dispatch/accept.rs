@@ -241,12 +241,9 @@ impl Shared {
         idempotency_key: Option<String>,
         now: Timestamp,
     ) -> EventAccepted {
-        let fan_out = self.registry.matching(&Audience {
-            event_type: &event.event_type,
-            channel: event.channel.as_ref(),
-            tenant: event.tenant.as_ref(),
-        });
-        self.record_for(event, content_hash, idempotency_key, now, fan_out)
+        let mut record = self.record_for(event, content_hash, idempotency_key, now, Vec::new());
+        record.fan_out = self.registry.matching(&Audience::of(&record));
+        record
     }
 
     pub(super) fn record_for(

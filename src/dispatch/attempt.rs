@@ -16,6 +16,7 @@ use crate::{
         duration::Span,
         endpoint::Endpoint,
         event::{EventType, Label},
+        facts::Facts,
         handshake::Handshake,
         health::Health,
         id::{EndpointId, EventId},
@@ -127,6 +128,10 @@ pub(super) async fn transmit(
             tracing::warn!(error = %chain(&error), endpoint.id = %endpoint.id, event.id = %about.event_id, "an event cannot be sent to an endpoint");
             return Seen::nothing(Some(about), Fault::Encoding);
         }
+        Err(error @ BuildError::Transform(_)) => {
+            tracing::warn!(error = %chain(&error), endpoint.id = %endpoint.id, event.id = %about.event_id, "an event cannot be transformed for an endpoint");
+            return Seen::nothing(Some(about), Fault::Transform);
+        }
         Err(error) => {
             tracing::error!(error = %chain(&error), endpoint.id = %endpoint.id, "cannot make a request");
             return Seen::nothing(Some(about), Fault::Signing);
@@ -237,11 +242,11 @@ pub(super) fn build(
     at: Timestamp,
     now: Timestamp,
 ) -> Result<OutboundRequest, BuildError> {
-    let payload = match event.payload.content_type {
-        None => wire::envelope::Payload::Json(event.payload.bytes),
+    let payload = match event.payload.content_type.clone() {
+        None => wire::envelope::Payload::Json(event.payload.bytes.clone()),
         Some(content_type) => wire::envelope::Payload::Bytes {
             content_type,
-            bytes: event.payload.bytes,
+            bytes: event.payload.bytes.clone(),
         },
     };
     let parts = EventParts {
@@ -252,7 +257,10 @@ pub(super) fn build(
         default_source: &options.cloudevents_source,
         payload: &payload,
     };
-    let mut request = with_parts(endpoint, now, |target| OutboundRequest::build(&parts, target, at))?;
+    let mut request = with_parts(endpoint, now, |target| match &endpoint.spec.transform {
+        None => OutboundRequest::build(&parts, target, at),
+        Some(transform) => OutboundRequest::transformed(transform, &Facts::from(&event), &parts, target, at),
+    })?;
     if endpoint.spec.handshake == Handshake::Cloudevents {
         // Who was granted says who it is on every delivery.
         request.headers.insert(

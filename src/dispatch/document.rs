@@ -459,8 +459,8 @@ mod tests {
     fn every_member_of_a_configuration_is_listed() {
         let full = spec(json!({
             "url": "https://h.test/x", "name": "a", "description": "b", "tenant": "t", "enabled": true,
-            "auth": {"type": "bearer", "token": "t"}, "timeout": "5s", "rate": {"per_second": 1}, "concurrency": 1,
-            "tls": {}, "proxy": "none",
+            "condition": "true", "transform": "{}", "auth": {"type": "bearer", "token": "t"}, "timeout": "5s",
+            "rate": {"per_second": 1}, "concurrency": 1, "tls": {}, "proxy": "none",
         }));
         let names: std::collections::BTreeSet<String> = serde_json::to_value(&full)
             .unwrap()

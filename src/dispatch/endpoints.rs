@@ -16,6 +16,7 @@ use super::{
 use crate::{
     domain::{
         auth::Auth,
+        condition::Condition,
         endpoint::{
             DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, Standing, StateChange,
         },
@@ -30,6 +31,7 @@ use crate::{
     },
     runtime::{hex, random},
     sender::check_tls,
+    wire::transform,
 };
 
 /// Deliveries ended by one record: a bounded batch for the store.
@@ -283,6 +285,16 @@ impl Shared {
 
     pub(super) fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
         spec.check()?;
+        let invalid = |field: &str, error: &dyn std::error::Error| EngineError::Invalid {
+            field: field.to_owned(),
+            rule: error.to_string(),
+        };
+        if let Some(source) = &spec.condition {
+            Condition::compile(source).map_err(|error| invalid("condition", &error))?;
+        }
+        if let Some(source) = &spec.transform {
+            transform::check(source).map_err(|error| invalid("transform", &error))?;
+        }
         let literal = |field: &str, url: &EndpointUrl, require_https: bool| {
             url.check_literal(&self.options.rules, require_https)
                 .map_err(|error| EngineError::Invalid {

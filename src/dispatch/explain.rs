@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        condition::Verdict,
         delivery::{Delivery, Stage},
         endpoint::{Endpoint, EndpointState},
         id::{EndpointId, EventId},
@@ -161,7 +162,12 @@ impl Case<'_> {
             channel,
         ) {
             Ok(pattern) => {
-                let wanted = format!("the pattern {pattern} matches {event_type}");
+                let mut wanted = format!("the pattern {pattern} matches {event_type}");
+                match self.condition(endpoint) {
+                    None => {}
+                    Some(Verdict::Matched) => wanted.push_str(", and the condition holds"),
+                    Some(other) => return (false, Some("condition"), explain_condition(&other, sent)),
+                }
                 let why = match sent {
                     true => wanted,
                     false if endpoint.created_at > self.view.accepted_at => {
@@ -177,14 +183,16 @@ impl Case<'_> {
             }
             Err(unwanted) => {
                 let (rule, why) = explain_unwanted(unwanted, event_type.as_str());
-                let since = if sent {
-                    "; it did when the event was accepted, or was replayed to it"
-                } else {
-                    ""
-                };
-                (false, Some(rule), format!("{why}{since}"))
+                (false, Some(rule), format!("{why}{}", since(sent)))
             }
         }
+    }
+
+    /// What the endpoint's condition says; `None` when it has none, or the event's record is damaged.
+    fn condition(&self, endpoint: &Endpoint) -> Option<Verdict> {
+        self.shared
+            .registry
+            .verdict(endpoint.id, self.event.as_ref()?.into())
     }
 
     fn delivery(
@@ -284,6 +292,23 @@ fn held(endpoint: &Endpoint) -> String {
             )
         }
     }
+}
+
+const fn since(sent: bool) -> &'static str {
+    if sent {
+        "; it did when the event was accepted, or was replayed to it"
+    } else {
+        ""
+    }
+}
+
+fn explain_condition(verdict: &Verdict, sent: bool) -> String {
+    let why = match verdict {
+        Verdict::Matched => return "the condition holds".to_owned(),
+        Verdict::NotMatched => "the condition does not hold".to_owned(),
+        Verdict::Failed(failure) => format!("the condition failed, which counts as no match: {failure}"),
+    };
+    format!("{why}{}", since(sent))
 }
 
 fn explain_unwanted(unwanted: Unwanted, event_type: &str) -> (&'static str, String) {

@@ -25,7 +25,7 @@ use crate::domain::{
     endpoint::{Endpoint, EndpointState},
     event::{EventType, NewEvent, Payload},
     id::EndpointId,
-    record::Record,
+    record::{EventAccepted, Record},
     time::Timestamp,
 };
 
@@ -115,7 +115,6 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
     if endpoint.standing.state == EndpointState::Unverified {
         data["verification"] = json!(document::verification(endpoint));
     }
-    let fan_out = audience(shared, endpoint, &event_type);
     let event = NewEvent {
         id: None,
         event_type,
@@ -132,25 +131,22 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
         },
     };
     let hash = event.content_hash();
-    let mut record = shared.record_for(event, hash, None, shared.clock.now(), fan_out);
+    let mut record = shared.record_for(event, hash, None, shared.clock.now(), Vec::new());
+    record.fan_out = audience(shared, endpoint, &record);
     record.notice_for = Some(endpoint.id);
     shared.write(&Record::EventAccepted(record)).await?;
     Ok(())
 }
 
-fn audience(shared: &Shared, endpoint: &Endpoint, event_type: &EventType) -> Vec<EndpointId> {
-    let tenant = endpoint.spec.tenant.as_ref();
-    let mut ids = shared.registry.matching_by_name(&Audience {
-        event_type,
-        channel: None,
-        tenant,
-    });
-    if tenant.is_some() {
-        ids.extend(shared.registry.matching_by_name(&Audience {
-            event_type,
-            channel: None,
-            tenant: None,
-        }));
+fn audience(shared: &Shared, endpoint: &Endpoint, notice: &EventAccepted) -> Vec<EndpointId> {
+    let own = Audience::of(notice);
+    let mut ids = shared.registry.matching_by_name(&own);
+    if own.tenant.is_some() {
+        ids.extend(
+            shared
+                .registry
+                .matching_by_name(&Audience { tenant: None, ..own }),
+        );
     }
     ids.retain(|&id| id != endpoint.id);
     ids.sort_unstable();

@@ -35,6 +35,7 @@ mod bucket;
 mod clock;
 mod cloud_events;
 mod codec;
+mod conditions;
 mod document;
 mod endpoints;
 pub mod engine;

@@ -178,12 +178,9 @@ impl Shared {
             .deliveries_of(lsn, self.options.max_endpoints)
             .map_err(|error| self.storage.failure(error))?;
         if had.is_empty() {
-            let channel = self.event_record(row).and_then(|accepted| accepted.channel);
-            return Ok(self.registry.matching(&Audience {
-                event_type: &row.event_type,
-                channel: channel.as_ref(),
-                tenant: row.tenant.as_ref(),
-            }));
+            // A damaged record cannot be sent again.
+            let event = self.event_record(row);
+            return Ok(event.map_or_else(Vec::new, |event| self.registry.matching(&Audience::of(&event))));
         }
         let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();
         targets.sort_unstable();

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
 use super::{attempt, engine::Engine, error::EngineError};
-use crate::domain::{event::NewEvent, id::EndpointId, subscription};
+use crate::domain::{condition::Verdict, event::NewEvent, id::EndpointId, subscription};
 
 /// A request as it would be sent now. It holds the endpoint's credentials and headers as they are.
 #[derive(Debug, Serialize)]
@@ -44,8 +44,11 @@ impl Engine {
         }
         let spec = &endpoint.spec;
         let channel = event.channel.as_ref();
-        let matched = subscription::judge(&spec.events, &spec.channels, &event.event_type, channel).is_ok();
+        let subscribed =
+            subscription::judge(&spec.events, &spec.channels, &event.event_type, channel).is_ok();
         let accepted = shared.record_for(event, [0; 16], None, now, Vec::new());
+        let verdict = || shared.registry.verdict(id, (&accepted).into());
+        let matched = subscribed && verdict().is_none_or(|verdict| verdict == Verdict::Matched);
         let request = attempt::build(&shared.options, &endpoint, accepted, shared.clock.wall(), now)
             .map_err(|error| EngineError::Invalid {
                 field: String::new(),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        condition::Verdict,
         delivery::Delivery,
         endpoint::Endpoint,
         id::{EndpointId, Lsn},
@@ -302,7 +303,9 @@ impl Shared {
             event.channel.as_ref(),
         );
         // Operational events go only to those who name them.
-        Ok(pattern.is_ok_and(|pattern| event.notice_for.is_none() || pattern.is_specific()))
+        let subscribed = pattern.is_ok_and(|pattern| event.notice_for.is_none() || pattern.is_specific());
+        let verdict = || self.registry.verdict(endpoint.id, (&event).into());
+        Ok(subscribed && verdict().is_none_or(|verdict| verdict == Verdict::Matched))
     }
 
     /// The record of the first event accepted at or after a time. Engine time never runs backward, so that the order of

@@ -1,18 +1,21 @@
 //! Endpoints and API keys in memory, and the index that fan-out asks.
 //!
 //! The applier writes, everyone reads. Matching an event looks up, for its tenant, its exact type and each prefix of
-//! it; it never walks all endpoints.
+//! it; it never walks all endpoints. Only the conditions of what that finds are asked.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use super::conditions::Kept;
 use crate::domain::{
+    condition::{Subject, Verdict},
     endpoint::Endpoint,
     event::{EventType, Label},
+    facts::Facts,
     id::EndpointId,
-    record::KeyPut,
+    record::{EventAccepted, KeyPut},
     subscription::Pattern,
     time::Timestamp,
 };
@@ -25,6 +28,8 @@ struct Table {
     endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     deleted: HashSet<EndpointId>,
     wanted: HashMap<(Option<Label>, Pattern), Vec<EndpointId>>,
+    /// Those that endpoints have.
+    conditions: HashMap<EndpointId, Arc<Kept>>,
     keys: HashMap<[u8; 32], Arc<KeyPut>>,
     /// When handshakes are to be tried.
     handshakes: BTreeSet<(Timestamp, EndpointId)>,
@@ -35,6 +40,19 @@ pub(super) struct Audience<'a> {
     pub event_type: &'a EventType,
     pub channel: Option<&'a Label>,
     pub tenant: Option<&'a Label>,
+    /// What conditions are asked about.
+    pub facts: Facts<'a>,
+}
+
+impl<'a> Audience<'a> {
+    pub fn of(event: &'a EventAccepted) -> Self {
+        Self {
+            event_type: &event.event_type,
+            channel: event.channel.as_ref(),
+            tenant: event.tenant.as_ref(),
+            facts: event.into(),
+        }
+    }
 }
 
 impl Registry {
@@ -94,17 +112,40 @@ impl Registry {
 
     /// The endpoints that want an event, in the order of their creation.
     pub fn matching(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
-        self.candidates(audience, &patterns_for(audience.event_type))
+        self.chosen(audience, &patterns_for(audience.event_type))
     }
 
     /// The endpoints that want an operational event: only those that name it more closely than "everything".
     pub fn matching_by_name(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
         let mut patterns = patterns_for(audience.event_type);
         patterns.retain(Pattern::is_specific);
-        self.candidates(audience, &patterns)
+        self.chosen(audience, &patterns)
     }
 
-    fn candidates(&self, audience: &Audience<'_>, patterns: &[Pattern]) -> Vec<EndpointId> {
+    /// What an endpoint's condition says of an event; `None` when it has no condition.
+    pub fn verdict(&self, id: EndpointId, facts: Facts<'_>) -> Option<Verdict> {
+        let kept = self.read().conditions.get(&id).cloned()?;
+        Some(kept.judge(id, &Subject::new(facts)))
+    }
+
+    fn chosen(&self, audience: &Audience<'_>, patterns: &[Pattern]) -> Vec<EndpointId> {
+        // Conditions are asked without the lock: they take their time.
+        let found = self.candidates(audience, patterns);
+        let subject = Subject::new(audience.facts);
+        let wants = |(id, condition): &(EndpointId, Option<Arc<Kept>>)| {
+            condition
+                .as_ref()
+                .is_none_or(|condition| condition.wants(*id, &subject))
+        };
+        found.into_iter().filter(wants).map(|(id, _)| id).collect()
+    }
+
+    /// What the index finds, with the conditions to be asked.
+    fn candidates(
+        &self,
+        audience: &Audience<'_>,
+        patterns: &[Pattern],
+    ) -> Vec<(EndpointId, Option<Arc<Kept>>)> {
         let table = self.read();
         let lists = patterns.iter().filter_map(|pattern| {
             // The key is owned by the map; a clone of a short text is the price of a plain HashMap.
@@ -120,7 +161,8 @@ impl Registry {
                 .map_or(&[][..], |endpoint| &endpoint.spec.channels);
             channels.is_empty() || audience.channel.is_some_and(|channel| channels.contains(channel))
         });
-        found
+        let with_condition = |id| (id, table.conditions.get(&id).cloned());
+        found.into_iter().map(with_condition).collect()
     }
 
     pub fn set_keys(&self, keys: Vec<KeyPut>) {
@@ -149,6 +191,7 @@ impl Registry {
 
 impl Table {
     fn put(&mut self, endpoint: Endpoint) {
+        let old = self.conditions.get(&endpoint.id).cloned();
         self.forget(endpoint.id);
         for pattern in &endpoint.spec.events {
             let wanted = (endpoint.spec.tenant.clone(), pattern.clone());
@@ -156,6 +199,11 @@ impl Table {
         }
         let due = endpoint.handshake_due();
         self.handshakes.extend(due.map(|due| (due, endpoint.id)));
+        if let Some(source) = &endpoint.spec.condition {
+            let kept = old.filter(|old| old.source() == source);
+            let kept = kept.unwrap_or_else(|| Arc::new(Kept::new(source.clone())));
+            self.conditions.insert(endpoint.id, kept);
+        }
         self.endpoints.insert(endpoint.id, Arc::new(endpoint));
     }
 
@@ -166,6 +214,7 @@ impl Table {
         if let Some(due) = old.handshake_due() {
             self.handshakes.remove(&(due, id));
         }
+        self.conditions.remove(&id);
         for pattern in &old.spec.events {
             let wanted = (old.spec.tenant.clone(), pattern.clone());
             if let Some(list) = self.wanted.get_mut(&wanted) {
@@ -193,9 +242,92 @@ fn patterns_for(event_type: &EventType) -> Vec<Pattern> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+    use serde_json::json;
 
     use super::*;
+    use crate::domain::{
+        condition::Condition,
+        endpoint::{Notes, Standing, StateChange},
+        subscription,
+    };
+
+    /// What an endpoint of the property test wants.
+    #[derive(Clone, Debug)]
+    struct Wants {
+        tenant: Option<&'static str>,
+        events: Vec<String>,
+        channels: Vec<&'static str>,
+        condition: Option<&'static str>,
+    }
+
+    const LABELS: [&str; 2] = ["a", "b"];
+    const TYPE: &str = "[ab](\\.[ab]){0,3}";
+    const PATTERN: &str = "[ab](\\.[ab]){0,2}(\\.\\*{1,2})?|\\*{1,2}";
+    const CONDITIONS: [&str; 5] = [
+        "data.n > 1",
+        "type.startsWith('a')",
+        "channel == 'b'",
+        "data.missing",
+        "data == null",
+    ];
+
+    fn wants() -> impl Strategy<Value = Wants> {
+        let tenant = option::of(select(LABELS.to_vec()));
+        let channels = vec(select(LABELS.to_vec()), 0..2);
+        let condition = option::weighted(0.4, select(CONDITIONS.to_vec()));
+        (tenant, vec(PATTERN, 1..4), channels, condition).prop_map(|(tenant, events, channels, condition)| {
+            Wants {
+                tenant,
+                events,
+                channels,
+                condition,
+            }
+        })
+    }
+
+    fn endpoint(id: u8, wants: &Wants) -> Endpoint {
+        let mut document = json!({
+            "url": "https://h.test/", "events": wants.events, "channels": wants.channels, "signatures": [],
+        });
+        if let Some(tenant) = wants.tenant {
+            document["tenant"] = tenant.into();
+        }
+        if let Some(condition) = wants.condition {
+            document["condition"] = condition.into();
+        }
+        Endpoint {
+            id: EndpointId::from_bytes([id; 16]),
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+            standing: Standing::new(&StateChange::Pause, Timestamp::EPOCH),
+            spec: serde_json::from_value(document).unwrap(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// The endpoints that want an event, found by asking every one.
+    fn scan(endpoints: &BTreeMap<u8, Wants>, audience: &Audience<'_>) -> Vec<EndpointId> {
+        let subject = Subject::new(audience.facts);
+        let wanted = |(id, wants): (&u8, &Wants)| {
+            let spec = endpoint(*id, wants).spec;
+            let by_pattern = subscription::judge(
+                &spec.events,
+                &spec.channels,
+                audience.event_type,
+                audience.channel,
+            )
+            .is_ok();
+            let holds = |source| Condition::compile(source).unwrap().judge(&subject) == Verdict::Matched;
+            let all =
+                spec.tenant.as_ref() == audience.tenant && by_pattern && wants.condition.is_none_or(holds);
+            all.then(|| EndpointId::from_bytes([*id; 16]))
+        };
+        endpoints.iter().filter_map(wanted).collect()
+    }
 
     proptest! {
         #[test]
@@ -206,5 +338,81 @@ mod tests {
             let pattern: Pattern = pattern.parse().unwrap();
             prop_assert_eq!(pattern.matches(&event_type), patterns_for(&event_type).contains(&pattern));
         }
+
+        /// Whatever was put, changed and removed before, the index answers what asking every endpoint answers.
+        #[test]
+        fn the_index_answers_what_a_scan_of_all_endpoints_answers(
+            changes in vec((0_u8..24, option::weighted(0.85, wants())), 1..60),
+            events in vec((TYPE, option::of(select(LABELS.to_vec())), option::of(select(LABELS.to_vec())), option::of(0..4)), 1..8),
+        ) {
+            let registry = Registry::default();
+            let mut endpoints = BTreeMap::new();
+            for (id, wanted) in changes {
+                match wanted {
+                    Some(wanted) => {
+                        registry.put(endpoint(id, &wanted));
+                        endpoints.insert(id, wanted);
+                    }
+                    None => {
+                        registry.remove(EndpointId::from_bytes([id; 16]));
+                        endpoints.remove(&id);
+                    }
+                }
+            }
+            for (event_type, channel, tenant, n) in events {
+                let event_type: EventType = event_type.parse().unwrap();
+                let label = |text: &str| text.parse::<Label>().unwrap();
+                let (channel, tenant) = (channel.map(label), tenant.map(label));
+                let data = n.map(|n| Bytes::from(format!("{{\"n\": {n}}}")));
+                let audience = Audience {
+                    event_type: &event_type,
+                    channel: channel.as_ref(),
+                    tenant: tenant.as_ref(),
+                    facts: Facts {
+                        id: "e",
+                        event_type: event_type.as_str(),
+                        tenant: tenant.as_ref().map(Label::as_str),
+                        channel: channel.as_ref().map(Label::as_str),
+                        attributes: &BTreeMap::new(),
+                        occurred_at: Timestamp::EPOCH,
+                        data: data.as_ref(),
+                    },
+                };
+                prop_assert_eq!(registry.matching(&audience), scan(&endpoints, &audience));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_condition_that_does_not_compile_matches_nothing_and_harms_nobody() {
+        let registry = Registry::default();
+        let wants = |condition| Wants {
+            tenant: None,
+            events: vec!["*".to_owned()],
+            channels: Vec::new(),
+            condition,
+        };
+        registry.put(endpoint(1, &wants(Some("this is no CEL"))));
+        registry.put(endpoint(2, &wants(None)));
+        let (event_type, attributes) = ("a".parse().unwrap(), BTreeMap::new());
+        let facts = Facts {
+            id: "e",
+            event_type: "a",
+            tenant: None,
+            channel: None,
+            attributes: &attributes,
+            occurred_at: Timestamp::EPOCH,
+            data: None,
+        };
+        let audience = Audience {
+            event_type: &event_type,
+            channel: None,
+            tenant: None,
+            facts,
+        };
+        assert_eq!(registry.matching(&audience), [EndpointId::from_bytes([2; 16])]);
+        let verdict = registry.verdict(EndpointId::from_bytes([1; 16]), facts);
+        assert!(matches!(verdict, Some(Verdict::Failed(failure)) if failure.as_str() == "invalid"));
+        assert_eq!(registry.verdict(EndpointId::from_bytes([2; 16]), facts), None);
     }
 }

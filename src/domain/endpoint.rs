@@ -70,6 +70,9 @@ pub struct EndpointSpec {
     pub events: Vec<Pattern>,
     #[serde(default)]
     pub channels: Vec<Label>,
+    /// An expression over the event (see [`super::condition`]); without one, the patterns and channels decide alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// Says whether a new endpoint starts `active` (the default) or `paused`. Not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
@@ -83,6 +86,9 @@ pub struct EndpointSpec {
     pub envelope: Envelope,
     #[serde(default)]
     pub encoding: Encoding,
+    /// A template whose output is the body, in place of the envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
     #[serde(default = "one_standard_signature", deserialize_with = "signing::list")]
     pub signatures: Vec<SignatureSpec>,
     #[serde(default)]
@@ -117,19 +123,21 @@ pub struct EndpointSpec {
 }
 
 /// The names of all members of [`EndpointSpec`].
-pub const MEMBERS: [&str; 27] = [
+pub const MEMBERS: [&str; 29] = [
     "url",
     "name",
     "description",
     "tenant",
     "events",
     "channels",
+    "condition",
     "enabled",
     "headers",
     "auth",
     "profile",
     "envelope",
     "encoding",
+    "transform",
     "signatures",
     "handshake",
     "retry",

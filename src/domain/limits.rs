@@ -101,6 +101,38 @@ pub const VIOLATIONS: usize = 20;
 /// An API description to import event types from, in bytes.
 pub const IMPORT_BYTES: usize = 8 * 1024 * 1024;
 
+/// A condition's text: room for a list of some hundred ids.
+pub const CONDITION_BYTES: usize = 4 * 1024;
+/// Nesting of a condition: its evaluation recurses, and a thread's stack of 2 MiB must hold it (a quarter is needed, in a
+/// debug build).
+pub const CONDITION_DEPTH: usize = 40;
+/// What one evaluation may spend (see `domain::budget`): a payload of the default size pays for itself several times
+/// over, and the costliest expression still ends within tens of milliseconds.
+pub const CONDITION_BUDGET: u64 = 200_000;
+/// Regular expressions of one condition.
+pub const CONDITION_REGEXES: usize = 4;
+/// One of them, compiled: room for some Unicode classes, and 10,000 endpoints of them still fit in memory.
+pub const CONDITION_REGEX_BYTES: usize = 64 * 1024;
+/// Nesting of one, for its compiler recurses.
+pub const CONDITION_REGEX_DEPTH: u32 = 32;
+/// What one search may cache: enough for the states of what people write, so that it is rarely filled even once.
+pub const CONDITION_REGEX_CACHE: usize = 256 * 1024;
+
+/// A transform's text.
+pub const TRANSFORM_BYTES: usize = 16 * 1024;
+/// Nesting of a transform: compiling it recurses, and a thread's stack of 2 MiB must hold that.
+pub const TRANSFORM_DEPTH: usize = 60;
+/// Instructions one rendering may run: a table of some thousand rows.
+pub const TRANSFORM_FUEL: u64 = 200_000;
+/// What one rendering may spend (see `domain::budget`): six megabytes of text in all, on the way and at the end.
+pub const TRANSFORM_BUDGET: u64 = 100_000;
+/// The engine's own measure of recursion, of which a macro's call takes 4: a tree of 25 levels.
+pub const TRANSFORM_RECURSION: usize = 100;
+/// Nesting of a value that a transform makes: a little more than an event's data can have.
+pub const TRANSFORM_VALUE_DEPTH: usize = 160;
+/// A transform's output: four times the default size of a payload.
+pub const TRANSFORM_OUTPUT_BYTES: usize = 1024 * 1024;
+
 /// Bytes of an answer's body that are read before the connection is dropped.
 pub const RESPONSE_READ_BYTES: usize = 64 * 1024;
 /// Bytes of an answer's body that are kept with the attempt.

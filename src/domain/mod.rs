@@ -19,12 +19,15 @@
 
 pub mod address;
 pub mod auth;
+pub mod budget;
 pub mod cloud_event;
+pub mod condition;
 pub mod delivery;
 pub mod duration;
 pub mod endpoint;
 pub mod endpoint_url;
 pub mod event;
+pub mod facts;
 pub mod format;
 pub mod handshake;
 pub mod headers;

@@ -112,10 +112,12 @@ pub enum Fault {
     OurProxyUnreachable,
     /// The proxy that the operator has set would not let the request through.
     OurProxyRefused,
+    /// The endpoint's transform gave no body for this event; nothing was sent.
+    Transform,
 }
 
 impl Fault {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -151,6 +153,7 @@ impl Fault {
         Self::ProxyRefused,
         Self::OurProxyUnreachable,
         Self::OurProxyRefused,
+        Self::Transform,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -190,6 +193,7 @@ impl Fault {
             Self::ProxyRefused => "proxy_refused",
             Self::OurProxyUnreachable => "our_proxy_unreachable",
             Self::OurProxyRefused => "our_proxy_refused",
+            Self::Transform => "transform",
         }
     }
 
@@ -219,7 +223,7 @@ impl Fault {
             Self::AddressForbidden | Self::UrlInvalid | Self::TokenRefused | Self::ProxyRefused => {
                 (Class::EndpointError, false)
             }
-            Self::Encoding => (Class::EventError, false),
+            Self::Encoding | Self::Transform => (Class::EventError, false),
             Self::Descriptors
             | Self::Memory
             | Self::Disk

@@ -30,6 +30,11 @@ pub fn event_rejected(reason: &'static str) {
     counter!(names::EVENTS_REJECTED.name, names::REASON => reason).increment(1);
 }
 
+/// A condition said neither yes nor no of an event; `reason` is one of a fixed list.
+pub fn condition_failed(reason: &'static str) {
+    counter!(names::CONDITIONS_FAILED.name, names::REASON => reason).increment(1);
+}
+
 /// A delivery reached a final state, one of [`names::SETTLED_STATES`].
 pub fn delivery_settled(state: &'static str) {
     counter!(names::DELIVERIES_SETTLED.name, names::STATE => state).increment(1);

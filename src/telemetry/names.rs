@@ -66,6 +66,8 @@ metrics_table! {
         "Accepted events whose type is declared as deprecated.";
     EVENTS_REJECTED = "posthaste_events_rejected_total", Kind::Counter, Count,
         "Events that were refused, by reason.";
+    CONDITIONS_FAILED = "posthaste_conditions_failed_total", Kind::Counter, Count,
+        "Conditions that said neither yes nor no of an event, which counts as no match, by reason.";
     DELIVERIES_SETTLED = "posthaste_deliveries_settled_total", Kind::Counter, Count,
         "Deliveries that reached a final state, by state.";
     ATTEMPTS = "posthaste_attempts_total", Kind::Counter, Count,

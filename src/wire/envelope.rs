@@ -41,6 +41,17 @@ pub struct Document {
 
 const JSON: &str = "application/json";
 
+impl Document {
+    /// A body that is JSON.
+    pub fn json(body: Bytes) -> Self {
+        Self {
+            content_type: Some(JSON.to_owned()),
+            headers: Vec::new(),
+            body,
+        }
+    }
+}
+
 impl Envelope {
     /// Puts the data into its envelope. JSON is spliced in byte by byte: numbers, escapes and the order of
     /// members stay as the producer wrote them. What is not JSON has no place in a JSON document and is sent

@@ -3,7 +3,7 @@
 //! # The flow
 //!
 //! [`envelope`] shapes the document around the event's data, which it never parses again ([`cloudevents`] where it is a
-//! CloudEvent); [`encoding`] writes it as something else than JSON where the endpoint wants that; [`signature`] signs
+//! CloudEvent), or an endpoint's [`transform`] makes it; [`encoding`] writes it as something else than JSON where the endpoint wants that; [`signature`] signs
 //! exactly those bytes, as the endpoint's schemes say; [`request`] puts body, signatures, the endpoint's own
 //! headers and its credentials together into an [`request::OutboundRequest`], which the sender sends as it is. [`token`]
 //! asks for a token where that is what the credentials are for.
@@ -25,3 +25,4 @@ pub mod request;
 mod scheme_table;
 pub mod signature;
 pub mod token;
+pub mod transform;

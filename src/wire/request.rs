@@ -12,11 +12,13 @@ use http::{
 
 use super::{
     encoding::{EncodeError, Encoding},
-    envelope::{Envelope, EventParts, Payload},
+    envelope::{Document, Envelope, EventParts, Payload},
     signature::{Scheme, SignError, Signable},
+    transform::{self, TransformError},
 };
 use crate::domain::{
-    auth::Auth, endpoint_url::EndpointUrl, headers::CustomHeaders, secret::SigningSecret, time::Timestamp,
+    auth::Auth, endpoint_url::EndpointUrl, facts::Facts, headers::CustomHeaders, secret::SigningSecret,
+    time::Timestamp,
 };
 
 pub(super) const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
@@ -56,6 +58,8 @@ pub enum BuildError {
     Sign(#[from] SignError),
     #[error("the event cannot be written in the endpoint's encoding")]
     Encode(#[from] EncodeError),
+    #[error("the endpoint's transform gives no body")]
+    Transform(#[from] TransformError),
     #[error("a header value that cannot be sent")]
     Value(#[from] InvalidHeaderValue),
     #[error("a header name that cannot be sent")]
@@ -77,6 +81,30 @@ impl OutboundRequest {
             Payload::Json(_) => endpoint.encoding.encode(document)?,
             Payload::Bytes { .. } => document,
         };
+        Self::around(document, event, endpoint, at)
+    }
+
+    /// Makes the request of an attempt whose body is what a transform gives, in place of the envelope.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and when the transform gives no body for this event.
+    pub fn transformed(
+        transform: &str,
+        facts: &Facts<'_>,
+        event: &EventParts<'_>,
+        endpoint: &EndpointParts<'_>,
+        at: Timestamp,
+    ) -> Result<Self, BuildError> {
+        let json = Document::json(transform::render(transform, facts)?);
+        Self::around(endpoint.encoding.encode(json)?, event, endpoint, at)
+    }
+
+    fn around(
+        document: Document,
+        event: &EventParts<'_>,
+        endpoint: &EndpointParts<'_>,
+        at: Timestamp,
+    ) -> Result<Self, BuildError> {
         let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + document.headers.len() + 8);
         if let Some(content_type) = document.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(content_type)?);

@@ -47,7 +47,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries and the only places that may name them.
-const NAMED_ONLY_IN: [(&str, &[&str]); 11] = [
+const NAMED_ONLY_IN: [(&str, &[&str]); 15] = [
     ("sled::", &["src/store/"]),
     ("bincode::", &["src/runtime/codec.rs"]),
     ("ed25519_dalek::", &["src/wire/ed25519.rs"]),
@@ -62,6 +62,10 @@ const NAMED_ONLY_IN: [(&str, &[&str]); 11] = [
     ),
     ("jsonschema::", &["src/dispatch/event_types/schema/"]),
     ("serde_saphyr::", &["src/cli/"]),
+    ("use cel::", &["src/domain/condition/"]),
+    ("regex_automata::", &["src/domain/condition/regexes.rs"]),
+    ("regex_syntax::", &["src/domain/condition/regexes.rs"]),
+    ("minijinja::", &["src/wire/transform/"]),
 ];
 
 /// Past this, a file is two files.

@@ -26,6 +26,7 @@ mod edges;
 mod encodings;
 mod event_types;
 mod explain;
+mod expressions;
 mod handshakes;
 mod hostile_receivers;
 mod listen;

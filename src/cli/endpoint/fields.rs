@@ -34,6 +34,9 @@ pub struct Fields {
     /// Channels it wants
     #[arg(long = "channel", value_name = "CHANNEL", value_delimiter = ',')]
     channels: Vec<String>,
+    /// An expression in CEL that an event must fulfil, such as 'data.amount > 100' (@FILE reads it from a file)
+    #[arg(long, value_name = "EXPRESSION")]
+    condition: Option<String>,
     /// What kind of sender it is served by: fills in envelope, encoding, signatures, retries and what disables it
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -43,6 +46,9 @@ pub struct Fields {
     /// How the body is written
     #[arg(long, value_parser = ["json", "form", "xml"])]
     encoding: Option<String>,
+    /// A template in MiniJinja whose output is the body, in place of the envelope (@FILE reads it from a file)
+    #[arg(long, value_name = "TEMPLATE")]
+    transform: Option<String>,
     /// A header of every request; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = input::header)]
     headers: Vec<(String, Secret)>,
@@ -118,7 +124,7 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// A secret that cannot be read.
+    /// A secret, a condition or a transform that cannot be read.
     pub fn document(&self) -> anyhow::Result<Map<String, Value>> {
         let members = [
             ("name", self.name.as_deref().map(Value::from)),
@@ -126,9 +132,11 @@ impl Fields {
             ("tenant", self.tenant.as_deref().map(Value::from)),
             ("events", list(&self.events)),
             ("channels", list(&self.channels)),
+            ("condition", text(self.condition.as_deref())?),
             ("profile", self.profile.as_deref().map(Value::from)),
             ("envelope", self.envelope.as_deref().map(Value::from)),
             ("encoding", self.encoding.as_deref().map(Value::from)),
+            ("transform", text(self.transform.as_deref())?),
             ("headers", self.headers()),
             ("auth", self.auth()?),
             ("signatures", self.signatures()?),
@@ -252,6 +260,12 @@ const ENVELOPES: [&str; 7] = [
     "cloudevents-binary",
 ];
 
+fn text(argument: Option<&str>) -> anyhow::Result<Option<Value>> {
+    argument
+        .map(|argument| input::text(argument).map(Value::from))
+        .transpose()
+}
+
 fn list(items: &[String]) -> Option<Value> {
     (!items.is_empty()).then(|| Value::from(items.to_vec()))
 }
@@ -313,6 +327,9 @@ mod tests {
 
     #[test]
     fn flags_become_the_fields_of_the_api() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("body.j2");
+        std::fs::write(&template, "{\"a\": {{ data.a }}}\n").unwrap();
         let line = parsed(&[
             "--name",
             "n",
@@ -352,6 +369,10 @@ mod tests {
             "cloudevents-binary",
             "--encoding",
             "xml",
+            "--condition",
+            "data.a > 1",
+            "--transform",
+            &format!("@{}", template.display()),
         ])
         .unwrap();
         let expected = json!({
@@ -361,6 +382,7 @@ mod tests {
             "handshake": "microsoft-graph", "retry": {"retries": 3, "delay": "5s"}, "disable_on": "never", "failing_for": "2d",
             "rate": {"per_second": 0.5, "burst": 4}, "treat_as": {"404": "transient"}, "metadata": {"k": "v"},
             "concurrency": 2, "profile": "ziwo", "envelope": "cloudevents-binary", "encoding": "xml",
+            "condition": "data.a > 1", "transform": "{\"a\": {{ data.a }}}\n",
         });
         assert_eq!(Value::Object(line.fields.document().unwrap()), expected);
     }

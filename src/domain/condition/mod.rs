@@ -1,0 +1,257 @@
+//! Conditions: what an endpoint wants of an event beyond its type, as an expression in CEL.
+//!
+//! # The cast
+//!
+//! A [`Condition`] is an expression that was compiled, checked and rewritten when its endpoint was saved. A [`Subject`]
+//! is an event, made ready for any number of conditions: its JSON is parsed once, and only if one of them looks at
+//! `data`. [`Condition::judge`] answers with a [`Verdict`].
+//!
+//! # What an expression sees
+//!
+//! `id`, `type`, `data`, `tenant`, `channel`, `attributes` and `occurred_at`. The time is RFC 3339 text in UTC with
+//! milliseconds, so texts compare as times do. `tenant` and `channel` are null when the event has none, `data` is null
+//! when it is not JSON. Whole numbers of JSON are `int` (`uint` past its range), others `double`. The library is CEL's
+//! standard one, without optionals, timestamps and durations; the pattern of `matches` is a literal.
+//!
+//! # What bounds it
+//!
+//! The interpreter has no limits of its own, so the expression carries them: `guard` refuses what is too long, too deep
+//! or unknown, and writes payments into what is left. Before each turn of a comprehension the expression pays for the
+//! nodes of its body; a value pays by its size before it is copied, compared, joined or searched; a regular expression
+//! is compiled when the condition is saved, to a bounded size, and pays by the length of the text times its own. When
+//! [`limits::CONDITION_BUDGET`] is spent, the evaluation ends as [`Failure::Budget`]. A panic inside the library is
+//! caught and is a failure like any other.
+
+mod env;
+mod guard;
+mod regexes;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use cel::{
+    Context, ExecutionError, Value as Cel,
+    common::{ast::IdedExpr as Expression, types::CelBool},
+};
+
+pub use self::subject::Subject;
+use self::{
+    env::{METER, Meter},
+    regexes::Regexes,
+};
+use super::{budget::Budget, limits};
+
+/// A compiled condition.
+#[derive(Debug)]
+pub struct Condition {
+    source: String,
+    expression: Expression,
+    regexes: Regexes,
+    /// Nodes of the expression: what one walk over it costs.
+    nodes: u64,
+    reads_data: bool,
+}
+
+/// Why a text is not a condition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCondition {
+    #[error("is empty; leave it out to want every event of the subscription")]
+    Empty,
+    #[error("is longer than {limit} bytes")]
+    TooLong { limit: usize },
+    /// Lines and columns count from 1, columns in characters.
+    #[error("line {line}, column {column}: {what}")]
+    At {
+        line: usize,
+        column: usize,
+        what: String,
+    },
+    #[error("the expression is beyond the compiler")]
+    Panicked,
+}
+
+/// What a condition says of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Matched,
+    NotMatched,
+    /// It could not be said; counts as no match.
+    Failed(Failure),
+}
+
+/// Why a condition said neither yes nor no. Never shows a value of the event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("it is {0}, not true or false")]
+    NotBool(String),
+    #[error("{0}")]
+    Evaluation(String),
+    #[error("it is too costly for this event")]
+    Budget,
+    #[error("the event's data cannot be read: a number out of range, or text that is not Unicode")]
+    Data,
+    #[error("the condition does not compile any more: {0}")]
+    Invalid(InvalidCondition),
+    #[error("the evaluation broke down")]
+    Panicked,
+}
+
+impl Failure {
+    /// A name of fixed spelling, for metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotBool(_) => "not_bool",
+            Self::Evaluation(_) => "evaluation",
+            Self::Budget => "budget",
+            Self::Data => "data",
+            Self::Invalid(_) => "invalid",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+impl Condition {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub fn compile(source: &str) -> Result<Self, InvalidCondition> {
+        if source.trim().is_empty() {
+            return Err(InvalidCondition::Empty);
+        }
+        if source.len() > limits::CONDITION_BYTES {
+            return Err(InvalidCondition::TooLong {
+                limit: limits::CONDITION_BYTES,
+            });
+        }
+
+        catch_unwind(|| Self::compiled(source)).unwrap_or(Err(InvalidCondition::Panicked))
+    }
+
+    fn compiled(source: &str) -> Result<Self, InvalidCondition> {
+        let (expression, places) = env::parse(source)?;
+        let guarded = guard::guard(expression, &places, source)?;
+        Ok(Self {
+            source: source.to_owned(),
+            expression: guarded.expression,
+            regexes: guarded.regexes,
+            nodes: guarded.nodes,
+            reads_data: guarded.reads_data,
+        })
+    }
+
+    /// The text it was compiled from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Evaluates it for an event.
+    ///
+    /// The costliest accepted expressions end within about 40 ms and 40 MB (release build, one core of 2.6 GHz); see
+    /// docs/PERFORMANCE.md. What people write takes microseconds.
+    pub fn judge(&self, subject: &Subject<'_>) -> Verdict {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.evaluate(subject)));
+        match judged.unwrap_or(Err(Failure::Panicked)) {
+            Ok(true) => Verdict::Matched,
+            Ok(false) => Verdict::NotMatched,
+            Err(failure) => Verdict::Failed(failure),
+        }
+    }
+
+    fn evaluate(&self, subject: &Subject<'_>) -> Result<bool, Failure> {
+        if self.reads_data && !subject.has_data() {
+            return Err(Failure::Data);
+        }
+        let budget = Arc::new(Budget::new(limits::CONDITION_BUDGET));
+        let mut context = Context::with_env(env::standard());
+        context.set_variable_resolver(subject);
+        context.add_variable_as_val(METER, Box::new(Meter(budget.clone())));
+        self.regexes.bind(&mut context);
+        let paid = budget.charge(self.nodes);
+        let value = paid.map_err(|_| Failure::Budget).and_then(|()| {
+            Cel::resolve_val(&self.expression, &context).map_err(|error| Failure::Evaluation(say(&error)))
+        });
+        // Errors can be absorbed (`error || true`), a spent budget cannot.
+        if budget.is_spent() {
+            return Err(Failure::Budget);
+        }
+        let value = value?;
+        match value.downcast_ref::<CelBool>() {
+            Some(value) => Ok(*value.inner()),
+            None => Err(Failure::NotBool(article(value.get_type().name()))),
+        }
+    }
+}
+
+/// An error in our words: the library's own show values, which are the event's.
+fn say(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchKey(name) => format!("there is no member {}", short(name)),
+        ExecutionError::NoSuchOverload(error) => format!(
+            "{} does not take {}",
+            operator(error.function()),
+            error.argument_types().join(" and ")
+        ),
+        ExecutionError::UnsupportedBinaryOperator(name, left, right) => {
+            format!("{name} does not take {} and {}", left.type_of(), right.type_of())
+        }
+        ExecutionError::ValuesNotComparable(left, right) => {
+            format!("{} and {} do not compare", left.type_of(), right.type_of())
+        }
+        ExecutionError::UnexpectedType { got, want } => {
+            format!("{} where {} is needed", article(got), article(want))
+        }
+        ExecutionError::UndeclaredReference(name) => format!("there is no {}", short(name)),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+            "division by zero".to_owned()
+        }
+        ExecutionError::Overflow(..) => "a number out of range".to_owned(),
+        ExecutionError::IndexOutOfBounds(_) => "an index out of bounds".to_owned(),
+        ExecutionError::FunctionError { function, .. } => {
+            format!("{} does not take this value", operator(function))
+        }
+        _ => "a value of the wrong kind".to_owned(),
+    }
+}
+
+/// An operator as it is written.
+fn operator(function: &str) -> &str {
+    match function {
+        "@in" => "in",
+        "_._" => "the dot",
+        "_[_]" => "an index",
+        other => other.trim_matches('_'),
+    }
+}
+
+fn article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
+    };
+    match name {
+        "null_type" => "null".to_owned(),
+        name => format!("{article} {}", short(name)),
+    }
+}
+
+/// The beginning of a name that may have come from the event.
+fn short(name: &str) -> String {
+    const MOST: usize = 64;
+    let visible: String = name
+        .chars()
+        .filter(|letter| !super::event::is_unsafe(*letter))
+        .take(MOST)
+        .collect();
+    if visible.len() < name.len() {
+        format!("{visible}…")
+    } else {
+        visible
+    }
+}

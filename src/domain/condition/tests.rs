@@ -1,0 +1,256 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{facts::Facts, time::Timestamp};
+
+fn compile(source: &str) -> Condition {
+    Condition::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"))
+}
+
+fn judge_bytes(source: &str, data: Option<&str>) -> Verdict {
+    let data = data.map(|data| Bytes::copy_from_slice(data.as_bytes()));
+    let attributes = BTreeMap::from([("source".to_owned(), "signup".to_owned())]);
+    compile(source).judge(&Subject::new(Facts {
+        id: "evt_1",
+        event_type: "user.created",
+        tenant: None,
+        channel: Some("eu"),
+        attributes: &attributes,
+        occurred_at: Timestamp::from_millis(1_614_265_330_120),
+        data: data.as_ref(),
+    }))
+}
+
+fn judge(source: &str, data: &str) -> Verdict {
+    judge_bytes(source, Some(data))
+}
+
+const DATA: &str = r#"{"amount": 150, "rate": 1.5, "tags": ["news", "a"], "user": {"country": "DE", "mail": "ada@h.test"}, "big": 18446744073709551615}"#;
+
+#[test]
+fn an_expression_sees_the_event_by_its_names() {
+    for source in [
+        "id == 'evt_1'",
+        "type == 'user.created' && type.startsWith('user.')",
+        "tenant == null && channel in ['eu', 'us']",
+        "attributes.source == 'signup' && !has(attributes.other)",
+        "occurred_at == '2021-02-25T15:02:10.120Z' && occurred_at < '2022'",
+        "\"news\" in data.tags",
+        "data.amount > 100 && data['user'].country == 'DE'",
+        "data.rate == 1.5 && data.amount == 150.0 && data.big > 9223372036854775807u",
+        "data.tags.exists(tag, tag == 'a') && data.tags.all(tag, size(tag) < 5)",
+        "data.tags.filter(tag, tag != 'a') == ['news'] && data.tags.map(tag, tag + '!')[1] == 'a!'",
+        "data.tags.exists_one(tag, tag.contains('ew')) && type(data.amount) == int",
+        "has(data.user.mail) ? data.user.mail.matches('^[a-z]+@h\\\\.test$') : false",
+        "data.tags.map(data, data).size() == 2",
+    ] {
+        assert_eq!(judge(source, DATA), Verdict::Matched, "{source}");
+        let negated = format!("!({source})");
+        assert_eq!(judge(&negated, DATA), Verdict::NotMatched, "{negated}");
+    }
+}
+
+#[test]
+fn what_does_not_compile_says_where_and_why() {
+    for (source, place, what) in [
+        ("1 +", (1, 4), "ends too early"),
+        (
+            "type == 'a' &&\n  dta.x > 1",
+            (2, 3),
+            "there is no dta here; use id, type, data",
+        ),
+        ("f(1)", (1, 2), "there is no function f here"),
+        ("data.x.matches('(')", (1, 16), "unclosed group"),
+        ("data.x.matches(data.y)", (1, 20), "must be a literal"),
+        ("data.?x == 1", (1, 5), "unsupported syntax"),
+        ("acme.User{name: 'a'} == 1", (1, 10), "structures"),
+        ("@meter == 1", (1, 1), "'@'"),
+        ("'abc", (1, 1), "token"),
+    ] {
+        match Condition::compile(source) {
+            Err(InvalidCondition::At {
+                line,
+                column,
+                what: said,
+            }) => {
+                assert_eq!((line, column), place, "{source}: {said}");
+                assert!(said.contains(what), "{source}: {said}");
+            }
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+    assert_eq!(Condition::compile(" ").unwrap_err(), InvalidCondition::Empty);
+    let long = format!("type == '{}'", "a".repeat(limits::CONDITION_BYTES));
+    assert!(matches!(
+        Condition::compile(&long),
+        Err(InvalidCondition::TooLong { .. })
+    ));
+}
+
+#[test]
+fn what_says_neither_yes_nor_no_is_a_failure_that_shows_no_value() {
+    for (source, why) in [
+        ("data.amount", "it is an int, not true or false"),
+        ("tenant", "it is null, not true or false"),
+        ("data.missing == 1", "there is no member missing"),
+        ("data.user > 1", "> does not take map and int"),
+        (
+            "data.amount + data.user.mail == 1",
+            "add does not take int and string",
+        ),
+        ("data.amount && true", "&& does not take int and bool"),
+        ("data.tags[7] == 'a'", "an index out of bounds"),
+        ("data.amount / 0 == 1", "division by zero"),
+        ("data.amount * 9223372036854775807 == 1", "a number out of range"),
+        ("int(data.user.mail) == 1", "int does not take this value"),
+        ("data.amount.matches('1')", "matches does not take int and string"),
+    ] {
+        match judge(source, DATA) {
+            Verdict::Failed(failure) => assert_eq!(failure.to_string(), why, "{source}"),
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+    assert_eq!(
+        judge("data.missing == 1 || data.amount == 150", DATA),
+        Verdict::Matched
+    );
+}
+
+#[test]
+fn data_that_is_not_json_is_null_and_unreadable_json_is_a_failure() {
+    assert_eq!(judge_bytes("data == null", None), Verdict::Matched);
+    for unreadable in ["1e999", "\"\\ud800\"", "{\"a\": [1e999]}"] {
+        assert_eq!(
+            judge("data == null", unreadable),
+            Verdict::Failed(Failure::Data),
+            "{unreadable}"
+        );
+        assert_eq!(judge("type == 'user.created'", unreadable), Verdict::Matched);
+    }
+}
+
+/// Digits 0 and 1 without a period, so that an automaton meets new states all the way.
+fn irregular(length: usize) -> String {
+    let mut state = 12_345_u32;
+    let mut digit = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if state >> 31 == 1 { '1' } else { '0' }
+    };
+    (0..length).map(|_| digit()).collect()
+}
+
+/// A source that calls `.map(a, …)` again and again on what it has.
+fn again(first: &str, step: &str, times: usize) -> String {
+    format!("{first}{}.size() > 0", format!(".map(a, {step})").repeat(times))
+}
+
+#[test]
+fn an_expression_that_runs_away_ends_with_its_budget() {
+    let thousand = format!("[{}1]", "1,".repeat(999));
+    let long = format!("\"{}\"", irregular(200_000));
+    let nested = format!("{}true{}", "data.all(x, ".repeat(8), ")".repeat(8));
+    for (source, data) in [
+        (nested, &thousand),
+        (
+            "data.exists(x, data.exists(y, data.exists(z, z.no == 1)))".to_owned(),
+            &thousand,
+        ),
+        (again("['abcdefghabcdefgh']", "a + a", 30), &thousand),
+        (again("[[1, 2, 3]]", "a + a", 30), &thousand),
+        (again("[1]", "[a, a]", 30), &thousand),
+        (again("[1]", "{'a': a, 'b': a}", 30), &thousand),
+        ("data.map(x, data.map(y, data)).size() > 0".to_owned(), &thousand),
+        (
+            "[1, 2, 3].exists(x, data.matches('[01]*1[01]{60}x'))".to_owned(),
+            &long,
+        ),
+        (format!("{}.all(x, !data.contains('2'))", thousand), &long),
+        (format!("{}.all(x, data.matches('[01]+'))", thousand), &long),
+    ] {
+        assert_eq!(judge(&source, data), Verdict::Failed(Failure::Budget), "{source}");
+    }
+    // An error can be absorbed, a spent budget cannot.
+    assert_eq!(
+        judge("data.all(x, data.all(y, data.all(z, true))) || true", &thousand),
+        Verdict::Failed(Failure::Budget)
+    );
+}
+
+#[test]
+fn a_list_of_thousands_is_within_the_budget() {
+    let items: Vec<String> = (0..3000)
+        .map(|n| format!("{{\"sku\": \"sku-{n}\", \"n\": {n}}}"))
+        .collect();
+    let data = format!("{{\"items\": [{}]}}", items.join(","));
+    let source = "data.items.exists(item, item.sku == 'sku-2999' && item.n > 1)";
+    assert_eq!(judge(source, &data), Verdict::Matched);
+}
+
+#[test]
+fn depth_and_patterns_are_bounded() {
+    let refused = [
+        format!("1{} == 1", " + 1".repeat(60)),
+        format!("{}true{}", "(".repeat(60), ")".repeat(60)),
+        format!("{}1{} == 1", "[".repeat(60), "]".repeat(60)),
+        format!("{}true", "true ? 1 : ".repeat(60)),
+        format!("data{} == 1", ".a".repeat(60)),
+        format!("data{} == 1", "[0]".repeat(1300)),
+        "(".repeat(4000),
+        "{1:".repeat(1300),
+        "data.matches('(a{1000}){1000}')".to_owned(),
+        format!("data.matches('{}')", "(".repeat(100) + &")".repeat(100)),
+        "data.matches('a') || ".repeat(5) + "true",
+    ];
+    for source in refused {
+        assert!(Condition::compile(&source).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn classes_of_a_pattern_are_those_of_ascii() {
+    for (source, text, verdict) in [
+        (r"data.matches(r'^\w+$')", "abc_1", Verdict::Matched),
+        (r"data.matches(r'^\w+$')", "é", Verdict::NotMatched),
+        (r"data.matches(r'^[^\d]$')", "é", Verdict::Matched),
+        (r"data.matches(r'^.$')", "é", Verdict::Matched),
+        (r"data.matches(r'\bnews\b')", "the news, é", Verdict::Matched),
+        (r"data.matches(r'^\p{Lu}')", "Éa", Verdict::Matched),
+        (r"data.matches(r'(?i)^STRASSE$')", "strasse", Verdict::Matched),
+        (
+            r"matches(data, '^[\\w.+-]+@[\\w-]+\\.[a-z]+$')",
+            "a.b@h-1.test",
+            Verdict::Matched,
+        ),
+    ] {
+        let data = serde_json::Value::from(text).to_string();
+        assert_eq!(judge(source, &data), verdict, "{source} {text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written, compiling and judging come to an end, and the same text is judged alike.
+    #[test]
+    fn any_text_is_refused_or_judged(source in "[a-z0-9 .,()\\[\\]{}:?&|!=<>+*'\"%/-]{0,40}", data in "[0-9a-z\\[\\]{}:,\" ]{0,20}") {
+        if let Ok(condition) = Condition::compile(&source) {
+            let bytes = Bytes::from(data);
+            let attributes = BTreeMap::new();
+            let subject = Subject::new(Facts {
+                id: "e", event_type: "t", tenant: None, channel: None, attributes: &attributes,
+                occurred_at: Timestamp::EPOCH, data: Some(&bytes),
+            });
+            prop_assert_eq!(condition.judge(&subject), condition.judge(&subject));
+        }
+    }
+
+    #[test]
+    fn comparisons_say_what_numbers_say(left in any::<i64>(), right in any::<i64>()) {
+        let data = format!("{{\"l\": {left}, \"r\": {right}}}");
+        let expected = if left < right { Verdict::Matched } else { Verdict::NotMatched };
+        prop_assert_eq!(judge("data.l < data.r", &data), expected);
+    }
+}
