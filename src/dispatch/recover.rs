@@ -143,6 +143,9 @@ impl Engine {
         while place != Place::End && left > 0 {
             let portion = left.min(AT_ONCE);
             let (records, next) = match &place {
+                Place::Failed(Some(key)) if !key.starts_with(&keys::failed_of(id)) => {
+                    return Err(queries::bad_cursor());
+                }
                 Place::Failed(beyond) => {
                     shared.failed(&store, request, id, beyond.clone(), portion, &mut recovered)?
                 }
