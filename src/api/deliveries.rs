@@ -34,6 +34,7 @@ pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Lis
     let filter = DeliveryFilter {
         event: params.take("event")?,
         endpoint: params.take("endpoint")?,
+        tenant: params.take("tenant")?,
         state: params.take_word("state", &STATES)?,
     };
     params.finish()?;

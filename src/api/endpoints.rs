@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
+    auth::Scope,
     body,
     document::{Answer, Document, Id, OptionalDocument},
     event_document,
@@ -38,9 +39,14 @@ use crate::{
 /// Answers with the secrets, which are shown this once.
 pub async fn create(
     State(api): State<Api>,
+    scope: Scope,
     _: NoParams,
-    Document(_, document): Document<EndpointSpec>,
+    Document(EndpointSpec { mut tenant, .. }, mut document): Document<EndpointSpec>,
 ) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<EndpointView>)> {
+    scope.claim(&mut tenant)?;
+    if let Some(tenant) = tenant {
+        document.insert("tenant".to_owned(), String::from(tenant).into());
+    }
     let (mut endpoint, signatures) = api.engine.create_endpoint(document).await?;
     let location = format!("/v1/endpoints/{}", endpoint.id);
     endpoint

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
+    auth::Scope,
     batch::{self, BatchLimits},
     body,
     cloud_events::{self, Labels},
@@ -28,6 +29,7 @@ use crate::{
         view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
     },
     domain::{
+        event::Label,
         id::{EndpointId, EventId},
         limits,
     },
@@ -38,23 +40,28 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub async fn enqueue(
     State(api): State<Api>,
+    scope: Scope,
     params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    let read = media::enqueue(&headers).and_then(|how| Ok((how, labels(how, params)?)));
+    let read = media::enqueue(&headers).and_then(|how| Ok((how, labels(how, params, &scope)?)));
     match read {
-        Ok((Enqueue::Batch, _)) => enqueue_batch(&api, &headers, body).await,
+        Ok((Enqueue::Batch, _)) => enqueue_batch(&api, &headers, body, &scope).await,
         Ok((Enqueue::CloudEvents, labels)) => enqueue_cloud_events(&api, &headers, body, &labels).await,
-        Ok((how, labels)) => counted(enqueue_one(&api, &headers, body, how, &labels).await),
+        Ok((how, labels)) => counted(enqueue_one(&api, &headers, body, (how, &labels), &scope).await),
         Err(problem) => counted(Err(problem)),
     }
 }
 
 /// What the query says of CloudEvents; other events say it themselves.
-fn labels(how: Enqueue, params: Params) -> Answer<Labels> {
+fn labels(how: Enqueue, params: Params, scope: &Scope) -> Answer<Labels> {
     match how {
-        Enqueue::CloudEvent | Enqueue::CloudEvents | Enqueue::BinaryCloudEvent => Labels::take(params),
+        Enqueue::CloudEvent | Enqueue::CloudEvents | Enqueue::BinaryCloudEvent => {
+            let mut labels = Labels::take(params)?;
+            scope.claim(&mut labels.tenant)?;
+            Ok(labels)
+        }
         Enqueue::One | Enqueue::Batch => params.finish().map(|()| Labels::default()),
     }
 }
@@ -68,10 +75,10 @@ async fn enqueue_one(
     api: &Api,
     headers: &HeaderMap,
     body: Body,
-    how: Enqueue,
-    labels: &Labels,
+    (how, labels): (Enqueue, &Labels),
+    scope: &Scope,
 ) -> Answer<Response> {
-    let key = idempotency_key(headers)?;
+    let key = idempotency_key(headers)?.map(|key| scope.idempotency_key(key));
     let bytes = body::read_whole(headers, body, api.limits.payload).await?;
     let accepted = match how {
         Enqueue::CloudEvent => {
@@ -83,7 +90,8 @@ async fn enqueue_one(
             api.engine.accept_cloud_event(event, key).await?
         }
         Enqueue::One | Enqueue::Batch | Enqueue::CloudEvents => {
-            api.engine.accept(event_document::read(&bytes)?, key).await?
+            let event = scope.claim_event(event_document::read(&bytes)?)?;
+            api.engine.accept(event, key).await?
         }
     };
     let status = if accepted.duplicate {
@@ -94,13 +102,14 @@ async fn enqueue_one(
     Ok((status, Json(accepted)).into_response())
 }
 
-async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body) -> Answer<Response> {
+async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body, scope: &Scope) -> Answer<Response> {
     let limits = batch_limits(api, headers)?;
     let accept = |events| {
         let engine = api.engine.clone();
         async move { engine.accept_all(events).await }
     };
-    let summary = batch::run(body, limits, accept).await?;
+    let read = |line: &Bytes| event_document::read(line).and_then(|event| scope.claim_event(event));
+    let summary = batch::run(body, limits, read, accept).await?;
     Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
 }
 
@@ -176,11 +185,13 @@ pub async fn deliveries(
     mut params: Params,
 ) -> Answer<Json<Listed<DeliveryView>>> {
     let page = params.take_page()?;
+    let tenant = params.take("tenant")?;
     let state = params.take_word("state", &super::deliveries::STATES)?;
     params.finish()?;
     let filter = DeliveryFilter {
         event: Some(id),
         endpoint: None,
+        tenant,
         state,
     };
     Ok(Json(api.engine.deliveries(&filter, &page).await?))
@@ -194,8 +205,10 @@ pub async fn explain(
 ) -> Answer<Json<Explanation>> {
     let page = params.take_page()?;
     let endpoint = params.take("endpoint")?;
+    let tenant: Option<Label> = params.take("tenant")?;
     params.finish()?;
-    Ok(Json(api.engine.explain(&id, endpoint, &page).await?))
+    let explained = api.engine.explain(&id, endpoint, tenant.as_ref(), &page);
+    Ok(Json(explained.await?))
 }
 
 #[derive(Default, Deserialize)]
@@ -211,13 +224,15 @@ impl Shape for Replay {
 pub async fn replay(
     State(api): State<Api>,
     Id(id): Id<EventId>,
+    scope: Scope,
     _: NoParams,
     OptionalDocument(replay): OptionalDocument<Replay>,
 ) -> Answer<(StatusCode, Json<All<DeliveryView>>)> {
-    Ok((
-        StatusCode::ACCEPTED,
-        all(api.engine.replay_event(&id, replay.endpoint).await?),
-    ))
+    if let Some(endpoint) = replay.endpoint {
+        scope.check_endpoint(&api.engine, endpoint).await?;
+    }
+    let replayed = api.engine.replay_event(&id, replay.endpoint, scope.tenant());
+    Ok((StatusCode::ACCEPTED, all(replayed.await?)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,14 @@ use super::{
 };
 use crate::{
     dispatch::engine::KeyView,
-    domain::{duration::Span, event::is_unsafe, id::KeyId, limits, record::Role, time::Timestamp},
+    domain::{
+        duration::Span,
+        event::{Label, is_unsafe},
+        id::KeyId,
+        limits,
+        record::Role,
+        time::Timestamp,
+    },
 };
 
 /// A key as it is shown: without its hash.
@@ -22,6 +29,8 @@ pub struct KeyDocument {
     id: KeyId,
     name: String,
     role: Role,
+    /// The only one whose things it reaches; of none, it reaches everything that its role allows.
+    tenant: Option<Label>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
@@ -32,7 +41,7 @@ impl From<&KeyView> for KeyDocument {
             id,
             name,
             role,
-            tenant: _,
+            tenant,
             created_at,
             expires_at,
             hash: _,
@@ -41,6 +50,7 @@ impl From<&KeyView> for KeyDocument {
             id,
             name,
             role,
+            tenant,
             created_at,
             expires_at,
         }
@@ -53,7 +63,7 @@ pub struct NewKey {
     name: String,
     role: Role,
     #[serde(default)]
-    tenant: Option<Value>,
+    tenant: Option<Label>,
     #[serde(default)]
     expires_in: Option<Span>,
 }
@@ -67,9 +77,6 @@ impl NewKey {
         let refuse = |field, rule| Err(Problem::of_field(Kind::Invalid, field, rule));
         if !(1..=limits::TEXT_BYTES).contains(&self.name.len()) || self.name.chars().any(is_unsafe) {
             return refuse("name", "use 1 to 1024 bytes without control characters");
-        }
-        if self.tenant.is_some() {
-            return refuse("tenant", "is not supported by this version; leave it out");
         }
         if self.expires_in == Some(Span::ZERO) {
             return refuse(
@@ -91,7 +98,10 @@ pub async fn create(
     let expires_at = new
         .expires_in
         .map(|span| api.engine.now().plus(span.as_duration()));
-    let (key, secret) = api.engine.create_key(new.name, new.role, expires_at).await?;
+    let (key, secret) = api
+        .engine
+        .create_key(new.name, new.role, new.tenant, expires_at)
+        .await?;
     let mut document = serde_json::json!(KeyDocument::from(&*key));
     document["key"] = secret.into();
     Ok((StatusCode::CREATED, Json(document)))
@@ -139,11 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_one_tenant_is_refused_by_name() {
-        assert_eq!(
-            field(r#"{"name":"ci","role":"viewer","tenant":"a"}"#).as_deref(),
-            Some("tenant")
-        );
+    fn a_tenant_is_a_label() {
+        assert_eq!(field(r#"{"name":"ci","role":"viewer","tenant":"a"}"#), None);
+        assert_eq!(field(r#"{"name":"ci","role":"viewer","tenant":null}"#), None);
+        for bad in ["\"\"", "1", "[]", r#""a\n""#] {
+            assert_eq!(
+                field(&format!(r#"{{"name":"ci","role":"viewer","tenant":{bad}}}"#)).as_deref(),
+                Some("tenant"),
+                "{bad}"
+            );
+        }
     }
 
     #[test]
@@ -159,6 +174,9 @@ mod tests {
         };
         let shown = serde_json::json!(KeyDocument::from(&key));
         let names: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(names, ["created_at", "expires_at", "id", "name", "role"]);
+        assert_eq!(
+            names,
+            ["created_at", "expires_at", "id", "name", "role", "tenant"]
+        );
     }
 }

@@ -55,6 +55,7 @@ pub fn router(api: Api) -> Router {
     let gate = Gate::new(move |hash: &[u8; 32]| keys.key_by_hash(hash));
     problems_for_the_rest(routes())
         .with_state(api)
+        .layer(middleware::from_fn_with_state(engine.clone(), auth::confine))
         .layer(middleware::from_fn_with_state(gate, auth::check))
         .layer(middleware::from_fn_with_state(engine, observe))
 }

@@ -264,7 +264,10 @@ async fn first_key(engine: Engine, address: SocketAddr) {
     if !engine.keys().is_empty() {
         return;
     }
-    match engine.create_key("first".to_owned(), Role::Admin, None).await {
+    match engine
+        .create_key("first".to_owned(), Role::Admin, None, None)
+        .await
+    {
         Ok((_, key)) => {
             let text = format!("API key for http://{address} (role admin, shown this once): {key}\n");
             if let Err(error) = super::Output::new(super::Format::Table).text(&text) {

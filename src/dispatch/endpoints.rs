@@ -21,6 +21,7 @@ use crate::{
             DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, Standing, StateChange,
         },
         endpoint_url::EndpointUrl,
+        event::Label,
         id::{EndpointId, KeyId},
         proxy::ProxyChoice,
         record::{
@@ -215,6 +216,7 @@ impl Engine {
         &self,
         name: String,
         role: Role,
+        tenant: Option<Label>,
         expires_at: Option<Timestamp>,
     ) -> Result<(Arc<KeyView>, String), EngineError> {
         let shared = &self.0;
@@ -226,7 +228,7 @@ impl Engine {
             id: KeyId::new(now, u128::from_le_bytes(random::secure())),
             name,
             role,
-            tenant: None,
+            tenant,
             created_at: now,
             expires_at,
             hash: Sha256::digest(key.as_bytes()).into(),

@@ -15,6 +15,7 @@ use crate::{
         condition::Verdict,
         delivery::{Delivery, Stage},
         endpoint::{Endpoint, EndpointState},
+        event::Label,
         id::{EndpointId, EventId},
         outcome,
         record::EventAccepted,
@@ -70,7 +71,7 @@ pub struct AttemptExplained {
 }
 
 impl Engine {
-    /// What became of an event at the endpoints of its tenant, or at one of them.
+    /// What became of an event at the endpoints of its tenant, or at one of them; with `tenant`, at no other's.
     ///
     /// # Errors
     /// `NotFound` when there is no such event.
@@ -78,6 +79,7 @@ impl Engine {
         &self,
         id: &EventId,
         only: Option<EndpointId>,
+        tenant: Option<&Label>,
         page: &Page,
     ) -> Result<Explanation, EngineError> {
         let shared = &self.0;
@@ -99,6 +101,7 @@ impl Engine {
                 .map(|e| e.id),
         );
         ids.retain(|id| only.is_none_or(|only| only == *id));
+        ids.retain(|id| tenant.is_none_or(|tenant| shared.goes_to_own(tenant, *id, &row.event_type)));
         ids.sort_unstable();
         ids.dedup();
         let chosen = queries::page_after(ids, page)?;

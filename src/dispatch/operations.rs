@@ -12,7 +12,7 @@ use crate::{
     domain::{
         delivery::{Delivery, Stage},
         endpoint::Endpoint,
-        event::{NewEvent, Payload},
+        event::{Label, NewEvent, Payload},
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
         record::{DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
     },
@@ -61,17 +61,18 @@ impl Engine {
     }
 
     /// New deliveries of an event: to one endpoint, or to all it went to; to those that want it now when it went to
-    /// none.
+    /// none. With `tenant`, to no other's.
     pub async fn replay_event(
         &self,
         id: &EventId,
         endpoint: Option<EndpointId>,
+        tenant: Option<&Label>,
     ) -> Result<Vec<DeliveryView>, EngineError> {
         let shared = &self.0;
         let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
         let failure = |error| shared.storage.failure(error);
         let (lsn, row) = shared.event_row(&store, id)?;
-        let fan_out = match endpoint {
+        let mut fan_out = match endpoint {
             Some(endpoint) => {
                 let endpoint = shared.endpoint(endpoint)?;
                 check_tenant(&endpoint, &row)?;
@@ -79,6 +80,9 @@ impl Engine {
             }
             None => shared.replay_targets(&store, lsn, &row)?,
         };
+        if let Some(tenant) = tenant {
+            fan_out.retain(|id| shared.tenant_has(tenant, *id) == Some(true));
+        }
         if fan_out.is_empty() {
             return Err(EngineError::NotNow(
                 "no endpoint wants this event; name one to replay it to",

@@ -80,6 +80,10 @@ impl Engine {
                 && filter
                     .state
                     .is_none_or(|state| state == shared.state_of(delivery))
+                && filter
+                    .tenant
+                    .as_ref()
+                    .is_none_or(|tenant| shared.is_delivery_of(&store, tenant, delivery))
         };
         if let Some(id) = &filter.event {
             let (lsn, row) = shared.event_row(&store, id)?;
@@ -114,7 +118,10 @@ impl Engine {
     ) -> Result<Listed<AttemptView>, EngineError> {
         let shared = &self.0;
         let store = shared.everything().await?;
-        let wanted = |row: &AttemptRow| matches_attempt(filter, row);
+        let wanted = |row: &AttemptRow| {
+            let is_own = |tenant| shared.goes_to_own(tenant, row.endpoint, &row.event_type);
+            matches_attempt(filter, row) && filter.tenant.as_ref().is_none_or(is_own)
+        };
         let deliveries = match (&filter.delivery, &filter.event) {
             (Some(id), _) => Some(vec![shared.delivery_row(&store, id)?]),
             (None, Some(id)) => {
@@ -305,7 +312,7 @@ impl Shared {
         Ok((lsn, row))
     }
 
-    fn delivery_row(&self, store: &Store, id: &DeliveryId) -> Result<Delivery, EngineError> {
+    pub(super) fn delivery_row(&self, store: &Store, id: &DeliveryId) -> Result<Delivery, EngineError> {
         let found = store
             .delivery(id.key)
             .map_err(|error| self.storage.failure(error))?;

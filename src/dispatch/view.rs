@@ -326,6 +326,8 @@ pub struct EventFilter {
 pub struct DeliveryFilter {
     pub event: Option<EventId>,
     pub endpoint: Option<EndpointId>,
+    /// The tenant of their event and endpoint.
+    pub tenant: Option<Label>,
     /// One of the states of [`DeliveryView`].
     pub state: Option<&'static str>,
 }
@@ -337,6 +339,7 @@ pub struct AttemptFilter {
     pub delivery: Option<DeliveryId>,
     pub endpoint: Option<EndpointId>,
     pub event_type: Option<EventType>,
+    /// The tenant of their event and endpoint.
     pub tenant: Option<Label>,
     pub outcome: Option<Class>,
     pub status: Option<u16>,

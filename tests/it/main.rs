@@ -38,6 +38,7 @@ mod semantics;
 mod settings;
 mod shutdown;
 mod signatures;
+mod tenants;
 mod tls;
 mod verifiers;
 mod verifiers_signatures;

@@ -3,9 +3,11 @@
 //! Over the unix socket the kernel has said who the peer is before a byte is parsed (see `listen`), and that peer may
 //! do everything. Over TCP every request but the two probes brings a key: its SHA-256 is looked up, so that neither
 //! the key nor how much of it was right can be learned from the time it takes. Refused keys are answered late, a few
-//! at a time; the others are told at once that they are too many.
+//! at a time; the others are told at once that they are too many. A key may be of one tenant: [`mod@scope`] says what it
+//! reaches.
 
 mod need;
+mod scope;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +21,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-pub use self::need::Need;
+pub use self::{
+    need::Need,
+    scope::{Scope, confine},
+};
 use super::{
     params::Params,
     problem::{Kind, Problem},
@@ -41,6 +46,7 @@ pub enum Via {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub role: Role,
+    /// The only one whose things it reaches.
     pub tenant: Option<Label>,
     pub via: Via,
 }
@@ -119,15 +125,9 @@ fn principal(
     let hash: [u8; 32] = Sha256::digest(token).into();
     let key = look_up(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)));
     let key = key.ok_or_else(|| unauthorized("the key is not known, or it was revoked or has expired"))?;
-    if key.tenant.is_some() {
-        return Err(Problem::new(
-            Kind::Forbidden,
-            "keys of one tenant are not served by this version",
-        ));
-    }
     Ok(Principal {
         role: key.role,
-        tenant: None,
+        tenant: key.tenant.clone(),
         via,
     })
 }

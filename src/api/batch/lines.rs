@@ -4,13 +4,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::{BatchLimits, Cut, Line};
 use crate::api::{
-    body, event_document,
+    body,
     problem::{Kind, Problem},
 };
 
 /// Cuts a body into lines and reads each as an event. Holds at most one piece of the body and one line.
-pub struct Lines {
+pub struct Lines<R> {
     limits: BatchLimits,
+    read: R,
     buffer: BytesMut,
     /// Bytes of `buffer` that are known to hold no line end.
     searched: usize,
@@ -21,7 +22,7 @@ pub struct Lines {
     broken: Option<Problem>,
 }
 
-impl Cut for Lines {
+impl<R: Fn(&Bytes) -> Line> Cut for Lines<R> {
     fn feed(&mut self, data: &Bytes) {
         self.bytes += data.len();
         if self.bytes > self.limits.bytes {
@@ -50,7 +51,7 @@ impl Cut for Lines {
             }
             return Some(match line.len() > self.limits.line_bytes {
                 true => Err(self.too_long()),
-                false => event_document::read(&line),
+                false => (self.read)(&line),
             });
         }
     }
@@ -68,11 +69,12 @@ impl Cut for Lines {
     }
 }
 
-impl Lines {
-    pub fn new(limits: BatchLimits) -> Self {
+impl<R: Fn(&Bytes) -> Line> Lines<R> {
+    pub fn new(limits: BatchLimits, read: R) -> Self {
         let buffer = BytesMut::new();
         Self {
             limits,
+            read,
             buffer,
             searched: 0,
             bytes: 0,
@@ -127,6 +129,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::event_document;
 
     const LIMITS: BatchLimits = BatchLimits {
         lines: 1000,
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_held_to_its_limit() {
-        let mut lines = Lines::new(LIMITS);
+        let mut lines = Lines::new(LIMITS, event_document::read);
         for _ in 0..100 {
             lines.feed(&Bytes::from_static(&[b'x'; 1000]));
             assert!(lines.next().is_none());

@@ -125,17 +125,19 @@ trait Cut {
     fn nothing(&self) -> Option<&'static str>;
 }
 
-/// Reads a batch of lines and hands it over group by group to `accept`, which answers each event in order.
+/// Reads a batch of lines, each by `read`, and hands it over group by group to `accept`, which answers each event in
+/// order.
 ///
 /// # Errors
 /// When no line was accepted, and when the body breaks a limit or breaks off; the problem then carries what became
 /// of the lines before.
-pub async fn run<F, A>(body: Body, limits: BatchLimits, accept: F) -> Result<Summary, Problem>
+pub async fn run<R, F, A>(body: Body, limits: BatchLimits, read: R, accept: F) -> Result<Summary, Problem>
 where
+    R: Fn(&Bytes) -> Line,
     F: Fn(Vec<NewEvent>) -> A,
     A: Future<Output = Vec<Result<Accepted, EngineError>>>,
 {
-    cut(body, Lines::new(limits), Pipeline::new(accept)).await
+    cut(body, Lines::new(limits, read), Pipeline::new(accept)).await
 }
 
 /// The same for the elements of a JSON list, each read by `read`. Problems carry a JSON pointer; an empty list is fine.

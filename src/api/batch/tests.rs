@@ -8,6 +8,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 
 use super::*;
+use crate::api::event_document;
 
 const LIMITS: BatchLimits = BatchLimits {
     lines: 1000,
@@ -47,7 +48,7 @@ async fn accept(events: Vec<NewEvent>) -> Vec<Result<Accepted, EngineError>> {
 }
 
 async fn members(text: &str, limits: BatchLimits) -> Result<Value, Value> {
-    match run(body(text, 7), limits, accept).await {
+    match run(body(text, 7), limits, event_document::read, accept).await {
         Ok(summary) => Ok(summary.into_members().into()),
         Err(problem) => Err(problem.to_value()),
     }
@@ -87,7 +88,9 @@ async fn many_lines_are_handed_over_in_groups() {
         groups.borrow_mut().push(events.len());
         accept(events)
     };
-    let summary = run(body(&text, 1000), LIMITS, counting).await.unwrap();
+    let summary = run(body(&text, 1000), LIMITS, event_document::read, counting)
+        .await
+        .unwrap();
     assert_eq!(*groups.borrow(), [256, 256, 256, 132]);
     let ids: Vec<_> = summary
         .results
@@ -126,7 +129,12 @@ async fn the_body_is_read_on_while_a_group_is_accepted() {
             accept(events).await
         }
     };
-    let running = run(Body::new(StreamBody::new(pieces)), LIMITS, waiting);
+    let running = run(
+        Body::new(StreamBody::new(pieces)),
+        LIMITS,
+        event_document::read,
+        waiting,
+    );
     let summary = tokio::time::timeout(std::time::Duration::from_secs(1), running)
         .await
         .expect("no deadlock");
@@ -171,7 +179,10 @@ async fn a_body_that_breaks_off_says_what_became_of_the_lines_before() {
         Err(axum::Error::new(body::BodyTimeout)),
     ];
     let body = Body::new(StreamBody::new(stream::iter(pieces)));
-    let problem = run(body, LIMITS, accept).await.unwrap_err().to_value();
+    let problem = run(body, LIMITS, event_document::read, accept)
+        .await
+        .unwrap_err()
+        .to_value();
     assert_eq!(
         (&problem["status"], &problem["accepted"]),
         (&408.into(), &1.into())

@@ -36,7 +36,7 @@ const JSON: &str = "application/json";
 /// What a request says of all its CloudEvents in the query.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    tenant: Option<Label>,
+    pub tenant: Option<Label>,
     channel: Option<Label>,
     ordering_key: Option<Label>,
     deliver_at: Option<Timestamp>,

@@ -1,0 +1,88 @@
+//! Whose a thing is: what those who may see one tenant's things are shown.
+//!
+//! An endpoint and an event name their tenant. A delivery, and an attempt, is a tenant's when its event and its endpoint
+//! both are: an operational event (see `herald`) goes to endpoints without a tenant as well, and what becomes of it there is
+//! not for the tenant to see, to repeat or to cancel. Of a deleted endpoint nothing says any more whose it was; what went
+//! there is the event's tenant's, unless it was an operational event.
+
+use super::{
+    engine::{Engine, Shared},
+    error::EngineError,
+};
+use crate::{
+    domain::{
+        delivery::Delivery,
+        event::{EventType, Label},
+        id::{DeliveryId, EndpointId, EventId},
+    },
+    store::Store,
+};
+
+/// How the types of operational events begin.
+const OPERATIONAL: &str = "endpoint.";
+
+/// Something that has a tenant, or none.
+#[derive(Clone, Debug)]
+pub enum Thing {
+    Endpoint(EndpointId),
+    Event(EventId),
+    Delivery(DeliveryId),
+}
+
+impl Engine {
+    /// Whether a thing is there and a tenant's.
+    ///
+    /// # Errors
+    /// `NotFound`, as for a thing that has never been there, when it is another tenant's or nobody's, and when it is an
+    /// endpoint that was deleted.
+    pub async fn belongs(&self, thing: &Thing, tenant: &Label) -> Result<(), EngineError> {
+        let shared = &self.0;
+        let (kind, own) = match thing {
+            Thing::Endpoint(id) => ("endpoint", shared.tenant_has(tenant, *id) == Some(true)),
+            Thing::Event(id) => {
+                let store = shared.everything().await?;
+                let (_, row) = shared.event_row(&store, id)?;
+                ("event", row.tenant.as_ref() == Some(tenant))
+            }
+            Thing::Delivery(id) => {
+                let store = shared.everything().await?;
+                let delivery = shared.delivery_row(&store, id)?;
+                ("delivery", shared.is_delivery_of(&store, tenant, &delivery))
+            }
+        };
+        if own {
+            Ok(())
+        } else {
+            Err(EngineError::NotFound(kind))
+        }
+    }
+}
+
+impl Shared {
+    /// Whether an endpoint is a tenant's; `None` when there is none.
+    pub(super) fn tenant_has(&self, tenant: &Label, endpoint: EndpointId) -> Option<bool> {
+        let endpoint = self.registry.get(endpoint)?;
+        Some(endpoint.spec.tenant.as_ref() == Some(tenant))
+    }
+
+    /// Whether what went to an endpoint is a tenant's; the event, which is of this type, is.
+    pub(super) fn goes_to_own(&self, tenant: &Label, endpoint: EndpointId, event_type: &EventType) -> bool {
+        self.tenant_has(tenant, endpoint)
+            .unwrap_or_else(|| !event_type.as_str().starts_with(OPERATIONAL))
+    }
+
+    /// Whether a delivery's event and endpoint are a tenant's. What cannot be read is nobody's.
+    pub(super) fn is_delivery_of(&self, store: &Store, tenant: &Label, delivery: &Delivery) -> bool {
+        // In memory, and the answer for most: lists ask it of every row that they pass.
+        if self.tenant_has(tenant, delivery.endpoint) == Some(false) {
+            return false;
+        }
+        let event = store
+            .event(delivery.event)
+            .map_err(|error| self.storage.failure(error));
+        event.ok().flatten().is_some_and(|event| {
+            event.tenant.as_ref() == Some(tenant)
+                && self.goes_to_own(tenant, delivery.endpoint, &event.event_type)
+        })
+    }
+}
