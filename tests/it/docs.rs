@@ -78,7 +78,7 @@ fn every_command_of_the_readme_works() {
 #[test]
 fn the_documents_link_to_what_is_there() {
     let mut pages = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
-    for folder in ["docs", "docs/adr"] {
+    for folder in ["docs", "docs/adr", "docs/profiles"] {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         pages.extend(
@@ -147,7 +147,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(page: &str) -> String {
+pub fn read(page: &str) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
 }
 
@@ -168,7 +168,7 @@ fn table(page: &str, head: &str) -> Vec<Vec<String>> {
 }
 
 /// The fenced blocks of a language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -201,7 +201,7 @@ fn beside(block: &str) -> String {
 }
 
 /// A shell in a folder, with the program on its path. Stops at the first command that fails.
-fn shell(folder: &Path, script: &str) -> Command {
+pub fn shell(folder: &Path, script: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_posthaste")).parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("sh");

@@ -32,6 +32,7 @@ mod hostile_receivers;
 mod listen;
 mod ordering;
 mod ours;
+mod profile_pages;
 mod rebuild;
 mod receivers;
 mod semantics;

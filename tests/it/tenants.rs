@@ -121,7 +121,7 @@ const EVENT: &str = r#"{"type":"user.created","data":{"id":1}}"#;
 
 /// The routes that are open to an admin of one tenant, in an order in which each can be used on its own things: a body,
 /// and the answer.
-const OPEN: [(&str, &str, &str, u16); 29] = [
+const OPEN: [(&str, &str, &str, u16); 33] = [
     ("GET", "/v1/events", "", 200),
     ("POST", "/v1/events", EVENT, 202),
     ("GET", "/v1/events/{id}", "", 200),
@@ -149,6 +149,8 @@ const OPEN: [(&str, &str, &str, u16); 29] = [
     ),
     ("GET", "/v1/endpoints/{id}/public-key", "", 200),
     ("GET", "/v1/endpoints/{id}/stats", "", 200),
+    // It has no handshake.
+    ("POST", "/v1/endpoints/{id}/verify", "", 409),
     ("GET", "/v1/deliveries", "", 200),
     ("GET", "/v1/deliveries/{id}", "", 200),
     ("GET", "/v1/attempts", "", 200),
@@ -160,6 +162,10 @@ const OPEN: [(&str, &str, &str, u16); 29] = [
     ("POST", "/v1/endpoints/{id}/disable", "", 200),
     ("GET", "/v1/endpoints?state=disabled", "", 200),
     ("GET", "/v1/attempts?format=ndjson", "", 200),
+    ("GET", "/v1/event-types", "", 200),
+    ("GET", "/v1/event-types/{type}", "", 200),
+    // A type that is not declared.
+    ("GET", "/v1/event-types/import", "", 404),
     ("DELETE", "/v1/endpoints/{id}", "", 204),
 ];
 
@@ -177,11 +183,20 @@ fn paths() -> Vec<&'static str> {
 fn an_admin_of_one_tenant_uses_its_own_things_by_every_open_route_and_no_other_route() {
     let world = World::new();
     let key = world.key("admin");
+    let declare = ("PUT", "/v1/event-types/user.created", Some("application/json"));
+    assert_eq!(
+        world
+            .server
+            .request(declare.0, declare.1, declare.2, b"{}")
+            .status,
+        201
+    );
     for (method, pattern, body, status) in OPEN {
-        let path = world.own.path(pattern);
+        let path = world.own.path(pattern).replace("{type}", "user.created");
         // A delivery that is out cannot be retried or cancelled; it is back soon.
         let answer = wait_for("an answer other than not now", || {
-            Some(world.ask(&key, method, &path, body)).filter(|answer| answer.status != 409)
+            let answer = world.ask(&key, method, &path, body);
+            Some(answer).filter(|answer| answer.status == status || answer.status != 409)
         });
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
     }

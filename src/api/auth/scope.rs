@@ -58,7 +58,7 @@ use self::{
 };
 
 /// The routes that are open to a key of one tenant, beside its role. `GET` stands for `HEAD` as well.
-const ROUTES: [(&[&str], &str, Named, Query); 24] = [
+const ROUTES: [(&[&str], &str, Named, Query); 28] = [
     (&["GET"], "/v1/events", Nothing, OfTenant),
     (&["POST"], "/v1/events", Nothing, Plain),
     (&["GET"], "/v1/events/{id}", Event, Plain),
@@ -72,6 +72,7 @@ const ROUTES: [(&[&str], &str, Named, Query); 24] = [
     (&["POST"], "/v1/endpoints/{id}/disable", Endpoint, Plain),
     (&["POST"], "/v1/endpoints/{id}/pause", Endpoint, Plain),
     (&["POST"], "/v1/endpoints/{id}/test", Endpoint, Plain),
+    (&["POST"], "/v1/endpoints/{id}/verify", Endpoint, Plain),
     (&["POST"], "/v1/endpoints/{id}/preview", Endpoint, Plain),
     (&["POST"], "/v1/endpoints/{id}/recover", Endpoint, Plain),
     (&["GET"], "/v1/endpoints/{id}/secret", Endpoint, Plain),
@@ -83,6 +84,10 @@ const ROUTES: [(&[&str], &str, Named, Query); 24] = [
     (&["POST"], "/v1/deliveries/{id}/retry", Delivery, Plain),
     (&["POST"], "/v1/deliveries/{id}/cancel", Delivery, Plain),
     (&["GET"], "/v1/attempts", Nothing, OfTenant),
+    (&["GET"], "/v1/event-types", Nothing, Plain),
+    (&["GET"], "/v1/event-types/{type}", Nothing, Plain),
+    // The type of this name, whose path is another route's as well.
+    (&["GET"], "/v1/event-types/import", Nothing, Plain),
 ];
 
 /// Lets a request pass that its key's tenant may make, if it has one, or answers it.

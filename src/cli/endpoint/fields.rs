@@ -11,9 +11,11 @@ use crate::{
     },
     domain::{
         duration::Span,
+        format::Scheme,
         handshake::Handshake,
         limits,
         ordering::{Mode, OnFailure},
+        profile::Profiles,
     },
 };
 
@@ -196,7 +198,7 @@ impl Fields {
         for (name, value) in said {
             let Some(value) = value else { continue };
             if list.is_empty() {
-                list.push(json!({"scheme": "standard"}));
+                list.push(json!({"scheme": self.usual_scheme()}));
             }
             match &mut list[..] {
                 [one] if one.get("secret").is_none() => one[name] = value.into(),
@@ -209,6 +211,16 @@ impl Fields {
             }
         }
         Ok((!list.is_empty()).then(|| list.into()))
+    }
+
+    /// What a secret without a scheme is for: the one scheme of the profile that is built in, else `standard`.
+    fn usual_scheme(&self) -> Scheme {
+        let profiles = Profiles::default();
+        let named = self.profile.as_deref().and_then(|name| name.parse().ok());
+        match named.as_ref().and_then(|name| profiles.get(name)) {
+            Some(preset) if preset.schemes.len() == 1 => preset.schemes[0],
+            _ => Scheme::Standard,
+        }
     }
 
     fn headers(&self) -> Option<Value> {
