@@ -19,14 +19,16 @@ use crate::{
 
 /// Make the endpoints be what a file says
 ///
-/// Endpoints are found again by their names. What an entry leaves out goes back to its default, but secrets, which stay.
+/// Endpoints are found again by their names. What an entry leaves out goes back to its default, but signing secrets, which
+/// stay; of `auth`, `headers` and `tls`, "***" keeps a secret that is there.
 /// The whole file is judged first: a mistake changes nothing. Applied twice, it changes nothing the second time.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// endpoints.toml, .yaml or .json, or - for JSON from stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Also remove the endpoints that the file does not have; what they still had scheduled is cancelled
+    /// Also remove the endpoints that the file does not have, of the tenants that it names; what they still had scheduled
+    /// is cancelled
     #[arg(long)]
     prune: bool,
     /// Show what would change, and change nothing
@@ -130,7 +132,11 @@ pub async fn export(args: ExportArgs) -> anyhow::Result<()> {
             entries.push(Value::Object(entry(serde_json::from_str(row.get())?)));
         }
     }
-    let text = args.format.write(&json!({ "endpoints": entries }))?;
+    let format = match args.connect.output {
+        super::Format::Json => Syntax::Json,
+        super::Format::Table => args.format,
+    };
+    let text = format.write(&json!({ "endpoints": entries }))?;
     Output::new(super::Format::Json).text(&text)
 }
 
@@ -138,6 +144,7 @@ pub async fn export(args: ExportArgs) -> anyhow::Result<()> {
 fn entry(shown: Map<String, Value>) -> Map<String, Value> {
     let id = shown.get("id").cloned().unwrap_or_default();
     let usual = usual(&shown);
+    let held = shown.clone();
     let mut entry: Map<String, Value> = shown
         .into_iter()
         .filter(|(name, value)| MEMBERS.contains(&name.as_str()) && !value.is_null())
@@ -145,7 +152,20 @@ fn entry(shown: Map<String, Value>) -> Map<String, Value> {
         .filter(|(name, value)| usual.get(name) != Some(value))
         .collect();
     entry.entry("name").or_insert(id);
+    if held_by_a_person(&held) {
+        entry.insert("enabled".to_owned(), Value::from(false));
+    }
     entry
+}
+
+/// Whether a person paused or disabled it, so that a copy should not be sent to either.
+fn held_by_a_person(shown: &Map<String, Value>) -> bool {
+    let why = shown.get("disabled_reason").and_then(|reason| reason.get("why"));
+    match shown.get("state").and_then(Value::as_str) {
+        Some("paused") => true,
+        Some("disabled") => why.and_then(Value::as_str) == Some("manual"),
+        _ => false,
+    }
 }
 
 /// What an endpoint of the same profile has that says nothing else.

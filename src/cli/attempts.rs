@@ -11,6 +11,9 @@ use crate::domain::{outcome::Class, time::Timestamp};
 /// List attempts, newest first
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// Only of this event
+    #[arg(long)]
+    event: Option<String>,
     /// Only to this endpoint
     #[arg(long)]
     endpoint: Option<String>,
@@ -66,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::new(&args.connect)?;
     let output = Output::new(args.format.unwrap_or(args.connect.output));
     let path = Path::new(&["attempts"])
+        .maybe("event", args.event.as_ref())
         .maybe("endpoint", args.endpoint.as_ref())
         .maybe("type", args.kind.as_ref())
         .maybe("status", args.status.as_ref())

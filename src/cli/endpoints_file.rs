@@ -1,8 +1,8 @@
 //! The file that says what endpoints there are to be: TOML, YAML or JSON.
 //!
 //! Its form is `{"endpoints": [{"name", "url", …}]}`, each entry with the members that the API takes. A secret need not
-//! stand in it: `{"$env": "NAME"}` stands for a variable of the environment, `{"$file": "PATH"}` for a file's first
-//! line, wherever a text may stand.
+//! stand in it: in `auth`, `headers`, `signatures`, `tls` and `proxy`, `{"$env": "NAME"}` stands for a variable of the
+//! environment, `{"$file": "PATH"}` for what a file holds, without its last line end.
 
 use std::{io::Read as _, path::Path};
 
@@ -30,11 +30,22 @@ impl Syntax {
     }
 
     fn parse(self, text: &str) -> anyhow::Result<Value> {
-        Ok(match self {
-            Self::Toml => toml::from_str(text)?,
-            Self::Yaml => serde_saphyr::from_str(text)?,
-            Self::Json => serde_json::from_str(text)?,
-        })
+        // Never with the lines around it, which may hold secrets.
+        match self {
+            Self::Toml => toml::from_str(text).map_err(|error: toml::de::Error| {
+                let before = error.span().map_or(0, |span| span.start).min(text.len());
+                let line = 1 + text.as_bytes()[..before]
+                    .iter()
+                    .filter(|byte| **byte == b'\n')
+                    .count();
+                anyhow!("line {line}: {}", error.message())
+            }),
+            Self::Yaml => serde_saphyr::from_str(text).map_err(|error| {
+                let place = error.location().map(|place| format!("line {}: ", place.line()));
+                anyhow!("{}not YAML that can be read here", place.unwrap_or_default())
+            }),
+            Self::Json => Ok(serde_json::from_str(text)?),
+        }
     }
 
     /// # Errors
@@ -96,7 +107,7 @@ fn entries(document: Value) -> anyhow::Result<Vec<Map<String, Value>>> {
     let entry = |(at, value)| match value {
         Value::Object(mut entry) => {
             for (name, value) in &mut entry {
-                resolve(value).with_context(|| format!("endpoints[{at}].{name}"))?;
+                resolve_in(name, value).with_context(|| format!("endpoints[{at}].{name}"))?;
             }
             Ok(entry)
         }
@@ -105,35 +116,42 @@ fn entries(document: Value) -> anyhow::Result<Vec<Map<String, Value>>> {
     list.into_iter().enumerate().map(entry).collect()
 }
 
-/// Puts in what stands elsewhere.
-fn resolve(value: &mut Value) -> anyhow::Result<()> {
-    match value {
-        Value::Array(items) => items.iter_mut().try_for_each(resolve),
-        Value::Object(members) => {
-            let only = match members.len() {
-                1 => members.iter().next(),
-                _ => None,
-            };
-            let found = match only {
-                Some((name, Value::String(variable))) if name == "$env" => Some(
-                    std::env::var(variable)
-                        .with_context(|| format!("the environment has no text in {variable}"))?,
-                ),
-                Some((name, Value::String(path))) if name == "$file" => {
-                    let text = bounded(Path::new(path)).with_context(|| format!("cannot read {path}"))?;
-                    let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8"))?;
-                    Some(text.lines().next().unwrap_or_default().to_owned())
-                }
-                _ => None,
-            };
-            match found {
-                Some(text) => *value = Value::String(text),
-                None => members.values_mut().try_for_each(resolve)?,
-            }
-            Ok(())
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+/// Puts in what stands elsewhere, in the members that may hold a secret: a text of theirs, never a whole member. What a
+/// server says of an endpoint may have any name in it, and is not to be taken for a place on this machine.
+fn resolve_in(name: &str, value: &mut Value) -> anyhow::Result<()> {
+    match (name, value) {
+        ("auth" | "headers" | "tls", Value::Object(members)) => members.values_mut().try_for_each(resolve),
+        ("signatures", Value::Array(signatures)) => signatures
+            .iter_mut()
+            .filter_map(|signature| signature.get_mut("secret"))
+            .try_for_each(resolve),
+        ("proxy", value) => resolve(value),
+        _ => Ok(()),
     }
+}
+
+fn resolve(value: &mut Value) -> anyhow::Result<()> {
+    let Value::Object(members) = value else {
+        return Ok(());
+    };
+    let only = match members.len() {
+        1 => members.iter().next(),
+        _ => None,
+    };
+    let found = match only {
+        Some((name, Value::String(variable))) if name == "$env" => {
+            std::env::var(variable).with_context(|| format!("the environment has no text in {variable}"))?
+        }
+        Some((name, Value::String(path))) if name == "$file" => {
+            let text = bounded(Path::new(path)).with_context(|| format!("cannot read {path}"))?;
+            let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8"))?;
+            let end = text.strip_suffix('\n').unwrap_or(&text);
+            end.strip_suffix('\r').unwrap_or(end).to_owned()
+        }
+        _ => return Ok(()),
+    };
+    *value = Value::String(found);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ struct Planned {
 }
 
 impl Engine {
-    /// Makes the endpoints be what `entries` say; with `prune`, those that no entry names are deleted.
+    /// Makes the endpoints be what `entries` say; with `prune`, those of their tenants that no entry names are deleted.
     ///
     /// # Errors
     /// `Invalid` names the entry and the member at fault; nothing was changed.
@@ -63,12 +63,29 @@ impl Engine {
         prune: bool,
         dry_run: bool,
     ) -> Result<Applied, EngineError> {
+        let _one_at_a_time = self.0.applying.lock().await;
         self.0.storage.get()?;
         let mut applied = Applied {
             dry_run,
             ..Applied::default()
         };
         let (planned, mut left_over) = self.0.plan(entries, &mut applied)?;
+        if !prune {
+            left_over.clear();
+        }
+        self.0.check_room(&planned, left_over.len())?;
+        // First what goes, so that there is room for what comes.
+        for endpoint in left_over {
+            if !dry_run {
+                self.delete_endpoint(endpoint.id).await?;
+            }
+            applied.removed.push(Change {
+                id: Some(endpoint.id),
+                name: named(&endpoint),
+                tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
+                members: BTreeMap::new(),
+            });
+        }
         for Planned {
             entry,
             existing,
@@ -90,25 +107,22 @@ impl Engine {
                 }
             }
         }
-        if !prune {
-            left_over.clear();
-        }
-        for endpoint in left_over {
-            if !dry_run {
-                self.delete_endpoint(endpoint.id).await?;
-            }
-            applied.removed.push(Change {
-                id: Some(endpoint.id),
-                name: named(&endpoint),
-                tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
-                members: BTreeMap::new(),
-            });
-        }
         Ok(applied)
     }
 }
 
 impl Shared {
+    /// Whether the endpoints to come find room when those to go have gone.
+    fn check_room(&self, planned: &[Planned], removed: usize) -> Result<(), EngineError> {
+        let limit = self.options.max_endpoints;
+        let created = planned.iter().filter(|plan| plan.existing.is_none()).count();
+        if created > 0 && (self.registry.len() + created).saturating_sub(removed) > limit {
+            let what = "endpoints";
+            return Err(EngineError::TooMany { what, limit });
+        }
+        Ok(())
+    }
+
     /// Judges every entry. Answers what there is to do, and the endpoints that no entry names.
     fn plan(
         &self,
@@ -149,6 +163,8 @@ impl Shared {
                 None => applied.unchanged += 1,
             }
         }
+        // A file that says nothing of a tenant says nothing about its endpoints.
+        left.retain(|(tenant, _), _| seen.iter().any(|(named, _)| named == tenant));
         Ok((planned, left.into_values().flatten().collect()))
     }
 
@@ -177,6 +193,11 @@ impl Shared {
         entry: Map<String, Value>,
         endpoint: &Endpoint,
     ) -> Result<Option<Planned>, EngineError> {
+        let mut entry = entry;
+        if endpoint.spec.name.is_none() {
+            // It is known by its id, which does not become its name.
+            entry.remove("name");
+        }
         let patch = replacement(&endpoint.spec, &entry);
         let mut spec = document::patch(&self.options.profiles, &endpoint.spec, &patch)?;
         let paused = endpoint.standing.state == crate::domain::endpoint::EndpointState::Paused;

@@ -101,10 +101,23 @@ pub(super) fn read(
 }
 
 fn parse(document: Value) -> Result<EndpointSpec, EngineError> {
-    serde_path_to_error::deserialize(document).map_err(|error| EngineError::Invalid {
-        field: error.path().to_string(),
-        rule: error.into_inner().to_string(),
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let field = error.path().to_string();
+        let rule = said(&field, &error.into_inner().to_string());
+        EngineError::Invalid { field, rule }
     })
+}
+
+/// What is wrong with a member, without its value where that may be a secret.
+fn said(field: &str, error: &str) -> String {
+    const SECRET: [&str; 5] = ["auth", "headers", "signatures", "tls", "proxy"];
+    let names_a_value = error.starts_with("invalid type") || error.starts_with("invalid value");
+    let member = field.split(['.', '[']).next().unwrap_or_default();
+    if names_a_value && SECRET.contains(&member) {
+        return "is of the wrong kind; give a text, or the object or list that is documented for it"
+            .to_owned();
+    }
+    error.to_owned()
 }
 
 fn preset<'a>(profiles: &'a Profiles, name: Option<&Value>) -> Result<&'a Preset, EngineError> {
@@ -196,10 +209,14 @@ fn merge_member(target: &mut Value, name: &str, value: &Value) {
 
 /// Puts back what was hidden, where the same place held it before; a signature given without its secret keeps it.
 fn restore(document: &mut Value, before: &Value) {
-    for (member, name) in SECRETS {
-        restore_at(document, before, &format!("/{member}/{name}"));
-    }
     veil::lift(document, before);
+    // A client's secret is for the token endpoint that it was given for.
+    let elsewhere = document["auth"]["token_url"] != before["auth"]["token_url"];
+    for (member, name) in SECRETS {
+        if name != "client_secret" || !elsewhere {
+            restore_at(document, before, &format!("/{member}/{name}"));
+        }
+    }
     let names: Vec<String> = document["headers"]
         .as_object()
         .map(|fields| fields.keys().cloned().collect())
@@ -250,7 +267,7 @@ fn refuse_hidden(document: &Value) -> Result<(), EngineError> {
         .zip(0_usize..)
         .find(|(signature, _)| signature["secret"] == HIDDEN)
         .map(|(_, at)| format!("signatures[{at}].secret"));
-    match header.or(secret).or(signature).or_else(|| veil::left(document)) {
+    match header.or_else(|| veil::left(document)).or(secret).or(signature) {
         None => Ok(()),
         Some(field) => Err(EngineError::Invalid {
             field,

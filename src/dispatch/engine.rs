@@ -72,6 +72,10 @@ pub(super) struct Shared {
     pub committing: TaskTracker,
     /// One change of configuration at a time: read, check, write, applied.
     pub configuring: tokio::sync::Mutex<()>,
+    /// One recovery at a time.
+    pub recovering: tokio::sync::Mutex<()>,
+    /// One document of endpoints at a time.
+    pub applying: tokio::sync::Mutex<()>,
     pub herald: tokio::sync::Notify,
     pub verifier: Verifier,
     pub outage: SharedOutage,

@@ -44,7 +44,7 @@ pub struct EndpointExplained {
     pub state: Option<EndpointState>,
     /// Whether its subscription, as it is now, wants the event.
     pub matched: bool,
-    /// The member of the endpoint that decided: `events`, `channels` or `condition`; `None` once it is deleted.
+    /// The member of the endpoint that decided: `tenant`, `events`, `channels` or `condition`; `None` once it is deleted.
     pub rule: Option<&'static str>,
     /// The same in words, and what follows from it.
     pub why: String,
@@ -100,6 +100,8 @@ impl Engine {
                 .filter(|e| e.spec.tenant == row.tenant)
                 .map(|e| e.id),
         );
+        // Who asks for one endpoint is told of it, whosever it is.
+        ids.extend(only.filter(|id| shared.registry.get(*id).is_some()));
         ids.retain(|id| only.is_none_or(|only| only == *id));
         ids.retain(|id| tenant.is_none_or(|tenant| shared.goes_to_own(tenant, *id, &row.event_type)));
         ids.sort_unstable();
@@ -156,6 +158,9 @@ impl Case<'_> {
         let Some(endpoint) = endpoint else {
             return (false, None, "the endpoint has been deleted".to_owned());
         };
+        if endpoint.spec.tenant != self.view.tenant {
+            return (false, Some("tenant"), self.of_another_tenant(endpoint));
+        }
         let event_type = &self.view.event_type;
         let channel = self.event.as_ref().and_then(|event| event.channel.as_ref());
         match subscription::judge(
@@ -196,6 +201,20 @@ impl Case<'_> {
         self.shared
             .registry
             .verdict(endpoint.id, self.event.as_ref()?.into())
+    }
+
+    fn of_another_tenant(&self, endpoint: &Endpoint) -> String {
+        let name = |tenant: Option<&Label>| {
+            tenant.map_or_else(
+                || "of no tenant".to_owned(),
+                |tenant| format!("of the tenant {tenant}"),
+            )
+        };
+        format!(
+            "the event is {}, the endpoint {}",
+            name(self.view.tenant.as_ref()),
+            name(endpoint.spec.tenant.as_ref())
+        )
     }
 
     fn delivery(

@@ -134,6 +134,8 @@ impl Running {
             in_flight: InFlight::default(),
             committing: TaskTracker::new(),
             configuring: tokio::sync::Mutex::new(()),
+            recovering: tokio::sync::Mutex::new(()),
+            applying: tokio::sync::Mutex::new(()),
             herald: tokio::sync::Notify::new(),
             verifier,
             outage: SharedOutage::default(),

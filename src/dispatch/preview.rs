@@ -51,7 +51,7 @@ impl Engine {
         let matched = subscribed && verdict().is_none_or(|verdict| verdict == Verdict::Matched);
         let request = attempt::build(&shared.options, &endpoint, accepted, shared.clock.wall(), now)
             .map_err(|error| EngineError::Invalid {
-                field: String::new(),
+                field: "data".to_owned(),
                 rule: format!("makes no request: {}", super::error::chain(&error)),
             })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

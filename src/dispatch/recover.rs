@@ -129,6 +129,9 @@ impl Engine {
     ) -> Result<Recovered, EngineError> {
         request.check()?;
         let shared = &self.0;
+        // Between the look at what there is and the record of what is to be, no other recovery may come: each would add
+        // what the other adds.
+        let _one_at_a_time = shared.recovering.lock().await;
         let endpoint = shared.endpoint(id)?;
         let store = shared.everything().await?;
         let mut place = match &request.cursor {
@@ -264,10 +267,13 @@ impl Shared {
         };
         let mut records = Vec::new();
         for (lsn, row) in events {
-            if request.covers(row.accepted_at) && self.lacks(store, endpoint, lsn, &row)? {
+            if !request.covers(row.accepted_at) {
+                continue;
+            }
+            if let Some(due) = self.lacks(store, endpoint, lsn, &row)? {
                 records.push(Record::EventReplayed(EventReplayed {
                     event: lsn,
-                    due: self.clock.now(),
+                    due,
                     fan_out: vec![endpoint.id],
                 }));
             }
@@ -276,28 +282,29 @@ impl Shared {
         Ok((records, next))
     }
 
-    /// Whether the endpoint wants an event, as its subscription is now, and has no delivery of it.
+    /// When an event is due at the endpoint that wants it, as its subscription is now, and has no delivery of it: now, or
+    /// when it was delayed to. One that has expired is not wanted any more.
     fn lacks(
         &self,
         store: &Store,
         endpoint: &Endpoint,
         lsn: Lsn,
         row: &EventRow,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Option<Timestamp>, EngineError> {
         let spec = &endpoint.spec;
         let by_type = spec.events.iter().any(|pattern| pattern.matches(&row.event_type));
         if spec.tenant != row.tenant || !by_type {
-            return Ok(false);
+            return Ok(None);
         }
         let had = store
             .deliveries_of(lsn, usize::MAX)
             .map_err(|error| self.storage.failure(error))?;
         if had.iter().any(|delivery| delivery.endpoint == endpoint.id) {
-            return Ok(false);
+            return Ok(None);
         }
         // A damaged record cannot be sent again.
         let Some(event) = self.event_record(row) else {
-            return Ok(false);
+            return Ok(None);
         };
         let pattern = subscription::judge(
             &spec.events,
@@ -308,7 +315,11 @@ impl Shared {
         // Operational events go only to those who name them.
         let subscribed = pattern.is_ok_and(|pattern| event.notice_for.is_none() || pattern.is_specific());
         let verdict = || self.registry.verdict(endpoint.id, (&event).into());
-        Ok(subscribed && verdict().is_none_or(|verdict| verdict == Verdict::Matched))
+        let now = self.clock.now();
+        let wanted = subscribed
+            && event.expires_at.is_none_or(|at| at > now)
+            && verdict().is_none_or(|verdict| verdict == Verdict::Matched);
+        Ok(wanted.then(|| event.due.max(now)))
     }
 
     /// The record of the first event accepted at or after a time. Engine time never runs backward, so that the order of

@@ -217,13 +217,8 @@ fn what_is_exported_applies_without_a_change_and_holds_no_secret() {
         let file = dir.path().join(format!("export.{format}"));
         fs::write(&file, &ran.out).unwrap();
         let again = applied(&server, &file, &["--prune", "--dry-run"]);
-        // The endpoint without a name would get its id as its name, and nothing else.
         assert!(
-            again.contains("0 created") && again.contains("0 removed"),
-            "{again}"
-        );
-        assert!(
-            again.contains("1 changed") && again.contains("name: null -> \"ep_"),
+            again.contains("0 created, 0 changed, 0 removed, 2 unchanged"),
             "{again}"
         );
     }
@@ -361,4 +356,122 @@ fn endpoints_of_other_senders_are_taken_over_so_that_receivers_notice_nothing() 
         ("msg_1", &br#"{"a":1}"#[..])
     );
     assert!(got.headers["svix-signature"].starts_with("v1,"));
+}
+
+#[test]
+fn several_who_apply_the_same_file_at_once_make_each_endpoint_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let entries: Vec<Value> = (0..10)
+        .map(|n| json!({"name": format!("e{n}"), "url": "https://h.test/"}))
+        .collect();
+    let body = json!({"endpoints": entries}).to_string();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let answer =
+                    server.request("PUT", "/v1/endpoints", Some("application/json"), body.as_bytes());
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+    });
+    assert_eq!(names(&server).len(), 10);
+}
+
+#[test]
+fn the_limit_of_endpoints_is_judged_before_anything_changes_and_what_goes_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(
+        dir.path(),
+        &["--no-listen"],
+        &[("POSTHASTE_LIMITS__ENDPOINTS", "2")],
+    );
+    let apply = |names: &[&str], more: Value| {
+        let entries: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "url": "https://h.test/"}))
+            .collect();
+        let mut document = json!({"endpoints": entries});
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let answer = server.request(
+            "PUT",
+            "/v1/endpoints",
+            Some("application/json"),
+            document.to_string().as_bytes(),
+        );
+        answer.status
+    };
+    assert_eq!(apply(&["a", "b", "c"], json!({"dry_run": true})), 422);
+    assert_eq!(apply(&["a", "b", "c"], json!({})), 422);
+    assert_eq!(names(&server), Vec::<String>::new());
+    assert_eq!(apply(&["a", "b"], json!({})), 200);
+    assert_eq!(apply(&["a", "d"], json!({"prune": true})), 200);
+    assert_eq!(names(&server), ["a", "d"]);
+}
+
+#[test]
+fn pruning_keeps_to_the_tenants_of_the_file_and_an_export_keeps_what_a_person_paused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.endpoint(&json!({"url": "https://h.test/1", "name": "one", "tenant": "t1", "enabled": false}));
+    server.endpoint(
+        &json!({"url": "https://h.test/2", "name": "two", "tenant": "t2", "metadata": {"$env": "PATH"}}),
+    );
+    let ran = posthaste(&server, &["export", "--tenant", "t1"]);
+    assert!(ran.out.contains("enabled = false"), "{}", ran.out);
+    let file = dir.path().join("t1.toml");
+    fs::write(&file, &ran.out).unwrap();
+    let pruned = applied(&server, &file, &["--prune"]);
+    assert!(
+        pruned.contains("0 created, 0 changed, 0 removed, 1 unchanged"),
+        "{pruned}"
+    );
+    // What looks like a place on this machine in a server's answer is none.
+    let all = dir.path().join("all.json");
+    fs::write(&all, posthaste(&server, &["export", "--format", "json"]).out).unwrap();
+    let again = applied(&server, &all, &[]);
+    assert!(again.contains("2 unchanged"), "{again}");
+}
+
+#[test]
+fn no_mistake_in_a_file_or_a_document_repeats_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    for (name, text) in [
+        (
+            "a.toml",
+            "[[endpoints]]\nname = \"a\"\n[endpoints.auth]\npassword = \"HUNTER\" x\n",
+        ),
+        (
+            "a.yaml",
+            "endpoints:\n  - name: a\n    auth:\n      password: HUNTER\n    url: *nowhere\n",
+        ),
+    ] {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        let ran = posthaste(&server, &["apply", file.to_str().unwrap()]);
+        assert!(ran.code == Some(1) && ran.err.contains("line "), "{}", ran.err);
+        assert!(!ran.err.contains("HUNTER"), "{}", ran.err);
+    }
+    let endpoint = server.endpoint(&json!({"url": "https://h.test/"}));
+    for patch in [
+        json!({"signatures": [{"scheme": "standard", "secret": 5551234}]}),
+        json!({"auth": {"type": "bearer", "token": 5551234}}),
+        json!({"headers": {"x-s": 5551234}}),
+        json!({"auth": "5551234"}),
+        json!({"tls": "5551234"}),
+    ] {
+        let path = format!("/v1/endpoints/{endpoint}");
+        let answer = server.request(
+            "PATCH",
+            &path,
+            Some("application/json"),
+            patch.to_string().as_bytes(),
+        );
+        assert_eq!(answer.status, 422, "{patch}");
+        assert!(!answer.text().contains("5551234"), "{}", answer.text());
+    }
 }

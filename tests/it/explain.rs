@@ -55,6 +55,9 @@ fn an_explanation_says_of_every_endpoint_of_the_tenant_whether_and_why() {
         .collect();
     assert_eq!(ids, [&exact, &other, &channel, &late]);
     assert!(!ids.contains(&foreign.as_str()));
+    let row = explained(&server, &event, &foreign);
+    assert_eq!((&row["matched"], &row["rule"]), (&json!(false), &json!("tenant")));
+    says(&row["why"], "of no tenant, the endpoint of the tenant t");
     assert_eq!(all["event"]["id"], event.as_str());
 
     let row = explained(&server, &event, &exact);
@@ -283,4 +286,37 @@ fn a_range_is_recovered_in_portions_and_a_dry_run_writes_nothing() {
         let refused = server.post(&format!("/v1/endpoints/{first}/recover"), &document);
         assert_eq!(refused.problem(), (422, vec![field.to_owned()]), "{document}");
     }
+}
+
+#[test]
+fn recoveries_at_once_deliver_once_and_keep_an_event_s_own_times() {
+    let (_dir, server) = started();
+    let since = in_millis(-1_000);
+    for n in 0..50 {
+        server.event(&json!({"type": "a", "id": format!("n{n}"), "data": n}));
+    }
+    server.event(&json!({"type": "a", "id": "later", "data": 1, "deliver_at": in_millis(3_600_000)}));
+    let expiry = in_millis(300);
+    server.event(&json!({"type": "a", "id": "gone", "data": 1, "expires_at": expiry}));
+    wait_for("the event to expire", || (in_millis(-50) > expiry).then_some(()));
+    let endpoint = server.endpoint(&json!({"url": "https://h.test/", "enabled": false}));
+    let body = json!({"since": since, "what": "missing"});
+    let counted: u64 = std::thread::scope(|scope| {
+        let ask = || {
+            server
+                .post(&format!("/v1/endpoints/{endpoint}/recover"), &body)
+                .json()["missing"]
+                .as_u64()
+                .unwrap()
+        };
+        let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).sum()
+    });
+    assert!(counted == 51, "{counted}");
+    assert_eq!(server.list("/v1/events/n7/deliveries").len(), 1);
+    let delayed = &server.list("/v1/events/later/deliveries")[0];
+    assert!(
+        delayed["due"].as_str().unwrap() > in_millis(3_000_000).as_str(),
+        "{delayed}"
+    );
 }

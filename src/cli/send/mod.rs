@@ -37,7 +37,7 @@ pub struct Args {
     /// The channel it goes to
     #[arg(long)]
     channel: Option<String>,
-    /// Kept with the event; no endpoint orders by it yet
+    /// Endpoints that keep an order by key deliver events of the same key one after the other
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
     /// Not to be delivered before this time (RFC 3339)

@@ -85,7 +85,7 @@ pub(super) fn parse(source: &str) -> Result<(Expression, SourceInfo), InvalidCon
     })
 }
 
-pub(super) fn budget<'a>(value: &'a dyn Val) -> Result<&'a Budget, ExecutionError> {
+pub(super) fn budget(value: &dyn Val) -> Result<&Budget, ExecutionError> {
     let meter = value.downcast_ref::<Meter>().ok_or_else(broke)?;
     Ok(&meter.0)
 }

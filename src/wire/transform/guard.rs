@@ -314,10 +314,7 @@ impl<'a> Guard<'a> {
                 function(PAY, Expr::Slice(Spanned::new(slice, span)), span)
             }
             Expr::UnaryOp(unary) => {
-                let op = match unary.op {
-                    ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                    ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-                };
+                let op = unary.op;
                 let expr = self.expression(&unary.expr, inner)?;
                 Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr }, span))
             }
