@@ -167,10 +167,7 @@ fn data_that_does_not_meet_its_type_s_schema_is_refused_with_pointers() {
     for (data, field) in [
         (r#""data":{"id":1,"id":2}"#, "data"),
         (r#""data":{"id":1e400}"#, "data"),
-        (
-            r#""data_base64":"AA==","content_type":"image/png""#,
-            "data_base64",
-        ),
+        (r#""data_base64":"AA==","content_type":"image/png""#, "data"),
     ] {
         let answer = server.enqueue(format!(r#"{{"type":"user.created",{data}}}"#).as_bytes());
         assert_eq!(answer.problem(), (422, vec![field.to_owned()]), "{data}");
@@ -211,6 +208,40 @@ fn each_line_of_a_batch_is_held_against_its_own_type() {
     assert_eq!([pointer(1), pointer(3)], ["/data/id", "/data"]);
     // The id of a refused event is free.
     assert_eq!(answer["results"][4]["id"], "u-1");
+}
+
+#[test]
+fn a_cloud_event_is_held_against_its_type_in_every_mode() {
+    let (_dir, server) = started();
+    declare(&server, "user.created", &json!({"schema": user()}));
+    let structured = |data: &Value| {
+        let event = json!({
+            "specversion": "1.0", "id": format!("s{data}").len().to_string(), "source": "/users", "type": "user.created",
+            "data": data,
+        });
+        let body = event.to_string();
+        server.request(
+            "POST",
+            "/v1/events",
+            Some("application/cloudevents+json"),
+            body.as_bytes(),
+        )
+    };
+    let binary = |id: &str, kind: &str, body: &str| {
+        let headers = format!(
+            "ce-specversion: 1.0\r\nce-id: {id}\r\nce-source: /users\r\nce-type: user.created\r\ncontent-type: {kind}\r\n"
+        );
+        server.ask("POST", "/v1/events", &headers, body.as_bytes())
+    };
+    assert_eq!(structured(&json!({"id": 1})).status, 202);
+    assert_eq!(problem(&structured(&json!({"id": "one"}))).1[0].1, "/data/id");
+    assert_eq!(binary("b-1", "application/json", r#"{"id": 2}"#).status, 202);
+    assert_eq!(
+        problem(&binary("b-2", "application/json", r#"{"id": 0}"#)).1[0].1,
+        "/data/id"
+    );
+    let text = binary("b-3", "text/plain", "id 3");
+    assert_eq!(text.problem(), (422, vec!["data".to_owned()]), "{}", text.text());
 }
 
 #[test]

@@ -265,8 +265,8 @@ impl Shared {
         };
         if payload.content_type.is_some() {
             return Err(EngineError::Invalid {
-                field: "data_base64".to_owned(),
-                rule: "its type has a schema, so its events are JSON; send data instead".to_owned(),
+                field: "data".to_owned(),
+                rule: "is not JSON, and cannot be held against its type's schema; send JSON".to_owned(),
             });
         }
         match schema.check(&payload.bytes) {
