@@ -54,7 +54,14 @@ use crate::{
 };
 
 /// Types of events that the server makes itself; they have no schema, since their form is the server's.
-const OWN: [&str; 3] = ["endpoint.disabled", "endpoint.ping", "endpoint.test"];
+const OWN: [&str; 6] = [
+    "endpoint.disabled",
+    "endpoint.ping",
+    "endpoint.test",
+    "endpoint.unverified",
+    "endpoint.url_validation",
+    "endpoint.verification",
+];
 
 impl Engine {
     /// Declares an event type, or replaces its declaration; answers it, and whether it is new.

@@ -106,7 +106,12 @@ fn a_declaration_that_was_answered_survives_a_kill_at_once() {
 #[test]
 fn what_the_server_sends_of_its_own_accord_is_never_held_against_a_schema() {
     let (_dir, server) = started();
-    for own in ["endpoint.disabled", "endpoint.ping", "endpoint.test"] {
+    for own in [
+        "endpoint.disabled",
+        "endpoint.unverified",
+        "endpoint.ping",
+        "endpoint.test",
+    ] {
         let refused = put(&server, own, &json!({"schema": false}));
         assert_eq!(refused.problem(), (422, vec!["schema".to_owned()]), "{own}");
         declare(&server, own, &json!({"description": "the server's own"}));
