@@ -398,3 +398,47 @@ fn an_order_takes_no_row_of_its_own() {
     ];
     assert_eq!(kinds, BTreeMap::from(expected));
 }
+
+#[test]
+fn one_that_appears_late_does_not_overtake_a_key_that_is_still_being_looked_for() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    bench.survey();
+    let heads = bench.accept(["deep".to_owned(), "far".to_owned()]);
+    bench.all();
+    let due = bench.now.plus(LATER);
+    let far = DeliveryKey::new(heads.lsn + 1, 0);
+    bench.settle(heads, Stage::Scheduled { due: due.plus(LATER) });
+    bench.settle(far, Stage::Scheduled { due });
+    // Between the two that wait behind the far head lies more than is looked at in one turn.
+    let first = bench.accept(["far".to_owned()]);
+    bench.accept((0..limits::ORDER_LOOKS + 100).map(|_| "deep".to_owned()));
+    let second = bench.accept(["far".to_owned()]);
+    assert_eq!(bench.all().0, []);
+    bench.now = due;
+    for key in [far, first] {
+        assert_eq!(bench.all().0, [key]);
+        bench.settle(key, Stage::Delivered);
+    }
+    let third = bench.accept(["far".to_owned()]);
+    for key in [second, third] {
+        assert_eq!(bench.all().0, [key]);
+        bench.settle(key, Stage::Delivered);
+    }
+}
+
+/// As when an order is set while a later one waits for its retry, and the verdict on an earlier one is lost.
+#[test]
+fn a_retry_waits_for_an_earlier_one_that_was_not_read_yet() {
+    let mut bench = Bench::new(limits::ORDER_WAITING);
+    let others = 2 * PAGE as u64;
+    let first = bench.accept((0..others).map(|n| format!("other-{n}")));
+    let earlier = bench.accept(["key".to_owned(), "key".to_owned()]);
+    let later = DeliveryKey::new(earlier.lsn + 1, 0);
+    bench.settle(later, Stage::Scheduled { due: bench.now });
+    bench.order = Order::new(bench.order.ordering, &Busy::new(), limits::ORDER_WAITING);
+    bench.survey();
+    let found = bench.all().0;
+    assert!(found.contains(&first) && found.contains(&earlier) && !found.contains(&later));
+    bench.settle(earlier, Stage::Delivered);
+    assert_eq!(bench.all().0, [later]);
+}
