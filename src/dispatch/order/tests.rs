@@ -1,6 +1,6 @@
 //! An order over a real store, at the sizes that the model's random sequences do not reach.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde_json::json;
