@@ -314,7 +314,11 @@ impl<'a> Guard<'a> {
                 function(PAY, Expr::Slice(Spanned::new(slice, span)), span)
             }
             Expr::UnaryOp(unary) => {
-                let op = unary.op;
+                #[expect(clippy::needless_match, reason = "it can be neither copied nor cloned")]
+                let op = match unary.op {
+                    ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
+                    ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
+                };
                 let expr = self.expression(&unary.expr, inner)?;
                 Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr }, span))
             }
