@@ -40,7 +40,7 @@ pub struct WayFields {
     /// Its private key, a PEM file
     #[arg(long, value_name = "FILE")]
     client_key: Option<String>,
-    /// An HTTP proxy, http://[user:password@]host:port (@FILE reads it from a file), or none
+    /// An HTTP proxy, http://host:port or http://user:password@host:port (@FILE reads it from a file), or none
     #[arg(long, value_name = "PROXY")]
     proxy: Option<Secret>,
 }

@@ -4,7 +4,7 @@
 //!
 //! [`crate::cli::receiver`] takes requests. [`desk`] judges them: it verifies ([`args::Trust`]), answers validation requests
 //! ([`handshake`]), reads what the [`content`] says of the [`event`], answers by the script, and has the event
-//! stored ([`store`]). [`print`] says what came.
+//! stored ([`store`]). [`mod@print`] says what came.
 //!
 //! # What it guarantees
 //!
