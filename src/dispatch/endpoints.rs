@@ -292,7 +292,9 @@ impl Shared {
             rule: error.to_string(),
         };
         if let Some(source) = &spec.condition {
-            Condition::compile(source).map_err(|error| invalid("condition", &error))?;
+            Condition::compile(source)
+                .and_then(|condition| condition.check())
+                .map_err(|error| invalid("condition", &error))?;
         }
         if let Some(source) = &spec.transform {
             transform::check(source).map_err(|error| invalid("transform", &error))?;

@@ -30,10 +30,12 @@ mod subject;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use cel::{
     Context, ExecutionError, Value as Cel,
     common::{ast::IdedExpr as Expression, types::CelBool},
@@ -44,7 +46,7 @@ use self::{
     env::{METER, Meter},
     regexes::Regexes,
 };
-use super::{budget::Budget, limits};
+use super::{budget::Budget, facts::Facts, limits, time::Timestamp};
 
 /// A compiled condition.
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub enum InvalidCondition {
     },
     #[error("the expression is beyond the compiler")]
     Panicked,
+    #[error("it is {0}, and has to be true or false; compare it with something")]
+    NotBool(String),
 }
 
 /// What a condition says of an event.
@@ -143,6 +147,28 @@ impl Condition {
             nodes: guarded.nodes,
             reads_data: guarded.reads_data,
         })
+    }
+
+    /// Refuses what is no condition whatever the event: an expression that needs nothing of an event's data and is
+    /// neither true nor false. What depends on the data is known when there is some.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn check(&self) -> Result<(), InvalidCondition> {
+        let (attributes, data) = (BTreeMap::new(), Bytes::from_static(b"{}"));
+        let sample = Facts {
+            id: "sample",
+            event_type: "sample",
+            tenant: None,
+            channel: None,
+            attributes: &attributes,
+            occurred_at: Timestamp::EPOCH,
+            data: Some(&data),
+        };
+        match self.judge(&Subject::new(sample)) {
+            Verdict::Failed(Failure::NotBool(what)) => Err(InvalidCondition::NotBool(what)),
+            Verdict::Matched | Verdict::NotMatched | Verdict::Failed(_) => Ok(()),
+        }
     }
 
     /// The text it was compiled from.

@@ -254,3 +254,22 @@ proptest! {
         prop_assert_eq!(judge("data.l < data.r", &data), expected);
     }
 }
+
+#[test]
+fn what_is_neither_true_nor_false_for_any_event_is_no_condition() {
+    for source in ["1 + 1", "'a'", "type", "size(type)", "[1, 2].map(x, x)"] {
+        assert!(
+            matches!(compile(source).check(), Err(InvalidCondition::NotBool(_))),
+            "{source}"
+        );
+    }
+    for source in [
+        "true",
+        "type == 'a'",
+        "data.flag",
+        "size(data.list) > 0",
+        "has(data.a) && data.a",
+    ] {
+        assert_eq!(compile(source).check(), Ok(()), "{source}");
+    }
+}
