@@ -178,8 +178,8 @@ impl Condition {
 
     /// Evaluates it for an event.
     ///
-    /// The costliest accepted expressions end within about 40 ms and 40 MB (release build, one core of 2.6 GHz); see
-    /// docs/PERFORMANCE.md. What people write takes microseconds.
+    /// What people write takes microseconds. The costliest expressions that were tried took 30 to 330 ms and 6 MiB, in a
+    /// release build on two cores that other builds kept busy (docs/adr/0002-libraries.md).
     pub fn judge(&self, subject: &Subject<'_>) -> Verdict {
         let judged = catch_unwind(AssertUnwindSafe(|| self.evaluate(subject)));
         match judged.unwrap_or(Err(Failure::Panicked)) {

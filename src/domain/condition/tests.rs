@@ -158,10 +158,10 @@ fn an_expression_that_runs_away_ends_with_its_budget() {
             "data.exists(x, data.exists(y, data.exists(z, z.no == 1)))".to_owned(),
             &thousand,
         ),
-        (again("['abcdefghabcdefgh']", "a + a", 30), &thousand),
-        (again("[[1, 2, 3]]", "a + a", 30), &thousand),
-        (again("[1]", "[a, a]", 30), &thousand),
-        (again("[1]", "{'a': a, 'b': a}", 30), &thousand),
+        (again("['abcdefghabcdefgh']", "a + a", 25), &thousand),
+        (again("[[1, 2, 3]]", "a + a", 25), &thousand),
+        (again("[1]", "[a, a]", 25), &thousand),
+        (again("[1]", "{'a': a, 'b': a}", 25), &thousand),
         ("data.map(x, data.map(y, data)).size() > 0".to_owned(), &thousand),
         (
             "[1, 2, 3].exists(x, data.matches('[01]*1[01]{60}x'))".to_owned(),
@@ -180,12 +180,12 @@ fn an_expression_that_runs_away_ends_with_its_budget() {
 }
 
 #[test]
-fn a_list_of_thousands_is_within_the_budget() {
-    let items: Vec<String> = (0..3000)
+fn a_list_of_eight_thousand_is_within_the_budget() {
+    let items: Vec<String> = (0..8000)
         .map(|n| format!("{{\"sku\": \"sku-{n}\", \"n\": {n}}}"))
         .collect();
     let data = format!("{{\"items\": [{}]}}", items.join(","));
-    let source = "data.items.exists(item, item.sku == 'sku-2999' && item.n > 1)";
+    let source = "data.items.exists(item, item.sku == 'sku-7999' && item.n > 1)";
     assert_eq!(judge(source, &data), Verdict::Matched);
 }
 
@@ -206,6 +206,34 @@ fn depth_and_patterns_are_bounded() {
     ];
     for source in refused {
         assert!(Condition::compile(&source).is_err(), "{source}");
+    }
+}
+
+/// The deepest of a family of sources that compiles.
+fn deepest(source: impl Fn(usize) -> String) -> String {
+    let accepted = (1..)
+        .map(source)
+        .take_while(|source| Condition::compile(source).is_ok());
+    accepted.last().unwrap()
+}
+
+#[test]
+fn the_deepest_expressions_fit_into_the_stack_of_a_thread() {
+    let deep = "[".repeat(127) + &"]".repeat(127);
+    let thread = std::thread::Builder::new().stack_size(1536 * 1024);
+    let judged = thread.spawn(move || {
+        let sources = [
+            deepest(|n| format!("1{} > 0", " + 1".repeat(n))),
+            deepest(|n| format!("{}true{}", "[1].all(x, ".repeat(n), ")".repeat(n))),
+            deepest(|n| format!("{}1{} != 2", "[".repeat(n), "]".repeat(n))),
+            deepest(|n| format!("{}true", "true ? true : ".repeat(n))),
+            deepest(|n| format!("{}true{}", "!(".repeat(n * 2), ")".repeat(n * 2))),
+            "data == data && [data].map(x, [x]) != [data] && data in [data]".to_owned(),
+        ];
+        sources.map(|source| judge(&source, &deep))
+    });
+    for verdict in judged.unwrap().join().unwrap() {
+        assert_eq!(verdict, Verdict::Matched);
     }
 }
 

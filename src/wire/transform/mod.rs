@@ -87,8 +87,9 @@ pub fn check(source: &str) -> Result<(), InvalidTransform> {
     compiled.unwrap_or(Err(InvalidTransform::Panicked))
 }
 
-/// Renders an event. The costliest accepted templates end within about 100 ms and 50 MB (release build, one core of
-/// 2.6 GHz); see docs/PERFORMANCE.md. What people write takes microseconds, compiling included.
+/// Renders an event. What people write takes microseconds, compiling included. The costliest templates that were tried
+/// took 1 to 245 ms and up to 18 MiB, in a release build on two cores that other builds kept busy
+/// (docs/adr/0002-libraries.md).
 ///
 /// # Errors
 /// Says why there is no body. Never shows a value of the event.

@@ -267,3 +267,28 @@ fn depth_is_bounded_before_anything_recurses() {
         assert!(check(&source).is_err(), "{}", &source[..40]);
     }
 }
+
+#[test]
+fn the_deepest_templates_fit_into_the_stack_of_a_thread() {
+    fn deepest(source: impl Fn(usize) -> String) -> String {
+        let accepted = (1..).map(source).take_while(|source| check(source).is_ok());
+        accepted.last().unwrap()
+    }
+    let deep = "[".repeat(127) + &"]".repeat(127);
+    let thread = std::thread::Builder::new().stack_size(1536 * 1024);
+    let done = thread.spawn(move || {
+        let sources = [
+            deepest(|n| format!("{{{{ 1{} }}}}", "+1".repeat(n))),
+            deepest(|n| format!("{{{{ {}1{} }}}}", "[".repeat(n), "]".repeat(n))),
+            deepest(|n| "{% if 1 %}".repeat(n) + "1" + &"{% endif %}".repeat(n)),
+            deepest(|n| "{% for a in [1] %}".repeat(n) + "1" + &"{% endfor %}".repeat(n)),
+            "{{ data }}".to_owned(),
+            "{{ (data == data)|tojson }}".to_owned(),
+            "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{% endif %}1{% endmacro %}{{ f(25) }}".to_owned(),
+        ];
+        sources.map(|source| render_bytes(&source, Some(&deep)).map_err(|error| format!("{source}: {error}")))
+    });
+    for rendered in done.unwrap().join().unwrap() {
+        rendered.unwrap();
+    }
+}
