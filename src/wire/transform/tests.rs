@@ -220,12 +220,11 @@ fn a_template_that_runs_away_ends_with_its_budget() {
             "{shown}: {error}"
         );
     }
-    assert_eq!(
-        failed(macros, DATA),
-        TransformError::At {
-            line: 1,
-            what: "a value of the wrong kind, or recursion that is too deep".to_owned()
-        }
+    // Whichever bound it meets first.
+    let error = failed(macros, DATA);
+    assert!(
+        matches!(error, TransformError::Budget | TransformError::At { .. }),
+        "{error}"
     );
 }
 
