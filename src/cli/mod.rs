@@ -41,6 +41,7 @@ mod preview;
 mod receiver;
 mod send;
 mod serve;
+mod service_manager;
 mod signals;
 mod status;
 mod table;

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Failed, ServeArgs, endpoints_file};
+use super::{Failed, ServeArgs, endpoints_file, service_manager};
 use crate::{
     api::{
         self, Api, ApiLimits,
@@ -66,10 +66,12 @@ async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()
     let mut running = Running::start(folder, start_options(config, rules, sender))?;
     let engine = running.engine().clone();
     announce(config, &listeners);
+    service_manager::ready();
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep(metrics.clone()));
+    tasks.spawn(service_manager::feed_watchdog(engine.clone()));
     if let Some(endpoints) = endpoints {
         tasks.spawn(apply_endpoints(engine.clone(), endpoints));
     }
@@ -92,6 +94,7 @@ async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()
     if failed.is_none() {
         tracing::info!("stopping");
     }
+    service_manager::stopping();
     // Whoever is being answered gets the answer before the journal closes.
     stop.cancel();
     tokio::select! {
@@ -164,6 +167,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             timeout: config.delivery.timeout.as_duration(),
             max_in_flight: config.delivery.max_in_flight as usize,
             breaker_after: config.delivery.breaker_after,
+            overdue_after: config.delivery.overdue_after.as_duration(),
             shutdown_grace: config.delivery.shutdown_grace.as_duration(),
             idempotency_window: config.storage.idempotency_window.as_duration(),
             max_endpoints: config.limits.endpoints as usize,

@@ -173,6 +173,9 @@ settings! {
         max_in_flight: u32 = "512", "1"..="65536";
         /// Transient failures in a row after which an endpoint gets one probe at a time.
         breaker_after: u32 = "5", "1"..="1000";
+        /// Deliveries to an active endpoint that are due for longer than this are told of: by the event
+        /// endpoint.overdue, in metrics and in the status.
+        overdue_after: Span = "5m", "1s"..="30d";
         /// Certificates to trust beside the system's, a PEM file; "" for none.
         ca_file: Option<PathBuf> = "";
         /// Endpoints to apply at every start, a file as `posthaste apply` takes it; "" for none. Endpoints that it

@@ -40,7 +40,6 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    #[cfg(test)]
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open { .. })
     }

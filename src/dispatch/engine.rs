@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage, registry::Registry,
-    reservations::Reservations, storage::Storage, verify::Verifier,
+    reservations::Reservations, storage::Storage, supervision::Vitals, verify::Verifier,
 };
 use crate::{
     domain::{
@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub breaker_after: u32,
     /// How long attempts that are out may take to end at shutdown.
     pub shutdown_grace: Duration,
+    /// Deliveries that are due for longer than this are told of.
+    pub overdue_after: Duration,
     /// How long an idempotency key is remembered.
     pub idempotency_window: Duration,
     pub max_endpoints: usize,
@@ -78,6 +80,7 @@ pub(super) struct Shared {
     pub applying: tokio::sync::Mutex<()>,
     pub herald: tokio::sync::Notify,
     pub verifier: Verifier,
+    pub vitals: Vitals,
     pub outage: SharedOutage,
     pub stopping: CancellationToken,
     /// No more patience: what is out is given up.

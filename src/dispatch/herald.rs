@@ -132,13 +132,18 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
     };
     let hash = event.content_hash();
     let mut record = shared.record_for(event, hash, None, shared.clock.now(), Vec::new());
-    record.fan_out = audience(shared, endpoint, &record);
+    record.fan_out = audience(shared, Some(endpoint.id), &record);
     record.notice_for = Some(endpoint.id);
     shared.write(&Record::EventAccepted(record)).await?;
     Ok(())
 }
 
-fn audience(shared: &Shared, endpoint: &Endpoint, notice: &EventAccepted) -> Vec<EndpointId> {
+/// The endpoints that get an operational event, without the one it is about.
+pub(super) fn audience(
+    shared: &Shared,
+    about: Option<EndpointId>,
+    notice: &EventAccepted,
+) -> Vec<EndpointId> {
     let own = Audience::of(notice);
     let mut ids = shared.registry.matching_by_name(&own);
     if own.tenant.is_some() {
@@ -148,7 +153,7 @@ fn audience(shared: &Shared, endpoint: &Endpoint, notice: &EventAccepted) -> Vec
                 .matching_by_name(&Audience { tenant: None, ..own }),
         );
     }
-    ids.retain(|&id| id != endpoint.id);
+    ids.retain(|&id| Some(id) != about);
     ids.sort_unstable();
     ids
 }

@@ -15,6 +15,7 @@ use super::{
     breaker::{Breaker, Permit},
     bucket::Bucket,
     order::{Busy, Order, Surveyed},
+    supervision::{Late, Why},
 };
 use crate::{
     domain::{
@@ -214,6 +215,33 @@ impl Lane {
         self.busy.is_empty()
             && (self.stopped || !self.endpoint.is_active() || done)
             && self.bucket.full_in(now).is_zero()
+    }
+
+    /// Whether something is due that is not out, as far as the lane has looked.
+    pub fn late(&self, now: Timestamp) -> Option<Late> {
+        if self.stopped || !self.endpoint.is_active() {
+            return None;
+        }
+        // The beginning of time stands for what has not been read yet.
+        let unread = self.next_due.filter(|due| *due > Timestamp::EPOCH);
+        let due = self
+            .ready
+            .front()
+            .map(|row| row.due)
+            .into_iter()
+            .chain(unread)
+            .min();
+        let why = match self.breaker.permit(now, self.in_flight, self.concurrency) {
+            _ if self.breaker.is_open() => Why::Breaker,
+            Permit::Busy => Why::Concurrency,
+            _ if now < self.not_before => Why::Pause,
+            _ => Why::Turn,
+        };
+        due.filter(|due| *due <= now).map(|due| Late {
+            endpoint: self.endpoint.id,
+            due,
+            why,
+        })
     }
 
     /// Takes the lane's next step at engine time `now`.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     lane::{Lane, Turn},
     registry::Registry,
+    supervision::{LaneReport, Why},
 };
 use crate::{
     domain::{
@@ -223,6 +224,20 @@ impl Lanes {
         } else if let Some(until) = until {
             lane.wake = Some(until);
             self.wakes.insert((until, id));
+        }
+    }
+
+    /// Whether no endpoint has work.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// How the lanes stand.
+    pub fn report(&self, now: Timestamp) -> LaneReport {
+        let late: Vec<_> = self.lanes.values().filter_map(|lane| lane.late(now)).collect();
+        LaneReport {
+            full: late.iter().filter(|late| late.why == Why::Concurrency).count(),
+            late,
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
     scheduler::{INBOX, Scheduler},
     settler,
     storage::Storage,
+    supervision::{self, Vitals},
     verify::{self, Ask, Verifier},
 };
 use crate::{
@@ -138,6 +139,7 @@ impl Running {
             applying: tokio::sync::Mutex::new(()),
             herald: tokio::sync::Notify::new(),
             verifier,
+            vitals: Vitals::default(),
             outage: SharedOutage::default(),
             stopping: CancellationToken::new(),
             stopping_now: CancellationToken::new(),
@@ -180,6 +182,7 @@ impl Running {
         let mut background = JoinSet::new();
         background.spawn(herald::run(shared.clone()));
         background.spawn(verify::run(shared.clone(), asks));
+        background.spawn(supervision::run(shared.clone()));
         background.spawn(watch_store(shared.clone(), applier_stop.clone()));
         Ok(Self {
             engine: Engine(shared),

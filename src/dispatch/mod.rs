@@ -62,6 +62,7 @@ mod settler;
 mod shake;
 mod status;
 mod storage;
+mod supervision;
 pub mod tenants;
 mod veil;
 mod verify;

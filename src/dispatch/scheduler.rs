@@ -34,6 +34,8 @@ use crate::{
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Portions of schedules looked through before signals and ended attempts are seen to again.
 const LOOKS: usize = 4;
+/// Between two reports on the lanes.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Messages from the applier that may wait.
 pub(super) const INBOX: usize = 64;
 
@@ -58,6 +60,10 @@ pub(super) struct Scheduler {
     judged: HashMap<DeliveryKey, (EndpointId, u32)>,
     /// The store is there, caught up.
     running: bool,
+    /// When the lanes were last reported on.
+    reported: Option<Instant>,
+    /// What that report said.
+    nobody_late: bool,
 }
 
 /// An attempt that is out.
@@ -79,6 +85,8 @@ impl Scheduler {
             out: HashMap::new(),
             judged: HashMap::new(),
             running: false,
+            reported: None,
+            nobody_late: true,
         }
     }
 
@@ -86,6 +94,7 @@ impl Scheduler {
     /// given up; its deliveries stay due.
     pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) {
         while !self.shared.stopping.is_cancelled() {
+            self.beat();
             let sleep = self.pump();
             tokio::select! {
                 signal = signals.recv() => match signal {
@@ -101,6 +110,21 @@ impl Scheduler {
             }
         }
         self.wind_down(signals).await;
+    }
+
+    /// Leaves a sign of life.
+    fn beat(&mut self) {
+        self.shared.vitals.turned();
+        let now = Instant::now();
+        if self
+            .reported
+            .is_none_or(|at| now.duration_since(at) >= REPORT_EVERY)
+        {
+            self.reported = Some(now);
+            let report = self.lanes.report(self.shared.clock.now());
+            self.nobody_late = report.late.is_empty();
+            self.shared.vitals.set_lanes(report);
+        }
     }
 
     async fn wind_down(mut self, mut signals: mpsc::Receiver<Signal>) {
@@ -201,7 +225,13 @@ impl Scheduler {
             .lanes
             .next_wake()
             .map_or(LONGEST_SLEEP, |wake| wake.since(now));
-        wake.clamp(Duration::from_millis(1), LONGEST_SLEEP)
+        // While there is work, how it stands is reported; without any, and once that is said, nothing needs to wake us.
+        let longest = if self.lanes.is_empty() && self.nobody_late {
+            LONGEST_SLEEP
+        } else {
+            REPORT_EVERY
+        };
+        wake.clamp(Duration::from_millis(1), longest)
     }
 
     /// Answers whether there is more to look at right away.

@@ -55,15 +55,12 @@ impl Engine {
                 Durability::Os => "os",
             },
             state: shared.state(),
-            warnings: shared
-                .warnings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            warnings: shared.all_warnings(),
             events: totals.events,
             events_unmatched: totals.unmatched,
             deliveries: shared.delivery_counts(&totals),
             endpoints,
+            endpoints_overdue: shared.endpoints_overdue() as u64,
             journal: JournalView {
                 last_lsn: shared.journal.last_lsn(),
                 synced_lsn: shared.journal.synced_lsn(),
@@ -121,6 +118,7 @@ impl Engine {
                 shared.journal.last_lsn()
             ));
         }
+        reasons.extend(shared.troubles());
         reasons
     }
 }
@@ -139,6 +137,14 @@ fn counts(counts: &Counts) -> CountsView {
 }
 
 impl Shared {
+    /// What is the matter now, then what was found damaged.
+    fn all_warnings(&self) -> Vec<String> {
+        let mut warnings = self.troubles();
+        let found = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.extend(found.iter().cloned());
+        warnings
+    }
+
     /// How many endpoints are in each state, none included.
     fn endpoints_by_state(&self) -> BTreeMap<&'static str, usize> {
         let mut counts: BTreeMap<_, _> = EndpointState::ALL

@@ -291,6 +291,8 @@ pub struct StatusView {
     pub events_unmatched: u64,
     pub deliveries: CountsView,
     pub endpoints: BTreeMap<&'static str, u64>,
+    /// Active endpoints with deliveries that have been due for longer than `delivery.overdue_after`.
+    pub endpoints_overdue: u64,
     pub journal: JournalView,
     pub store: StoreView,
 }

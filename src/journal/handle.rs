@@ -3,6 +3,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, atomic::Ordering::Acquire},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use tokio::sync::{oneshot, watch};
@@ -230,6 +231,13 @@ impl Journal {
             sealed: segment.sealed,
         });
         info.collect()
+    }
+
+    /// How long the committer has been writing or syncing its present group; `None` when it waits for one.
+    pub fn busy_for(&self) -> Option<Duration> {
+        let shared = &self.inner.shared;
+        let since = shared.counters.busy_since.load(Acquire).checked_sub(1)?;
+        Some(shared.disk.elapsed().saturating_sub(Duration::from_micros(since)))
     }
 
     /// Holds what poisoned the journal, once something has. The process should end then, with the chain of causes.

@@ -83,6 +83,16 @@ impl Shared {
         }
     }
 
+    /// Says whether the committer is at work on a group.
+    pub fn set_busy(&self, busy: bool) {
+        let since = if busy {
+            1 + self.disk.elapsed().as_micros() as u64
+        } else {
+            0
+        };
+        self.counters.busy_since.store(since, Release);
+    }
+
     pub fn set_synced(&self, lsn: Lsn) {
         self.synced.store(lsn, Release);
     }

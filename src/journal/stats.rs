@@ -37,6 +37,8 @@ pub(super) struct Counters {
     pub refused_full: AtomicU64,
     pub damaged_ranges: AtomicU64,
     pub sidecar_failures: AtomicU64,
+    /// When the committer began with its present group, in microseconds of the disk's time plus one; 0 when it waits.
+    pub busy_since: AtomicU64,
 }
 
 impl Counters {

@@ -89,6 +89,31 @@ pub fn journal(counts: JournalCounts) {
     gauge!(names::JOURNAL_SYNC.name).set(counts.last_sync.as_secs_f64());
 }
 
+/// What supervision saw at its last look.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Supervision<'a> {
+    /// Some of [`names::TROUBLES`].
+    pub troubles: &'a [&'static str],
+    /// How long the journal has been at its present group.
+    pub journal_busy: Duration,
+    /// How long the longest waiting delivery has been due.
+    pub overdue: Duration,
+    pub endpoints_overdue: usize,
+    pub lanes_full: usize,
+}
+
+/// What supervision saw, as gauges.
+pub fn supervision(seen: &Supervision<'_>) {
+    for trouble in names::TROUBLES {
+        let there = f64::from(u8::from(seen.troubles.contains(&trouble)));
+        gauge!(names::TROUBLE.name, names::TROUBLE_KIND => trouble).set(there);
+    }
+    gauge!(names::JOURNAL_BUSY.name).set(seen.journal_busy.as_secs_f64());
+    gauge!(names::OVERDUE.name).set(seen.overdue.as_secs_f64());
+    gauge!(names::ENDPOINTS_OVERDUE.name).set(seen.endpoints_overdue as f64);
+    gauge!(names::LANES_FULL.name).set(seen.lanes_full as f64);
+}
+
 /// The store holds every record up to `lsn`.
 pub fn store_applied(lsn: u64) {
     gauge!(names::STORE_APPLIED_LSN.name).set(lsn as f64);

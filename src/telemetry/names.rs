@@ -29,6 +29,11 @@ pub const OUTCOME: &str = "outcome";
 /// The stated reason of an outcome, a refusal or a disabling.
 pub const REASON: &str = "reason";
 
+/// What is the matter.
+pub const TROUBLE_KIND: &str = "trouble";
+
+/// Every trouble that supervision finds.
+pub const TROUBLES: [&str; 4] = ["scheduler_stuck", "store_stuck", "journal_stuck", "disk_full"];
 /// Deliveries end in these states.
 pub const SETTLED_STATES: [&str; 4] = ["delivered", "failed", "expired", "cancelled"];
 /// Endpoints are in these states.
@@ -96,6 +101,16 @@ metrics_table! {
         "Sequence number of the journal's last record.";
     STORE_APPLIED_LSN = "posthaste_store_applied_lsn", Kind::Gauge, Count,
         "Sequence number of the last record that the store holds.";
+    JOURNAL_BUSY = "posthaste_journal_busy_seconds", Kind::Gauge, Seconds,
+        "Time for which the journal has been writing or syncing its present group.";
+    TROUBLE = "posthaste_trouble", Kind::Gauge, Count,
+        "1 while this is the matter, by trouble; /readyz says 503 then.";
+    OVERDUE = "posthaste_delivery_overdue_seconds", Kind::Gauge, Seconds,
+        "Time for which the longest waiting delivery of an active endpoint has been due.";
+    ENDPOINTS_OVERDUE = "posthaste_endpoints_overdue", Kind::Gauge, Count,
+        "Active endpoints with deliveries due for longer than delivery.overdue_after.";
+    LANES_FULL = "posthaste_endpoints_saturated", Kind::Gauge, Count,
+        "Endpoints with as many attempts out as may be, and more due.";
     STORE_REBUILDS = "posthaste_store_rebuilds_total", Kind::Counter, Count,
         "Rebuilds of the store from the journal.";
 }

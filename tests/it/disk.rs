@@ -13,6 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::supervision::told;
 use crate::support::{
     gate::Gate,
     server::{Answer, Server, wait_for, wait_for_all},
@@ -177,20 +178,36 @@ fn below_the_reserve_events_are_refused_and_deliveries_go_on() {
         door.pass();
         answer(200, "")
     });
+    let news = Sink::accepting();
     server.endpoint(&json!({"url": sink.url(), "timeout": "5m"}));
+    server.endpoint(&json!({"url": news.url(), "events": ["server.*"]}));
     (0..50).for_each(|number| _ = server.event(&event(number)));
     disk.fill(MIN_FREE - MIB);
     let next = wait_refused(&server, 50);
     assert_refused(&server.post("/v1/events", &event(next)));
+    let unready = wait_for("a probe that says so", || {
+        Some(server.request("GET", "/readyz", None, b"")).filter(|answer| answer.status == 503)
+    });
+    assert!(
+        unready.text().contains("storage.min_free_bytes"),
+        "{}",
+        unready.text()
+    );
+    let degraded = wait_for("news of the disk", || told(&news, "server.degraded").pop());
+    assert_eq!(degraded["reasons"][0]["reason"], "disk_full");
     let known = server.post("/v1/events", &event(7));
     assert_eq!((known.status, &known.json()["duplicate"]), (200, &json!(true)));
-    assert_eq!(delivered(&server), 0);
+    // The news alone.
+    assert!(delivered(&server) <= 1);
     gate.open();
     wait_for("deliveries on a full disk", || {
         (delivered(&server) >= 50).then_some(())
     });
     disk.make_room();
     accept_again(&server, next);
+    let recovered = wait_for("news of its end", || told(&news, "server.recovered").pop());
+    assert_eq!(recovered["reasons"], json!(["disk_full"]));
+    server.wait_ready();
     wait_for("the last delivery", || {
         sink.received()
             .iter()

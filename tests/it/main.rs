@@ -5,6 +5,7 @@
     reason = "a test's tasks, channels and bodies end with it, and its bounds are on real time"
 )]
 
+mod supervision;
 #[allow(dead_code, reason = "a support is there for the tests to come as well")]
 mod support;
 

@@ -54,13 +54,17 @@ use crate::{
 };
 
 /// Types of events that the server makes itself; they have no schema, since their form is the server's.
-const OWN: [&str; 6] = [
+const OWN: [&str; 10] = [
+    "endpoint.caught_up",
     "endpoint.disabled",
+    "endpoint.overdue",
     "endpoint.ping",
     "endpoint.test",
     "endpoint.unverified",
     "endpoint.url_validation",
     "endpoint.verification",
+    "server.degraded",
+    "server.recovered",
 ];
 
 impl Engine {

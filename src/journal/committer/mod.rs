@@ -79,12 +79,15 @@ impl Committer {
         };
         let mut requests = Vec::new();
         loop {
-            let result = match self.queue.take(&mut requests, limits, self.patience()) {
+            let taken = self.queue.take(&mut requests, limits, self.patience());
+            self.shared.set_busy(true);
+            let result = match taken {
                 Taken::Some => self.commit(&mut requests),
                 Taken::Nothing => Ok(()),
                 Taken::Closed => break,
             };
             let result = result.and_then(|()| self.sync_if_due());
+            self.shared.set_busy(false);
             if let Err(failure) = result {
                 self.shared.fail(failure);
                 return;

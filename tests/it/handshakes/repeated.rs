@@ -119,6 +119,7 @@ impl Stepped {
                 max_in_flight: 16,
                 breaker_after: 5,
                 shutdown_grace: Duration::ZERO,
+                overdue_after: Duration::from_secs(300),
                 idempotency_window: Duration::from_secs(3600),
                 max_endpoints: 100,
                 profiles: Profiles::default(),
