@@ -185,6 +185,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             ..journal::Options::new(journal_folder(&config.storage.data))
         },
         store_cache_bytes: config.storage.store_cache_bytes.as_bytes(),
+        store_rewrite_bytes: config.storage.store_rewrite_bytes.as_bytes(),
         clock: Arc::new(SystemClock),
         jitter: Jitter::new(),
         sender,

@@ -129,6 +129,9 @@ settings! {
         /// Cache of the store. It takes about twice this in memory, and 60 bytes more for each waiting
         /// delivery.
         store_cache_bytes: ByteSize = "16MiB", "1MiB"..="64GiB";
+        /// Size from which the store is written afresh, beside the one that serves, when it has become three times as
+        /// large as it was the last time: the database gives no space back by itself.
+        store_rewrite_bytes: ByteSize = "64MiB", "1MiB"..="1TiB";
         /// How long an idempotency key is remembered; the same key later is a new event.
         idempotency_window: Span = "24h", "1m"..="30d";
         /// The key that seals secrets at rest; made at the first start, readable by its owner only. Put it

@@ -13,7 +13,13 @@ use std::{
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{codec, document, engine::Shared, error::chain, scheduler::Signal};
+use super::{
+    codec, document,
+    engine::Shared,
+    error::chain,
+    rewriter::{Rewriter, Work},
+    scheduler::Signal,
+};
 use crate::{
     domain::{
         endpoint::Endpoint,
@@ -77,12 +83,15 @@ pub(super) struct Applier {
     applied_at: Instant,
     flushed_at: Instant,
     reopened_at: Option<Instant>,
+    rewriter: Rewriter,
 }
 
 /// Why the applier looks up from the journal.
 enum Pause {
     Stopped,
     Reopen,
+    /// The copy of the store is whole.
+    Swap,
 }
 
 impl Applier {
@@ -91,6 +100,7 @@ impl Applier {
         store: Store,
         open: open::Options,
         signals: mpsc::Sender<Signal>,
+        rewriter: Rewriter,
     ) -> Self {
         let applied = shared.storage.applied();
         let follower = shared.journal.follow(applied);
@@ -110,6 +120,7 @@ impl Applier {
             applied_at: Instant::now(),
             flushed_at: Instant::now(),
             reopened_at: None,
+            rewriter,
         }
     }
 
@@ -123,6 +134,7 @@ impl Applier {
             match self.follow() {
                 Ok(Pause::Stopped) => break,
                 Ok(Pause::Reopen) => self.reopen(),
+                Ok(Pause::Swap) => self.swap(),
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "the store failed");
                     self.reopen();
@@ -140,7 +152,11 @@ impl Applier {
         };
         loop {
             self.pace();
-            let entries = self.next(&store)?;
+            let work = self.rewrite(&store);
+            if work == Work::Swap {
+                return Ok(Pause::Swap);
+            }
+            let entries = self.next(&store, work)?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 // Without a journal there is nothing to follow; the process is about to end.
@@ -156,12 +172,25 @@ impl Applier {
         std::thread::sleep(PACE.saturating_sub(self.applied_at.elapsed()));
     }
 
-    /// The next records; waits for them when there are none.
-    fn next(&mut self, store: &Store) -> Result<Option<Vec<Entry>>, StoreError> {
+    /// Copies a portion of the store, if it is to be written afresh.
+    fn rewrite(&mut self, store: &Store) -> Work {
+        if self.shared.storage.is_ready() {
+            self.rewriter.work(store)
+        } else {
+            Work::None
+        }
+    }
+
+    /// The next records; waits for them when there are none and nothing else to do.
+    fn next(&mut self, store: &Store, work: Work) -> Result<Option<Vec<Entry>>, StoreError> {
         match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
             Ok(entries) if entries.is_empty() => {
                 // Not what is written or synced: that is so a moment before it is handed out.
                 self.caught_up(store, self.follower.passed())?;
+                if work == Work::More {
+                    std::thread::sleep(PACE);
+                    return Ok(Some(Vec::new()));
+                }
                 Ok(self
                     .follower
                     .next_batch(BATCH_RECORDS, BATCH_BYTES)
@@ -270,18 +299,38 @@ impl Applier {
     /// Closes the store and opens it again: as it is, or, when that was tried a moment ago or it does not open, empty,
     /// to be filled from the journal.
     fn reopen(&mut self) {
-        self.shared.storage.withdraw();
-        self.say(Signal::Suspend);
+        self.withdraw();
         let again = self.reopened_at.is_some_and(|at| at.elapsed() < RELAPSE);
         self.reopened_at = Some(Instant::now());
-        let mut trust = if again { Trust::No } else { Trust::Yes };
+        std::thread::sleep(REOPEN_PAUSE);
+        self.open_again(if again { Trust::No } else { Trust::Yes });
+    }
+
+    /// Lets the copy take the store's place, and opens it.
+    fn swap(&mut self) {
+        self.withdraw();
+        if let Some(store) = self.store.take() {
+            self.rewriter.swap(store);
+        }
+        self.open_again(Trust::Yes);
+        if let Some(store) = &self.store {
+            self.rewriter.opened(store);
+        }
+    }
+
+    fn withdraw(&self) {
+        self.shared.storage.withdraw();
+        self.say(Signal::Suspend);
+    }
+
+    fn open_again(&mut self, mut trust: Trust) {
         while !self.stop.stopped.load(Ordering::Acquire) {
-            std::thread::sleep(REOPEN_PAUSE);
             match self.try_reopen(trust) {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::error!(error = %chain(&*error), "the store cannot be opened; trying again");
                     trust = Trust::No;
+                    std::thread::sleep(REOPEN_PAUSE);
                 }
             }
         }

@@ -23,6 +23,7 @@ use super::{
     outage::SharedOutage,
     registry::Registry,
     reservations::Reservations,
+    rewriter::Rewriter,
     scheduler::{INBOX, Scheduler},
     settler,
     storage::Storage,
@@ -54,6 +55,8 @@ pub struct StartOptions {
     pub journal: journal::Options,
     /// Bytes that sled may cache.
     pub store_cache_bytes: u64,
+    /// A smaller store is never written afresh, in bytes.
+    pub store_rewrite_bytes: u64,
     pub clock: Arc<dyn Clock>,
     pub jitter: Jitter,
     pub sender: Sender,
@@ -153,19 +156,21 @@ impl Running {
         } else {
             shared.load_registry(&store)?;
         }
-        Self::spawn(folder, shared, store, open, asks)
+        let rewriter = Rewriter::new(open.data.clone(), open.cache_bytes, options.store_rewrite_bytes);
+        let applier = (open, rewriter);
+        Self::spawn(folder, shared, store, applier, asks)
     }
 
     fn spawn(
         folder: Folder,
         shared: Arc<Shared>,
         store: crate::store::Store,
-        open: open::Options,
+        (open, rewriter): (open::Options, Rewriter),
         asks: mpsc::Receiver<Ask>,
     ) -> Result<Self, StartError> {
         let (signals, inbox) = mpsc::channel(INBOX);
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
-        let applier = Applier::new(shared.clone(), store, open, signals);
+        let applier = Applier::new(shared.clone(), store, open, signals, rewriter);
         let applier_stop = applier.stopper();
         let applier_ended = CancellationToken::new();
         let guard = applier_ended.clone().drop_guard();

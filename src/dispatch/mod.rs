@@ -56,6 +56,7 @@ mod queries;
 pub mod recover;
 mod registry;
 mod reservations;
+mod rewriter;
 mod rotation;
 mod scheduler;
 mod settler;

@@ -14,10 +14,13 @@ use crate::{
     },
 };
 
+/// Rows by key; `None` removes one.
+pub(super) type Changes = HashMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// Gathered writes over the store as it is.
 pub(super) struct Draft<'a> {
     store: &'a Store,
-    changes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: Changes,
     tallies: HashMap<EndpointId, rows::Tally>,
     totals: rows::Totals,
 }
@@ -86,13 +89,15 @@ impl<'a> Draft<'a> {
         self.put(keys::totals(), &totals)?;
         self.put(keys::applied(), applied)?;
         let mut batch = sled::Batch::default();
-        for (key, row) in self.changes {
+        for (key, row) in &self.changes {
             match row {
-                Some(row) => batch.insert(key, row),
-                None => batch.remove(key),
+                Some(row) => batch.insert(&**key, &**row),
+                None => batch.remove(&**key),
             }
         }
-        super::guarded(|| Ok(self.store.db.apply_batch(batch)?))
+        super::guarded(|| Ok(self.store.db.apply_batch(batch)?))?;
+        self.store.twin.follow(&self.changes);
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ mod draft;
 pub mod keys;
 pub mod open;
 pub mod query;
+pub mod rewrite;
 pub mod rows;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ pub enum StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     db: sled::Db,
+    twin: rewrite::Twin,
 }
 
 impl Store {

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Store, StoreError, guarded, rows::Applied};
+use super::{Store, StoreError, guarded, rewrite::Twin, rows::Applied};
 
 /// Whether the files may be believed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -128,6 +128,11 @@ pub fn open_as_is(data: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
     open_sled(&super::folder(data), cache_bytes)
 }
 
+/// Opens a database of sled's in a folder, a new one if there is none.
+pub(super) fn open_folder(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+    open_sled(folder, cache_bytes).map(|store| store.db)
+}
+
 fn believed(options: &Options) -> Result<Store, Distrust> {
     let folder = super::folder(&options.data);
     if options.trust == Trust::No {
@@ -173,7 +178,12 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
             Err(StoreError::Sled(sled::Error::Io(error))) if lingers(&error) && tries < LOCK_TRIES => {
                 thread::sleep(LOCK_PAUSE);
             }
-            result => return result.map(|db| Store { db }),
+            result => {
+                return result.map(|db| Store {
+                    db,
+                    twin: Twin::default(),
+                });
+            }
         }
     }
 }

@@ -352,6 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store {
             db: sled::open(dir.path()).unwrap(),
+            twin: Default::default(),
         };
         let endpoint = EndpointId::from_bytes([1; 16]);
         let (key, at) = (DeliveryKey::new(7, 0), Timestamp::from_millis(1_000));

@@ -119,6 +119,11 @@ pub fn store_applied(lsn: u64) {
     gauge!(names::STORE_APPLIED_LSN.name).set(lsn as f64);
 }
 
+/// The store was written afresh, to free space.
+pub fn store_rewritten() {
+    counter!(names::STORE_REWRITES.name).increment(1);
+}
+
 /// So many times has the store been rebuilt from the journal since the start.
 pub fn store_rebuilds(count: u64) {
     counter!(names::STORE_REBUILDS.name).absolute(count);

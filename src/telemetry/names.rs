@@ -111,6 +111,8 @@ metrics_table! {
         "Active endpoints with deliveries due for longer than delivery.overdue_after.";
     LANES_FULL = "posthaste_endpoints_saturated", Kind::Gauge, Count,
         "Endpoints with as many attempts out as may be, and more due.";
+    STORE_REWRITES = "posthaste_store_rewrites_total", Kind::Counter, Count,
+        "Times that the store was written afresh to free space.";
     STORE_REBUILDS = "posthaste_store_rebuilds_total", Kind::Counter, Count,
         "Rebuilds of the store from the journal.";
 }

@@ -36,6 +36,7 @@ mod ours;
 mod profile_pages;
 mod rebuild;
 mod receivers;
+mod rewrite;
 mod semantics;
 mod settings;
 mod shutdown;

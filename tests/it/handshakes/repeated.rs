@@ -134,6 +134,7 @@ impl Stepped {
                 ..journal::Options::new(dir.path().join("data/journal"))
             },
             store_cache_bytes: 1024 * 1024,
+            store_rewrite_bytes: 1024 * 1024 * 1024,
             clock: clock.clone(),
             jitter: Jitter::seeded(7),
             sender: Sender::new(SenderOptions {

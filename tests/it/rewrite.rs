@@ -1,0 +1,63 @@
+//! The store is written afresh while the server works.
+
+use serde_json::json;
+
+use crate::support::{
+    server::{Server, wait_for},
+    sink::Sink,
+};
+
+fn rewrites(server: &Server) -> u64 {
+    let metrics = server.request("GET", "/metrics", None, b"").text();
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("posthaste_store_rewrites_total "));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn a_store_that_has_grown_is_written_afresh_under_load_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("POSTHASTE_STORAGE__STORE_REWRITE_BYTES", "1MiB")];
+    let mut server = Server::start_with(&folder.path().join("data"), &["--no-listen"], &environment);
+    let sink = Sink::accepting();
+    server.endpoint(&json!({"url": sink.url()}));
+    server.endpoint(&json!({"url": sink.url(), "events": ["b"], "enabled": false}));
+    let mut sent = 0u64;
+    let mut send = |count: u64| {
+        let event = |number: u64| json!({"type": if number % 2 == 0 { "a" } else { "b" }, "data": number});
+        let lines: String = (0..count)
+            .map(|number| event(number).to_string() + "\n")
+            .collect();
+        let answer = server.request(
+            "POST",
+            "/v1/events",
+            Some("application/x-ndjson"),
+            lines.as_bytes(),
+        );
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        sent += count;
+    };
+    send(2000);
+    wait_for("a rewrite", || {
+        send(10);
+        (rewrites(&server) > 0).then_some(())
+    });
+    send(1000);
+    wait_for("every delivery", || {
+        let answer = server.request("GET", "/v1/status", None, b"").json();
+        (answer["deliveries"]["delivered"] == sent).then_some(())
+    });
+    let status = server.get("/v1/status");
+    assert_eq!(status["events"], sent);
+    assert_eq!(status["deliveries"]["held"], sent / 2);
+    assert_eq!(status["store"]["rebuilds"], 0, "{}", server.log());
+    server.kill();
+    server.restart();
+    assert_eq!(server.get("/v1/status")["deliveries"]["delivered"], sent);
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    server.assert_whole();
+    for gone in ["store.new", "store.old"] {
+        assert!(!folder.path().join("data").join(gone).exists());
+    }
+}
