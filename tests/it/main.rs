@@ -33,6 +33,7 @@ mod hostile_receivers;
 mod listen;
 mod ordering;
 mod ours;
+mod power_disk;
 mod profile_pages;
 mod rebuild;
 mod receivers;

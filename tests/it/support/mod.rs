@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod authority;
+pub mod disk;
 pub mod gate;
 pub mod listener;
 pub mod postgres;
