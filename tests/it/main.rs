@@ -28,6 +28,7 @@ mod encodings;
 mod event_types;
 mod explain;
 mod expressions;
+mod formats;
 mod handshakes;
 mod hostile_receivers;
 mod listen;

@@ -337,7 +337,9 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
             .open(path)
             .unwrap()
     };
-    Command::new(env!("CARGO_BIN_EXE_posthaste"))
+    // Another program is run where a folder of its format is to be made.
+    let program = std::env::var_os("POSTHASTE_TEST_PROGRAM");
+    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_posthaste").into()))
         .args(["serve", "--data"])
         .arg(data)
         .args(arguments)
