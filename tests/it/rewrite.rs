@@ -25,7 +25,8 @@ fn a_store_that_has_grown_is_written_afresh_under_load_and_nothing_is_lost() {
     server.endpoint(&json!({"url": sink.url(), "events": ["b"], "enabled": false}));
     let mut sent = 0u64;
     let mut send = |count: u64| {
-        let event = |number: u64| json!({"type": if number % 2 == 0 { "a" } else { "b" }, "data": number});
+        let event =
+            |number: u64| json!({"type": if number.is_multiple_of(2) { "a" } else { "b" }, "data": number});
         let lines: String = (0..count)
             .map(|number| event(number).to_string() + "\n")
             .collect();
