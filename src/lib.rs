@@ -22,6 +22,8 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod journal;
 pub mod runtime;
 pub mod sender;

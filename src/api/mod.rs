@@ -39,4 +39,14 @@ mod router;
 mod secrets;
 mod system;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use event_document::read as read_event;
 pub use router::{Api, ApiLimits, router};
+
+/// Reads a CloudEvent in its structured form, without labels.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_cloud_event(
+    document: &bytes::Bytes,
+) -> Result<crate::domain::event::NewEvent, problem::Problem> {
+    cloud_events::structured::read(document, &cloud_events::Labels::default())
+}

@@ -70,4 +70,6 @@ mod verify;
 pub mod view;
 
 pub use codec::decode as decode_record;
+#[cfg(any(test, fuzzing))]
+pub use codec::encode as encode_record;
 pub use lifecycle::{Running, StartError, StartOptions};

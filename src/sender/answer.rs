@@ -89,7 +89,7 @@ pub(super) async fn read(answer: Response<Incoming>, deadline: Instant, kept: us
 }
 
 /// `Retry-After` (RFC 9110, 10.2.3): whole seconds or a date; anything else is as good as none.
-fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More than fits is still a wish for later; the endpoint's own limit caps it.

@@ -52,6 +52,8 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::answer::retry_after;
 pub use self::{
     answer::KeptHeaders,
     identity::{InvalidTls, check_tls},

@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-pub(super) fn decode<T: Row>(key: &[u8], row: &[u8]) -> Result<T, StoreError> {
+pub(crate) fn decode<T: Row>(key: &[u8], row: &[u8]) -> Result<T, StoreError> {
     let read = match (decode_row(T::VERSION, row), row) {
         (Err(CodecError::Version(version)), [_, body @ ..]) => T::read_old(version, body),
         (read, _) => read,

@@ -36,6 +36,8 @@ use std::path::Path;
 
 pub use apply::Effect;
 pub use check::CheckReport;
+#[cfg(any(test, fuzzing))]
+pub(crate) use draft::decode as decode_row;
 pub use query::{DueRow, Scan};
 
 use crate::{domain::id::Lsn, runtime::codec::CodecError};
