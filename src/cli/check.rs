@@ -44,6 +44,7 @@ fn describe(journal: &Verification, text: &mut String) -> std::fmt::Result {
         unusable,
         missing,
         duplicate,
+        floor_damaged,
         records,
         bytes,
     } = journal;
@@ -68,6 +69,12 @@ fn describe(journal: &Verification, text: &mut String) -> std::fmt::Result {
                 segment.name
             )?;
         }
+    }
+    if *floor_damaged {
+        writeln!(
+            text,
+            "journal: the file that says what was reclaimed is damaged; the next start writes it again"
+        )?;
     }
     for name in unusable {
         writeln!(text, "journal: {name}: not a readable segment of this journal")?;

@@ -29,6 +29,16 @@ pub(super) trait Disk: Send + Sync + 'static {
         File::open(dir)?.sync_all()
     }
 
+    /// Deletes a name.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    /// `syncfs`: everything that was written to the directory's file system is on its device.
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&File::open(dir)?)?)
+    }
+
     /// Bytes that this process may still write.
     fn free(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;

@@ -48,6 +48,19 @@ pub enum ReadError {
     Io { path: PathBuf, source: io::Error },
 }
 
+/// Why segments were not deleted, or not all of them.
+#[derive(Debug, thiserror::Error)]
+pub enum ReclaimError {
+    #[error("could not {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("the journal has failed and deletes nothing more")]
+    Poisoned,
+}
+
 /// What poisoned a journal: the failed action, with the operating system's error as its source.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {action} {}", path.display())]

@@ -1,8 +1,11 @@
 //! Reading on as the journal grows.
 
-use std::sync::{
-    Arc, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use super::{
@@ -29,6 +32,22 @@ enum Place {
     Unknown,
     Behind { segment: Lsn, offset: u64 },
     Reading(Box<Scanner>),
+}
+
+/// What came of waiting for records for a limited time.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    Records(Vec<Entry>),
+    /// The time is over, and there are none.
+    Late,
+    /// Stopped, or the journal is closed and everything published was returned.
+    Ended,
+}
+
+enum Wait {
+    Ready,
+    Late,
+    Ended,
 }
 
 /// Ends a [`Follower`] from another thread.
@@ -68,9 +87,11 @@ impl Room {
 
 impl Follower {
     pub(super) fn new(shared: Arc<Shared>, after: Lsn) -> Self {
+        // What was reclaimed may still be in memory; whoever begins now is to see what a later start would see.
+        let floor = shared.floor.load(Relaxed);
         Self {
             shared,
-            next: after.saturating_add(1),
+            next: after.saturating_add(1).max(floor),
             place: Place::Unknown,
             stopped: Arc::default(),
         }
@@ -99,13 +120,43 @@ impl Follower {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Option<Vec<Entry>>, ReadError> {
-        while self.wait() {
-            let batch = self.try_next(max_records, max_bytes)?;
-            if !batch.is_empty() {
-                return Ok(Some(batch));
+        loop {
+            match self.wait(None) {
+                Wait::Ready => {
+                    let batch = self.try_next(max_records, max_bytes)?;
+                    if !batch.is_empty() {
+                        return Ok(Some(batch));
+                    }
+                }
+                Wait::Late => {}
+                Wait::Ended => return Ok(None),
             }
         }
-        Ok(None)
+    }
+
+    /// As `next_batch`, but gives up waiting after `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_batch`](Self::next_batch).
+    pub fn next_within(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+        patience: Duration,
+    ) -> Result<Next, ReadError> {
+        match self.wait(Some(patience)) {
+            Wait::Late => Ok(Next::Late),
+            Wait::Ended => Ok(Next::Ended),
+            Wait::Ready => {
+                let batch = self.try_next(max_records, max_bytes)?;
+                Ok(if batch.is_empty() {
+                    Next::Late
+                } else {
+                    Next::Records(batch)
+                })
+            }
+        }
     }
 
     /// As `next_batch`, but returns an empty batch rather than wait.
@@ -123,24 +174,33 @@ impl Follower {
         }
     }
 
-    /// Blocks until something past the last returned record is published; false when nothing will be.
-    fn wait(&self) -> bool {
+    /// Blocks until something past the last returned record is published, or nothing will be, or for `patience`.
+    fn wait(&self, patience: Option<Duration>) -> Wait {
+        let until = patience.map(|patience| self.shared.disk.elapsed() + patience);
         let mut catalogue = lock(&self.shared.catalogue);
         loop {
             if self.stopped.load(Relaxed) {
-                return false;
+                return Wait::Ended;
             }
             if catalogue.published >= self.next {
-                return true;
+                return Wait::Ready;
             }
             if catalogue.closed {
-                return false;
+                return Wait::Ended;
             }
-            catalogue = self
-                .shared
-                .published
-                .wait(catalogue)
-                .unwrap_or_else(PoisonError::into_inner);
+            let published = &self.shared.published;
+            catalogue = match until {
+                None => published.wait(catalogue).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_sub(self.shared.disk.elapsed());
+                    if left.is_zero() {
+                        return Wait::Late;
+                    }
+                    published
+                        .wait_timeout(catalogue, left)
+                        .map_or_else(|e| e.into_inner().0, |woken| woken.0)
+                }
+            };
         }
     }
 

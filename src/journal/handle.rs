@@ -127,6 +127,23 @@ impl Journal {
     }
 
     async fn push(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), AppendError> {
+        let bytes = Self::measure(&drafts)?;
+        let queue = &self.inner.queue;
+        let Some(room) = queue.room(bytes).await else {
+            return Err(self.closed());
+        };
+        queue
+            .push(Request {
+                drafts,
+                bytes,
+                answer,
+                room: Some(room),
+            })
+            .map_err(|_| self.closed())
+    }
+
+    /// What records take in a segment, in bytes, if they may be appended at once.
+    pub(super) fn measure(drafts: &[Draft]) -> Result<usize, AppendError> {
         let largest = drafts.iter().map(|draft| draft.body.len()).max().unwrap_or(0);
         if largest > MAX_BODY {
             return Err(AppendError::TooLarge {
@@ -141,21 +158,14 @@ impl Journal {
                 limit: MAX_APPEND,
             });
         }
-        let queue = &self.inner.queue;
-        let Some(room) = queue.room(bytes).await else {
-            return Err(self.closed());
-        };
-        queue
-            .push(Request {
-                drafts,
-                bytes,
-                answer,
-                room,
-            })
-            .map_err(|_| self.closed())
+        Ok(bytes)
     }
 
-    fn closed(&self) -> AppendError {
+    pub(super) fn parts(&self) -> (Arc<Shared>, Arc<Queue>) {
+        (self.inner.shared.clone(), self.inner.queue.clone())
+    }
+
+    pub(super) fn closed(&self) -> AppendError {
         if self.inner.shared.has_failed() {
             AppendError::Poisoned
         } else {
@@ -312,6 +322,8 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         last: recovered.last.into(),
         synced: recovered.last.into(),
         damage: Mutex::new(BTreeSet::new()),
+        floor: recovered.first().into(),
+        keeps: Mutex::new(0),
         failure: watch::Sender::new(None),
         options,
     }

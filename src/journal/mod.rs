@@ -22,7 +22,8 @@
 //!
 //! # What it does not
 //!
-//! It does not lock its directory, and never deletes a segment. It cannot know which of the records of a lost tail
+//! It does not lock its directory, and does not know what a record is still good for: [`Journal::reclaim`] deletes the
+//! segments at the front that it is told to, never one in the middle, and never rewrites one. It cannot know which of the records of a lost tail
 //! a follower had seen: **their lsns are given out again**. After a power cut a store that applied unsynced lazy
 //! records may lie ahead of the journal; whoever owns it compares its applied lsn with [`Recovery::last_lsn`] and
 //! its journal's uuid with [`Journal::uuid`] at every open, before the first append, and rebuilds it when it is
@@ -62,6 +63,9 @@
 //! (8), its last lsn (8), its number of records (8), the number *n* of configuration records (4), *n* times offset
 //! (8) and length (4), CRC32C of all before (4). It also saves the header, should that be damaged.
 //!
+//! `floor`, once something was reclaimed: `phJflr` 01 00, the uuid (16), the lsn below which there is nothing any more (8),
+//! CRC32C of all before (4). It is on the device before the first segment below it is unlinked.
+//!
 //! `journal.id`: `phJuuid` 01, the uuid (16), CRC32C (4). `quarantine/`: what was cut off or moved aside. `*.tmp`: a
 //! file that was being made, deleted at open. `*.seg.moved`: a segment on its way to its right name.
 //!
@@ -71,7 +75,8 @@
 //! the next one exists. So a long journal opens as fast as a short one, and damage in a sealed segment is met when
 //! it is read. The newest segment is cut after its last valid record, and synced before anything is built on it,
 //! since records may have come from the page cache of a crashed process. A newest segment with a damaged header is
-//! read on if its salt can be proved, else set aside, and the next lsn is above all that it can have held.
+//! read on if its salt can be proved, else set aside, and the next lsn is above all that it can have held. Segments below
+//! the floor are leftovers of a reclaim and deleted.
 
 mod catalogue;
 mod committer;
@@ -80,12 +85,15 @@ mod disk;
 mod entry;
 mod error;
 mod files;
+mod floor;
 mod follower;
 mod format;
 mod handle;
 mod limits;
 mod options;
+mod pause;
 mod reader;
+mod reclaim;
 mod recovery;
 mod report;
 mod scan;
@@ -101,11 +109,13 @@ mod tests;
 
 pub use committer::Durable;
 pub use entry::{Appended, CONFIG, Draft, Entry, Location, Lsn, LsnRange};
-pub use error::{AppendError, Failure, OpenError, ReadError};
-pub use follower::{Follower, Stopper};
+pub use error::{AppendError, Failure, OpenError, ReadError, ReclaimError};
+pub use follower::{Follower, Next, Stopper};
 pub use handle::{Journal, SegmentInfo};
 pub use limits::{MAX_APPEND, MAX_BODY};
 pub use options::{Durability, Options};
+pub use pause::Pause;
+pub use reclaim::{Keep, Reclaimed, SegmentRecords};
 pub use report::{AsideReason, Recovery, SetAside, TornTail};
 pub use scan::BadRange;
 pub use stats::Stats;

@@ -37,6 +37,11 @@ impl OpenFiles {
         Some(open)
     }
 
+    /// Closes the files of segments that are gone, so that their space is given back.
+    pub fn forget_below(&self, floor: Lsn) {
+        lock(&self.0).retain(|open| open.header.first >= floor);
+    }
+
     fn insert(&self, open: OpenFile) {
         let mut files = lock(&self.0);
         files.push_back(open);
@@ -63,6 +68,11 @@ impl Shared {
             file: Arc::new(file),
         };
         self.files.insert(open.clone());
+        let floor = self.floor.load(std::sync::atomic::Ordering::Relaxed);
+        if first < floor {
+            // Deleted meanwhile: it must not stay open.
+            self.files.forget_below(floor);
+        }
         Ok(open)
     }
 

@@ -14,7 +14,7 @@ use super::{
     disk::{self, Disk},
     entry::{CONFIG, Lsn, LsnRange},
     error::OpenError,
-    files,
+    files, floor,
     format::{SEGMENT_HEADER, SegmentHeader},
     limits::READ_CHUNK,
     options::Options,
@@ -36,11 +36,19 @@ pub(super) struct Recovered {
     pub report: Recovery,
 }
 
+impl Recovered {
+    /// Where the oldest segment begins.
+    pub fn first(&self) -> Lsn {
+        self.segments.first_key_value().map_or(1, |(first, _)| *first)
+    }
+}
+
 pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, OpenError> {
     let dir = &options.dir;
     fs::create_dir_all(dir).map_err(OpenError::io("create journal directory", dir))?;
     let mut report = Recovery::default();
-    let survey = survey::survey(dir, disk, &mut report)?;
+    let mut survey = survey::survey(dir, disk, &mut report)?;
+    floor::settle(dir, disk, &mut survey, &mut report)?;
     let mut segments = sealed_segments(dir, &survey);
     let newest = match survey.segments.last_key_value() {
         Some((_, file)) => Some(open_newest(options, disk, file, &mut report)?),
@@ -56,7 +64,7 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
     // An empty segment that may not be written on has the very name that the next one would get.
     let taken = !writable && segments.contains_key(&(last + 1));
     let next = survey.floor.max(last + 1 + u64::from(taken));
-    report.missing = gaps(&segments, next);
+    report.missing.extend(gaps(&segments, next));
     report.last_lsn = next - 1;
     let (active, file, config) = match newest {
         Some(newest) if writable && next == last + 1 => {

@@ -54,14 +54,16 @@ pub struct Recovery {
     pub torn_tail: Option<TornTail>,
     /// Damage in the newest segment. Damage in others is met when they are read.
     pub quarantined: Vec<BadRange>,
-    /// Sequence numbers between two segments that no segment holds.
+    /// Sequence numbers that no segment holds, between two segments or above the floor.
     pub missing: Vec<LsnRange>,
     pub set_aside: Vec<SetAside>,
     /// Segments with a damaged header whose records can be read all the same.
     pub salvaged: Vec<Lsn>,
     /// Files that had another name than their header says, and got it back.
     pub renamed: Vec<String>,
-    /// Temporary files of an interrupted run, deleted.
+    /// The file that says what was reclaimed is damaged; what is missing before the first segment is not known.
+    pub floor_damaged: bool,
+    /// Temporary files and reclaimed segments of an interrupted run, deleted.
     pub leftovers: usize,
 }
 
@@ -70,6 +72,7 @@ impl Recovery {
     pub fn is_damaged(&self) -> bool {
         let harmless = |aside: &SetAside| aside.reason == AsideReason::HalfMade && aside.bytes == 0;
         !(!self.emptied
+            && !self.floor_damaged
             && self.quarantined.is_empty()
             && self.missing.is_empty()
             && self.salvaged.is_empty()
@@ -86,6 +89,10 @@ impl Recovery {
         )];
         if self.emptied {
             lines.push("journal damaged: all its segments are gone, a new one was begun".to_owned());
+        }
+        if self.floor_damaged {
+            let text = "journal damaged: the file that says what was reclaimed; what is missing before the first segment is not known";
+            lines.push(text.to_owned());
         }
         lines.extend(self.torn_tail.iter().map(ToString::to_string));
         lines.extend(
@@ -109,7 +116,7 @@ impl Recovery {
         );
         if self.leftovers > 0 {
             lines.push(format!(
-                "journal: {} temporary files of an interrupted run deleted",
+                "journal: {} leftover files of an interrupted run deleted",
                 self.leftovers
             ));
         }

@@ -36,6 +36,10 @@ pub(super) struct Shared {
     pub last: AtomicU64,
     pub synced: AtomicU64,
     pub damage: Mutex<BTreeSet<(Lsn, u64, u64)>>,
+    /// Below this lsn everything was reclaimed.
+    pub floor: AtomicU64,
+    /// How many want every segment kept; locked while segments are deleted.
+    pub keeps: Mutex<usize>,
     pub failure: watch::Sender<Option<Arc<Failure>>>,
 }
 

@@ -23,6 +23,12 @@ pub struct Stats {
     pub damaged_ranges: u64,
     /// Sidecars that could not be written; the segment is scanned instead when its records are asked for.
     pub sidecar_failures: u64,
+    /// Segments deleted, and their bytes.
+    pub reclaimed_segments: u64,
+    pub reclaimed_bytes: u64,
+    /// How often the committer was held, and the longest that it was, in microseconds.
+    pub pauses: u64,
+    pub longest_pause_micros: u64,
 }
 
 #[derive(Default)]
@@ -39,6 +45,10 @@ pub(super) struct Counters {
     pub sidecar_failures: AtomicU64,
     /// When the committer began with its present group, in microseconds of the disk's time plus one; 0 when it waits.
     pub busy_since: AtomicU64,
+    pub reclaimed_segments: AtomicU64,
+    pub reclaimed_bytes: AtomicU64,
+    pub pauses: AtomicU64,
+    pub longest_pause_micros: AtomicU64,
 }
 
 impl Counters {
@@ -54,6 +64,10 @@ impl Counters {
             refused_full: self.refused_full.load(Relaxed),
             damaged_ranges: self.damaged_ranges.load(Relaxed),
             sidecar_failures: self.sidecar_failures.load(Relaxed),
+            reclaimed_segments: self.reclaimed_segments.load(Relaxed),
+            reclaimed_bytes: self.reclaimed_bytes.load(Relaxed),
+            pauses: self.pauses.load(Relaxed),
+            longest_pause_micros: self.longest_pause_micros.load(Relaxed),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use super::{
     entry::{Lsn, LsnRange},
     error::OpenError,
+    floor::Floor,
     format::SEGMENT_HEADER,
     recovery,
     scan::BadRange,
@@ -35,10 +36,12 @@ pub struct Verification {
     pub segments: Vec<SegmentReport>,
     /// Files named as segments that cannot be read as any of this journal, and foreign ones.
     pub unusable: Vec<String>,
-    /// Sequence numbers that no segment holds, within and between segments.
+    /// Sequence numbers that no segment holds, above the floor, within and between segments.
     pub missing: Vec<LsnRange>,
     /// Sequence numbers that more than one segment file holds.
     pub duplicate: Vec<LsnRange>,
+    /// The file that says what was reclaimed is damaged.
+    pub floor_damaged: bool,
     pub records: u64,
     pub bytes: u64,
 }
@@ -51,7 +54,11 @@ impl Verification {
             segment.bad.is_empty() && !segment.header_damaged && (segment.tail.is_none() || index == newest)
         };
         let files = self.segments.iter().enumerate().all(whole);
-        files && self.unusable.is_empty() && self.missing.is_empty() && self.duplicate.is_empty()
+        files
+            && !self.floor_damaged
+            && self.unusable.is_empty()
+            && self.missing.is_empty()
+            && self.duplicate.is_empty()
     }
 }
 
@@ -82,7 +89,9 @@ pub(super) fn verify(dir: &Path) -> Result<Verification, OpenError> {
     report.segments.sort_by_key(|segment| segment.first);
     report.records = report.segments.iter().map(|segment| segment.records).sum();
     report.bytes = report.segments.iter().map(|segment| segment.bytes).sum();
-    compare_neighbours(&mut report);
+    let floor = Floor::load(dir, uuid).map_err(OpenError::io("read the floor of", dir))?;
+    report.floor_damaged = floor == Floor::Damaged;
+    compare_neighbours(&mut report, floor);
     Ok(report)
 }
 
@@ -129,8 +138,13 @@ fn read_segment(dir: &Path, candidate: Candidate, header_damaged: bool) -> Resul
     })
 }
 
-fn compare_neighbours(report: &mut Verification) {
-    let mut expected = None;
+fn compare_neighbours(report: &mut Verification, floor: Floor) {
+    let mut expected = match floor {
+        Floor::None => Some(1),
+        Floor::Damaged => None,
+        // Leftovers of a reclaim may lie below it; the next open deletes them.
+        Floor::At(floor) => report.segments.first().map(|segment| segment.first.min(floor)),
+    };
     for segment in &report.segments {
         let next = expected.unwrap_or(segment.first);
         report.missing.extend(LsnRange::new(next, segment.first - 1));

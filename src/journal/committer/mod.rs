@@ -147,7 +147,7 @@ impl Committer {
             let bytes = request.bytes as u64;
             let fits = bytes <= left;
             left = left.saturating_sub(bytes);
-            request.answer.is_durable() && !fits
+            !request.answer.uses_reserve() && !fits
         });
         for request in refused.collect::<Vec<_>>() {
             let needed = min_free.saturating_add(request.bytes as u64);
@@ -251,27 +251,35 @@ impl Committer {
     fn acknowledge(&mut self, group: Group, sync: bool) -> Result<(), Failure> {
         let last = self.writer.next - 1;
         self.shared.last.store(last, std::sync::atomic::Ordering::Release);
-        let mut durable = Vec::with_capacity(group.waiting.len());
+        let (mut durable, mut urgent) = (Vec::with_capacity(group.waiting.len()), Vec::new());
         for (answer, appended) in group.waiting {
             match answer {
                 Answer::Lazy(answer) => drop(answer.send(Ok(appended))),
-                Answer::Durable(answer) => durable.push((answer, appended)),
+                answer @ (Answer::Durable(_) | Answer::Urgent(_)) => durable.push((answer, appended)),
             }
         }
         if sync {
             if let Err(failure) = self.sync() {
                 durable
                     .into_iter()
-                    .for_each(|(answer, _)| drop(answer.send(Err(AppendError::Poisoned))));
+                    .for_each(|(answer, _)| answer.refuse(AppendError::Poisoned));
                 return Err(failure);
             }
             for (answer, appended) in durable {
-                drop(answer.send(Ok(Durable::new(appended))));
+                match answer {
+                    Answer::Durable(answer) => drop(answer.send(Ok(Durable::new(appended)))),
+                    Answer::Lazy(answer) => drop(answer.send(Ok(appended))),
+                    // Whoever holds a pause reads on right away.
+                    Answer::Urgent(answer) => urgent.push((answer, appended)),
+                }
             }
         } else if self.lazy_due.is_none() {
             self.lazy_due = Some(self.shared.disk.elapsed() + self.shared.options.lazy_sync);
         }
         self.publish(group.entries, group.config, last);
+        for (answer, appended) in urgent {
+            drop(answer.send(Ok(appended)));
+        }
         Ok(())
     }
 
@@ -321,7 +329,7 @@ impl Drop for Guard {
             });
         }
         self.queue.close();
-        self.queue.refuse_all(if self.shared.has_failed() {
+        self.queue.end(if self.shared.has_failed() {
             AppendError::Poisoned
         } else {
             AppendError::Closed

@@ -7,6 +7,7 @@ mod config;
 mod damage;
 mod faults;
 mod follow;
+mod reclaim;
 mod segments;
 
 use std::{
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use super::{
     Draft, Entry, Journal, Options, Recovery,
     disk::{Disk, RealDisk},
+    floor, format,
     shared::lock,
 };
 
@@ -46,6 +48,20 @@ pub struct Plan {
     /// The clock stands still at this reading.
     pub clock: Option<Duration>,
     pub writes_panic: bool,
+    /// What was asked for, in order.
+    pub done: Vec<Did>,
+}
+
+/// What a reclaim's order is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Did {
+    Synced,
+    /// The directory, with what the floor was then.
+    SyncedDir {
+        floor: Option<u64>,
+    },
+    SyncedAll,
+    Removed(String),
 }
 
 impl TestDisk {
@@ -60,6 +76,10 @@ impl TestDisk {
     pub fn plan(&self, change: impl FnOnce(&mut Plan)) {
         change(&mut lock(&self.plan));
         self.changed.notify_all();
+    }
+
+    pub fn done(&self) -> Vec<Did> {
+        lock(&self.plan).done.clone()
     }
 }
 
@@ -96,8 +116,27 @@ impl Disk for TestDisk {
         while plan.syncs_wait {
             plan = self.changed.wait(plan).unwrap_or_else(PoisonError::into_inner);
         }
+        plan.done.push(Did::Synced);
         outcome(plan.sync_error)?;
         self.real.sync_data(file)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let floor = std::fs::read(floor::path(dir)).ok();
+        let floor = floor.map(|bytes| format::u64_at(&bytes, 24));
+        lock(&self.plan).done.push(Did::SyncedDir { floor });
+        self.real.sync_dir(dir)
+    }
+
+    fn sync_file_system(&self, _dir: &Path) -> io::Result<()> {
+        lock(&self.plan).done.push(Did::SyncedAll);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        lock(&self.plan).done.push(Did::Removed(name));
+        self.real.remove(path)
     }
 
     fn free(&self, dir: &Path) -> io::Result<u64> {

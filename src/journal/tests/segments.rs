@@ -49,12 +49,15 @@ async fn a_missing_segment_is_named_and_the_rest_is_read() {
 }
 
 #[tokio::test]
-async fn a_missing_first_segment_is_no_damage() {
+async fn a_missing_first_segment_is_named() {
     let dir = dir();
     let firsts = several(&dir).await;
     fs::remove_file(segment(&dir, 1)).unwrap();
     let (journal, recovery) = open_small(&dir);
-    assert!(!recovery.is_damaged());
+    let [missing] = recovery.missing[..] else {
+        panic!("{recovery}")
+    };
+    assert_eq!((missing.first, missing.last), (1, firsts[1] - 1));
     assert_eq!(journal.first_lsn(), firsts[1]);
     assert_eq!(lsns(&all_after(&journal, 0))[0], firsts[1]);
 }
