@@ -17,7 +17,7 @@ use crate::{
     },
     config::{Config, Durability, Origin, Problem, Problems},
     dispatch::{
-        Running, StartOptions,
+        Retention, Running, StartOptions,
         engine::{Engine, EngineOptions},
     },
     domain::{address::AddressRules, record::Role},
@@ -170,6 +170,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             overdue_after: config.delivery.overdue_after.as_duration(),
             shutdown_grace: config.delivery.shutdown_grace.as_duration(),
             idempotency_window: config.storage.idempotency_window.as_duration(),
+            retention: retention(config),
             max_endpoints: config.limits.endpoints as usize,
             profiles: config.profiles.clone(),
             rules,
@@ -189,6 +190,16 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
         clock: Arc::new(SystemClock),
         jitter: Jitter::new(),
         sender,
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    let storage = &config.storage;
+    Retention {
+        events: storage.retention.as_duration(),
+        attempts: storage.attempt_retention.as_duration(),
+        max_journal_bytes: storage.max_journal_bytes.as_bytes(),
+        max_held_bytes: storage.max_held_bytes.as_bytes(),
     }
 }
 

@@ -132,6 +132,18 @@ settings! {
         /// Size from which the store is written afresh, beside the one that serves, when it has become three times as
         /// large as it was the last time: the database gives no space back by itself.
         store_rewrite_bytes: ByteSize = "64MiB", "1MiB"..="1TiB";
+        /// How long events are kept, with their deliveries and attempts, once all their deliveries have ended; and
+        /// how long a delivery is held for an endpoint that may not be sent to before it ends as expired. What an
+        /// active endpoint still has to get is kept until it has it.
+        retention: Span = "30d", "1s"..="3650d";
+        /// How long attempts are kept, and at most as long as events.
+        attempt_retention: Span = "30d", "1s"..="3650d";
+        /// Size of the journal past which the oldest events whose deliveries have ended go before their time; 0B
+        /// for none. What is not delivered stays, and so does what an idempotency key stands for.
+        max_journal_bytes: ByteSize = "8GiB", "0B"..="1024TiB";
+        /// Size of the events that deliveries are held for, past which the oldest of these deliveries end as
+        /// expired before their time; 0B for none.
+        max_held_bytes: ByteSize = "4GiB", "0B"..="1024TiB";
         /// How long an idempotency key is remembered; the same key later is a new event.
         idempotency_window: Span = "24h", "1m"..="30d";
         /// The key that seals secrets at rest; made at the first start, readable by its owner only. Put it

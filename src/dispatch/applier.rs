@@ -17,6 +17,7 @@ use super::{
     codec, document,
     engine::Shared,
     error::chain,
+    reclaim::{self, Again, Bench, Reclaimer, Trouble},
     rewriter::{Rewriter, Work},
     scheduler::Signal,
 };
@@ -25,7 +26,7 @@ use crate::{
         endpoint::Endpoint,
         id::{EndpointId, Lsn},
     },
-    journal::{Entry, Follower, ReadError, Stopper},
+    journal::{Entry, Follower, Next, ReadError, Stopper},
     store::{
         Effect, Placed, Store, StoreError,
         open::{self, Trust},
@@ -44,6 +45,8 @@ const PACE: Duration = Duration::from_millis(2);
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// A store that fails again within this time is not opened as it is a second time.
 const RELAPSE: Duration = Duration::from_secs(60);
+/// Between looks whether the store has caught up.
+const UNTIL_READY: Duration = Duration::from_secs(60);
 /// Before a store that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,6 +87,8 @@ pub(super) struct Applier {
     flushed_at: Instant,
     reopened_at: Option<Instant>,
     rewriter: Rewriter,
+    /// Gives space back, between batches.
+    reclaimer: Reclaimer,
 }
 
 /// Why the applier looks up from the journal.
@@ -109,7 +114,9 @@ impl Applier {
             stopper: Arc::new(std::sync::Mutex::new(follower.stopper())),
         };
         let target = shared.journal.last_lsn();
+        let reclaimer = reclaimer(&shared);
         Self {
+            reclaimer,
             shared,
             store: Some(store),
             follower,
@@ -156,7 +163,11 @@ impl Applier {
             if work == Work::Swap {
                 return Ok(Pause::Swap);
             }
-            let entries = self.next(&store, work)?;
+            let again = match (work, self.reclaim(&store)?) {
+                (Work::More, Again::In(patience)) => Again::In(patience.min(PACE)),
+                (_, again) => again,
+            };
+            let entries = self.next(&store, again)?;
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 // Without a journal there is nothing to follow; the process is about to end.
@@ -182,22 +193,25 @@ impl Applier {
     }
 
     /// The next records; waits for them when there are none and nothing else to do.
-    fn next(&mut self, store: &Store, work: Work) -> Result<Option<Vec<Entry>>, StoreError> {
+    fn next(&mut self, store: &Store, again: Again) -> Result<Option<Vec<Entry>>, StoreError> {
         match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
             Ok(entries) if entries.is_empty() => {
                 // Not what is written or synced: that is so a moment before it is handed out.
                 self.caught_up(store, self.follower.passed())?;
-                if work == Work::More {
-                    std::thread::sleep(PACE);
-                    return Ok(Some(Vec::new()));
-                }
-                Ok(self
-                    .follower
-                    .next_batch(BATCH_RECORDS, BATCH_BYTES)
-                    .unwrap_or_else(|error| {
+                let patience = match again {
+                    Again::Now => Duration::ZERO,
+                    Again::In(patience) => patience,
+                };
+                let next = self.follower.next_within(BATCH_RECORDS, BATCH_BYTES, patience);
+                Ok(match next {
+                    Ok(Next::Records(entries)) => Some(entries),
+                    Ok(Next::Late) => Some(Vec::new()),
+                    Ok(Next::Ended) => None,
+                    Err(error) => {
                         self.unreadable(&error);
                         Some(Vec::new())
-                    }))
+                    }
+                })
             }
             Ok(entries) => Ok(Some(entries)),
             Err(error) => {
@@ -224,6 +238,49 @@ impl Applier {
         if self.flushed_at.elapsed() >= FLUSH_EVERY {
             store.flush()?;
             self.flushed_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A piece of what gives space back; answers when the next is due.
+    fn reclaim(&mut self, store: &Store) -> Result<Again, StoreError> {
+        if !self.shared.storage.is_ready() {
+            return Ok(Again::In(UNTIL_READY));
+        }
+        let shared = self.shared.clone();
+        let inactive = || {
+            let all = shared.registry.all().into_iter();
+            all.filter(|endpoint| !endpoint.is_active())
+                .map(|endpoint| endpoint.id)
+                .collect()
+        };
+        let mut reclaimer = std::mem::replace(&mut self.reclaimer, reclaimer(&shared));
+        let again = reclaimer.step(&mut Bench {
+            journal: &shared.journal,
+            store,
+            now: shared.clock.now(),
+            tick: Instant::now(),
+            inactive: &inactive,
+            catch_up: &mut || self.drain(store),
+        });
+        shared.announce_expired(reclaimer.take_expired());
+        self.reclaimer = reclaimer;
+        again
+    }
+
+    /// Applies everything that is published.
+    fn drain(&mut self, store: &Store) -> Result<(), Trouble> {
+        loop {
+            let entries = self.follower.try_next(BATCH_RECORDS, BATCH_BYTES)?;
+            if entries.is_empty() {
+                break;
+            }
+            self.apply(store, entries)?;
+        }
+        self.advance(self.follower.passed());
+        // One that is told to stop hands out nothing more, whatever there is.
+        if self.follower.passed() < self.shared.journal.published_lsn() {
+            return Err(Trouble::Behind);
         }
         Ok(())
     }
@@ -352,8 +409,11 @@ impl Applier {
         let opened = open::open(&open::Options {
             trust,
             last_lsn,
+            first_lsn: self.shared.journal.first_lsn(),
             ..self.open.clone()
         })?;
+        reclaim::begin(&self.shared.journal, &opened.store)?;
+        self.reclaimer.reset();
         let applied = opened.store.applied()?.lsn;
         let rebuilding = trust == Trust::No || opened.distrusted.is_some();
         tracing::warn!(applied_lsn = applied, rebuilding, "the store was opened again");
@@ -365,6 +425,10 @@ impl Applier {
         self.target = last_lsn;
         Ok(())
     }
+}
+
+fn reclaimer(shared: &Shared) -> Reclaimer {
+    Reclaimer::new(shared.options.retention, shared.options.idempotency_window)
 }
 
 impl Shared {

@@ -21,7 +21,7 @@ use crate::{
         health::Health,
         id::{EndpointId, EventId},
         outcome::{Class, Fault, Observation, Outcome, Reason, classify},
-        record::{AttemptSettled, EventAccepted, Record},
+        record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
     journal::ReadError,
@@ -216,16 +216,18 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
 
 /// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
 fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
-    let entry = shared.journal.read(codec::location(row.place)).map_err(|error| {
-        tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot read an event");
-        Box::new(match error {
-            ReadError::Io { .. } => Seen::nothing(None, Fault::Disk),
-            ReadError::Damaged(_) | ReadError::NoSegment { .. } => Seen::lost(None),
-        })
-    })?;
-    match codec::decode(&entry) {
-        Ok(Record::EventAccepted(accepted)) => Ok(accepted),
-        Ok(_) => Err(Box::new(Seen::lost(None))),
+    let entry = shared
+        .read_event(row.delivery.event, row.place)
+        .map_err(|error| {
+            tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot read an event");
+            Box::new(match error {
+                ReadError::Io { .. } => Seen::nothing(None, Fault::Disk),
+                ReadError::Damaged(_) | ReadError::NoSegment { .. } => Seen::lost(None),
+            })
+        })?;
+    match codec::decode(&entry).map(codec::event) {
+        Ok(Some(accepted)) => Ok(accepted),
+        Ok(None) => Err(Box::new(Seen::lost(None))),
         Err(error) => {
             tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot decode an event");
             Err(Box::new(Seen::lost(None)))

@@ -113,7 +113,7 @@ impl Shared {
         if row.content_hash == event.content_hash() {
             return Ok(false);
         }
-        let known = self.event_record(&row);
+        let known = self.event_record(lsn, &row);
         Ok(known
             .is_none_or(|known| known.attributes.get(ce::SOURCE).map(String::as_str) != Some(names.source)))
     }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::record::{Place, Record},
+    domain::{
+        reclaim::{Carried, Home},
+        record::{EventAccepted, EventTypePut, Place, Record},
+    },
     journal::{self, Draft, Entry, Location},
     runtime::codec::{CodecError, decode_body, encode_body},
 };
@@ -26,6 +29,12 @@ pub fn encode(record: &Record) -> Result<Draft, CodecError> {
         Record::KeyRevoked(body) => encode_body(body),
         Record::EventTypePut(body) => encode_body(body),
         Record::EventTypeDeleted(body) => encode_body(body),
+        Record::Carried(body) => encode_body(body),
+        Record::EventsForgotten(body) => encode_body(body),
+        Record::AttemptsForgotten(body) => encode_body(body),
+        Record::IdempotencyForgotten(body) => encode_body(body),
+        Record::FloorRaised(body) => encode_body(body),
+        Record::EndpointsForgotten(body) => encode_body(body),
     }?;
     let flags = if record.is_configuration() {
         journal::CONFIG
@@ -62,8 +71,38 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
         10 => Record::KeyRevoked(decode_body(body)?),
         11 => Record::EventTypePut(decode_body(body)?),
         12 => Record::EventTypeDeleted(decode_body(body)?),
+        13 => Record::Carried(decode_body(body)?),
+        14 => Record::EventsForgotten(decode_body(body)?),
+        15 => Record::AttemptsForgotten(decode_body(body)?),
+        16 => Record::IdempotencyForgotten(decode_body(body)?),
+        17 => Record::FloorRaised(decode_body(body)?),
+        18 => Record::EndpointsForgotten(decode_body(body)?),
         kind => return Err(CodecError::Kind(kind)),
     })
+}
+
+/// The event that a record accepted, or carries; nothing when it is another record.
+pub fn event(record: Record) -> Option<EventAccepted> {
+    match record {
+        Record::EventAccepted(accepted) => Some(accepted),
+        Record::Carried(Carried {
+            home: Home::Event { event, .. },
+            ..
+        }) => Some(*event),
+        _ => None,
+    }
+}
+
+/// The declaration that a record makes, or carries; nothing when it is another record.
+pub fn event_type(record: Record) -> Option<EventTypePut> {
+    match record {
+        Record::EventTypePut(put) => Some(put),
+        Record::Carried(Carried {
+            home: Home::EventType(put),
+            ..
+        }) => Some(*put),
+        _ => None,
+    }
 }
 
 /// The store's form of a location.
@@ -97,6 +136,10 @@ mod tests {
             health::Health,
             id::{DeliveryKey, EndpointId, KeyId},
             outcome::{Class, Fault, Reason},
+            reclaim::{
+                AttemptsForgotten, EndpointsForgotten, EventsForgotten, FloorRaised, ForgottenEvent,
+                IdempotencyForgotten, RowCopy,
+            },
             record::{
                 AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointDeleted,
                 EndpointPut, EventAccepted, EventReplayed, EventTypeDeleted, EventTypePut, KeyPut,
@@ -247,7 +290,60 @@ mod tests {
                 change: StateChange::Lapse,
             }),
             unproven(),
+            carried(Home::None),
+            carried(Home::EventType(Box::new(EventTypePut {
+                event_type: "user.created".parse().unwrap(),
+                at: AT,
+                description: None,
+                schema: None,
+                example: None,
+                deprecated: false,
+            }))),
+            carried(match accepted() {
+                Record::EventAccepted(event) => Home::Event {
+                    lsn: 5,
+                    event: Box::new(event),
+                },
+                _ => Home::None,
+            }),
+            Record::EventsForgotten(EventsForgotten {
+                events: vec![ForgottenEvent {
+                    event: 5,
+                    idempotency_key: Some("once".to_owned()),
+                    added: vec![KEY],
+                    attempts: vec![6, 7],
+                }],
+            }),
+            Record::AttemptsForgotten(AttemptsForgotten { from: 2, before: 9 }),
+            Record::IdempotencyForgotten(IdempotencyForgotten {
+                keys: vec!["once".to_owned()],
+                at: AT,
+            }),
+            Record::FloorRaised(FloorRaised {
+                floor: 9,
+                accepted_at: AT,
+                deleted: vec![ENDPOINT],
+                rows: vec![row()],
+            }),
+            Record::EndpointsForgotten(EndpointsForgotten {
+                endpoints: vec![ENDPOINT],
+            }),
         ]
+    }
+
+    fn row() -> RowCopy {
+        RowCopy {
+            key: Bytes::from_static(&[0x10, 1]),
+            row: Bytes::from_static(&[1, 2, 3]),
+        }
+    }
+
+    fn carried(home: Home) -> Record {
+        Record::Carried(Carried {
+            rows: vec![row()],
+            configuration: matches!(home, Home::EventType(_)),
+            home,
+        })
     }
 
     /// What version 1 wrote must be read for ever: this file may grow, its lines may not change.

@@ -4,7 +4,7 @@
 //! beside this one adds those of one kind.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,13 +12,13 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage, registry::Registry,
-    reservations::Reservations, storage::Storage, supervision::Vitals, verify::Verifier,
+    clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage, reclaim::Retention,
+    registry::Registry, reservations::Reservations, storage::Storage, supervision::Vitals, verify::Verifier,
 };
 use crate::{
     domain::{
         address::AddressRules,
-        id::{DeliveryKey, Lsn},
+        id::{DeliveryKey, EndpointId, Lsn},
         profile::Profiles,
         record::{KeyPut, Record},
         time::Timestamp,
@@ -46,6 +46,8 @@ pub struct EngineOptions {
     pub overdue_after: Duration,
     /// How long an idempotency key is remembered.
     pub idempotency_window: Duration,
+    /// How long things are kept, and how much of them.
+    pub retention: Retention,
     pub max_endpoints: usize,
     /// What endpoints may name as their `profile`.
     pub profiles: Profiles,
@@ -78,6 +80,8 @@ pub(super) struct Shared {
     pub recovering: tokio::sync::Mutex<()>,
     /// One document of endpoints at a time.
     pub applying: tokio::sync::Mutex<()>,
+    /// Held deliveries that were ended, by endpoint, of which nobody was told yet.
+    pub expired: Mutex<BTreeMap<EndpointId, u64>>,
     pub herald: tokio::sync::Notify,
     pub verifier: Verifier,
     pub vitals: Vitals,

@@ -110,8 +110,8 @@ impl Engine {
         let case = Case {
             shared,
             store: &store,
-            event: shared.event_record(&row),
-            view: shared.event_view(&row, false),
+            event: shared.event_record(lsn, &row),
+            view: shared.event_view(lsn, &row, false),
         };
         let data = chosen
             .data

@@ -1,19 +1,23 @@
 //! Someone is told: an endpoint that a rule has disabled becomes an operational event, `endpoint.disabled`, and one that
 //! could not prove itself again `endpoint.unverified`.
 //!
+//! When deliveries that were held for too long have ended, `endpoint.deliveries_expired` says how many, at most once
+//! an hour for an endpoint.
+//!
 //! It is an event like any other: durable, retried, listed. It goes to the endpoints of the same tenant, and to those
 //! without a tenant, whose patterns name it (`endpoint.disabled`, `endpoint.*`, `endpoint.**`); `*` alone does not,
 //! so that no customer gets another's operational news by accident. The store remembers that the notice is due
 //! until it is accepted, so that a crash in between does not swallow it.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     document,
@@ -32,6 +36,9 @@ use crate::domain::{
 /// Between tries when the journal refuses.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two notices of an endpoint's expired deliveries.
+const EXPIRED_EVERY: Duration = Duration::from_secs(3600);
+
 /// Runs until the server stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut paid = Paid::default();
@@ -49,6 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = &mut woken => {}
+            () = tokio::time::sleep(EXPIRED_EVERY) => {}
             () = shared.stopping.cancelled() => return,
         }
     }
@@ -61,6 +69,8 @@ struct Paid {
     announced: HashMap<EndpointId, Timestamp>,
     /// Deleted endpoints that have nothing scheduled any more.
     cleared: HashSet<EndpointId>,
+    /// When it was last told of an endpoint's expired deliveries.
+    expired: HashMap<EndpointId, Instant>,
 }
 
 /// Does what is owed: notices, and the end of what deleted endpoints had scheduled.
@@ -81,6 +91,7 @@ async fn pay_debts(shared: &Shared, paid: &mut Paid) -> Result<(), EngineError> 
             .get(*id)
             .is_some_and(|endpoint| !endpoint.is_active())
     });
+    tell_expired(shared, paid).await?;
     // A crash may have come between an endpoint's deletion and the end of what it had scheduled.
     for id in shared.registry.deleted() {
         if !paid.cleared.contains(&id) {
@@ -115,13 +126,75 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
     if endpoint.standing.state == EndpointState::Unverified {
         data["verification"] = json!(document::verification(endpoint));
     }
+    give_notice(shared, endpoint, event_type, endpoint.standing.since, data).await
+}
+
+/// Tells of held deliveries that were ended. What a crash swallows of the count can still be listed.
+async fn tell_expired(shared: &Shared, paid: &mut Paid) -> Result<(), EngineError> {
+    let now = Instant::now();
+    paid.expired
+        .retain(|_, at| now.duration_since(*at) < EXPIRED_EVERY);
+    let owed: Vec<(EndpointId, u64)> = {
+        let expired = shared.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = expired.iter().filter(|(id, _)| !paid.expired.contains_key(id));
+        untold.map(|(id, count)| (*id, *count)).collect()
+    };
+    for (id, count) in owed {
+        if let (Some(endpoint), Ok(event_type)) =
+            (shared.registry.get(id), "endpoint.deliveries_expired".parse())
+        {
+            let data = json!({
+                "endpoint_id": endpoint.id,
+                "name": endpoint.spec.name,
+                "url": endpoint.spec.url.redacted(),
+                "state": endpoint.standing.state,
+                "expired_deliveries": count,
+            });
+            give_notice(shared, &endpoint, event_type, shared.clock.now(), data).await?;
+        }
+        paid.expired.insert(id, now);
+        let mut expired = shared.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = expired.get_mut(&id) {
+            *left = left.saturating_sub(count);
+        }
+        expired.retain(|_, left| *left > 0);
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Takes note of held deliveries that were ended, so that they are told of.
+    pub(super) fn announce_expired(&self, ended: BTreeMap<EndpointId, u64>) {
+        if ended.is_empty() {
+            return;
+        }
+        for (id, count) in &ended {
+            tracing::warn!(endpoint.id = %id, deliveries = count, "held deliveries have expired");
+        }
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, count) in ended {
+            *expired.entry(id).or_default() += count;
+        }
+        drop(expired);
+        self.herald.notify_one();
+    }
+}
+
+/// Accepts an operational event about an endpoint.
+async fn give_notice(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    event_type: EventType,
+    occurred_at: Timestamp,
+    data: serde_json::Value,
+) -> Result<(), EngineError> {
     let event = NewEvent {
         id: None,
         event_type,
         tenant: endpoint.spec.tenant.clone(),
         channel: None,
         ordering_key: None,
-        occurred_at: Some(endpoint.standing.since),
+        occurred_at: Some(occurred_at),
         deliver_at: None,
         expires_at: None,
         attributes: Default::default(),

@@ -1,7 +1,6 @@
 //! Starting and stopping: in which order the parts come and go.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex},
     thread,
 };
@@ -15,12 +14,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     applier::{Applier, ApplierStop},
     clock::EngineClock,
-    codec,
     engine::{Engine, EngineOptions, InFlight, Shared},
     error::chain,
-    event_types::{Catalogue, Gathered},
+    event_types::Catalogue,
     herald,
     outage::SharedOutage,
+    reclaim,
     registry::Registry,
     reservations::Reservations,
     rewriter::Rewriter,
@@ -31,10 +30,6 @@ use super::{
     verify::{self, Ask, Verifier},
 };
 use crate::{
-    domain::{
-        id::{EndpointId, KeyId},
-        record::{KeyPut, Record},
-    },
     journal::{self, Journal},
     runtime::{
         clock::Clock,
@@ -45,7 +40,6 @@ use crate::{
     store::{
         StoreError,
         open::{self, Distrust, Trust},
-        rows::EndpointRow,
     },
 };
 
@@ -78,6 +72,8 @@ pub enum StartError {
     OpenStore(#[from] open::OpenError),
     #[error("cannot read the store")]
     Store(#[from] StoreError),
+    #[error("cannot begin the store where the journal begins")]
+    Begin(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
@@ -111,6 +107,7 @@ impl Running {
             cache_bytes: options.store_cache_bytes,
             journal: journal.uuid(),
             last_lsn: recovery.last_lsn,
+            first_lsn: journal.first_lsn(),
             trust: Trust::Yes,
             check_bytes: CHECK_BYTES,
         };
@@ -120,6 +117,7 @@ impl Running {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
         }
         let store = opened.store;
+        reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
         let newest = store.newest()?.max(last_written);
         let clock = EngineClock::new(options.clock, newest);
         let (verifier, asks) = Verifier::new();
@@ -140,6 +138,7 @@ impl Running {
             configuring: tokio::sync::Mutex::new(()),
             recovering: tokio::sync::Mutex::new(()),
             applying: tokio::sync::Mutex::new(()),
+            expired: Mutex::default(),
             herald: tokio::sync::Notify::new(),
             verifier,
             vitals: Vitals::default(),
@@ -297,50 +296,5 @@ async fn watch_store(shared: Arc<Shared>, applier: ApplierStop) {
         if shared.storage.is_ready() {
             applier.wake();
         }
-    }
-}
-
-impl Shared {
-    /// Endpoints, keys and event types from the journal's configuration records alone, so that events can be matched while the
-    /// store is behind.
-    fn load_configuration(&self) -> Result<(), StartError> {
-        let mut endpoints: HashMap<EndpointId, EndpointRow> = HashMap::new();
-        let mut keys: HashMap<KeyId, KeyPut> = HashMap::new();
-        let mut types = Gathered::default();
-        for entry in self.journal.config_entries() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error @ journal::ReadError::Io { .. }) => return Err(error.into()),
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "a configuration record is damaged; it is passed over");
-                    continue;
-                }
-            };
-            let record = match codec::decode(&entry) {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::error!(lsn = entry.lsn, error = %chain(&error), "a journal record does not decode");
-                    continue;
-                }
-            };
-            match &record {
-                Record::KeyPut(key) => _ = keys.insert(key.id, key.clone()),
-                Record::KeyRevoked(revoked) => _ = keys.remove(&revoked.id),
-                Record::EventTypePut(put) => types.put(put),
-                Record::EventTypeDeleted(deleted) => types.delete(&deleted.event_type),
-                other => {
-                    let Some(id) = other.endpoint() else {
-                        continue;
-                    };
-                    if let Some(row) = EndpointRow::after(endpoints.get(&id), entry.lsn, other) {
-                        endpoints.insert(id, row);
-                    }
-                }
-            }
-        }
-        self.register_all(endpoints.into_iter().collect());
-        self.registry.set_keys(keys.into_values().collect());
-        self.register_event_types(types);
-        Ok(())
     }
 }

@@ -98,7 +98,8 @@ impl Engine {
         (0..count)
             .map(|index| {
                 let delivery = store.delivery(DeliveryKey::new(at, index)).map_err(failure)?;
-                let delivery = delivery.ok_or(EngineError::NotFound("delivery"))?;
+                // Nothing was created if the event was forgotten at this very moment.
+                let delivery = delivery.ok_or(EngineError::NotFound("event"))?;
                 Ok(shared.delivery_view(&delivery, &row.id, &row.event_type))
             })
             .collect()
@@ -183,7 +184,7 @@ impl Shared {
             .map_err(|error| self.storage.failure(error))?;
         if had.is_empty() {
             // A damaged record cannot be sent again.
-            let event = self.event_record(row);
+            let event = self.event_record(lsn, row);
             return Ok(event.map_or_else(Vec::new, |event| self.registry.matching(&Audience::of(&event))));
         }
         let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();

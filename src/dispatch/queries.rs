@@ -22,8 +22,9 @@ use crate::{
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         outcome::Reason,
-        record::{AttemptSettled, EventAccepted, Record},
+        record::{AttemptSettled, EventAccepted, Place, Record},
     },
+    journal::{Entry, ReadError},
     runtime::hex,
     store::{
         Store, StoreError, keys,
@@ -56,14 +57,16 @@ impl Engine {
                 && filter.since.is_none_or(|since| row.accepted_at >= since)
                 && filter.until.is_none_or(|until| row.accepted_at <= until)
         })?;
-        Ok(listed(rows, |_, row| Some(shared.event_view(&row, false))))
+        Ok(listed(rows, |key, row| {
+            Some(shared.event_view(keys::lsn_in(key), &row, false))
+        }))
     }
 
     /// With its payload.
     pub async fn event(&self, id: &EventId) -> Result<EventView, EngineError> {
         let store = self.0.everything().await?;
-        let (_, row) = self.0.event_row(&store, id)?;
-        Ok(self.0.event_view(&row, true))
+        let (lsn, row) = self.0.event_row(&store, id)?;
+        Ok(self.0.event_view(lsn, &row, true))
     }
 
     pub async fn deliveries(
@@ -322,16 +325,34 @@ impl Shared {
     }
 
     /// The whole of an event, unless its record is damaged.
-    pub(super) fn event_record(&self, row: &EventRow) -> Option<EventAccepted> {
-        let entry = self.journal.read(codec::location(row.place)).ok()?;
-        match codec::decode(&entry) {
-            Ok(Record::EventAccepted(accepted)) => Some(accepted),
-            _ => None,
+    pub(super) fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
+        let entry = self.read_event(lsn, row.place).ok()?;
+        codec::event(codec::decode(&entry).ok()?)
+    }
+
+    /// The record that holds an event which the one at `lsn` accepted. Between the look into the store and this one it
+    /// may have been carried forward, and its old place be gone: then the store knows the new one.
+    pub(super) fn read_event(&self, lsn: Lsn, place: Place) -> Result<Entry, ReadError> {
+        let mut place = place;
+        loop {
+            let error = match self.journal.read(codec::location(place)) {
+                Err(error) => error,
+                read => return read,
+            };
+            let row = self
+                .storage
+                .get()
+                .ok()
+                .and_then(|store| store.event(lsn).ok().flatten());
+            match row {
+                Some(row) if row.place != place => place = row.place,
+                _ => return Err(error),
+            }
         }
     }
 
-    pub(super) fn event_view(&self, row: &EventRow, with_payload: bool) -> EventView {
-        match self.event_record(row) {
+    pub(super) fn event_view(&self, lsn: Lsn, row: &EventRow, with_payload: bool) -> EventView {
+        match self.event_record(lsn, row) {
             Some(accepted) => event_view(row, &accepted, with_payload),
             // The record is damaged: what the store knows is what there is.
             None => EventView {

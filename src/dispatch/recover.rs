@@ -303,7 +303,7 @@ impl Shared {
             return Ok(None);
         }
         // A damaged record cannot be sent again.
-        let Some(event) = self.event_record(row) else {
+        let Some(event) = self.event_record(lsn, row) else {
             return Ok(None);
         };
         let pattern = subscription::judge(

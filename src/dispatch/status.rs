@@ -62,11 +62,14 @@ impl Engine {
             endpoints,
             endpoints_overdue: shared.endpoints_overdue() as u64,
             journal: JournalView {
+                first_lsn: shared.journal.first_lsn(),
                 last_lsn: shared.journal.last_lsn(),
                 synced_lsn: shared.journal.synced_lsn(),
                 segments: segments.len() as u64,
                 bytes: segments.iter().map(|segment| segment.bytes).sum(),
                 damaged_ranges: shared.found_damaged + stats.damaged_ranges,
+                reclaimed_segments: stats.reclaimed_segments,
+                reclaimed_bytes: stats.reclaimed_bytes,
             },
             store: StoreView {
                 applied_lsn: shared.storage.applied(),
@@ -87,6 +90,16 @@ impl Engine {
             last_lsn: shared.journal.last_lsn(),
             last_sync: Duration::from_micros(stats.last_sync_micros),
             damaged_ranges: shared.found_damaged + stats.damaged_ranges,
+            first_lsn: shared.journal.first_lsn(),
+            size: shared
+                .journal
+                .segments()
+                .iter()
+                .map(|segment| segment.bytes)
+                .sum(),
+            reclaimed_segments: stats.reclaimed_segments,
+            reclaimed_bytes: stats.reclaimed_bytes,
+            longest_pause: Duration::from_micros(stats.longest_pause_micros),
         });
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());

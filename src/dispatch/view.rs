@@ -299,12 +299,17 @@ pub struct StatusView {
 
 #[derive(Debug, Serialize)]
 pub struct JournalView {
+    /// Where it begins: what was below has been reclaimed.
+    pub first_lsn: u64,
     pub last_lsn: u64,
     pub synced_lsn: u64,
     pub segments: u64,
     pub bytes: u64,
     /// Damaged ranges met since the start.
     pub damaged_ranges: u64,
+    /// Segments deleted since the start, and their bytes.
+    pub reclaimed_segments: u64,
+    pub reclaimed_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]

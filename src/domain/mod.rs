@@ -38,6 +38,7 @@ pub mod ordering;
 pub mod outcome;
 pub mod profile;
 pub mod proxy;
+pub mod reclaim;
 pub mod record;
 pub mod retry;
 pub mod secret;

@@ -17,6 +17,9 @@ use super::{
     health::Health,
     id::{DeliveryKey, EndpointId, EventId, KeyId, Lsn},
     outcome::{Class, Reason},
+    reclaim::{
+        AttemptsForgotten, Carried, EndpointsForgotten, EventsForgotten, FloorRaised, IdempotencyForgotten,
+    },
     time::Timestamp,
 };
 
@@ -206,6 +209,12 @@ pub enum Record {
     KeyRevoked(KeyRevoked),
     EventTypePut(EventTypePut),
     EventTypeDeleted(EventTypeDeleted),
+    Carried(Carried),
+    EventsForgotten(EventsForgotten),
+    AttemptsForgotten(AttemptsForgotten),
+    IdempotencyForgotten(IdempotencyForgotten),
+    FloorRaised(FloorRaised),
+    EndpointsForgotten(EndpointsForgotten),
 }
 
 impl Record {
@@ -227,6 +236,12 @@ impl Record {
             Self::KeyRevoked(_) => 10,
             Self::EventTypePut(_) => 11,
             Self::EventTypeDeleted(_) => 12,
+            Self::Carried(_) => 13,
+            Self::EventsForgotten(_) => 14,
+            Self::AttemptsForgotten(_) => 15,
+            Self::IdempotencyForgotten(_) => 16,
+            Self::FloorRaised(_) => 17,
+            Self::EndpointsForgotten(_) => 18,
         }
     }
 
@@ -249,7 +264,13 @@ impl Record {
             | Self::KeyPut(_)
             | Self::KeyRevoked(_)
             | Self::EventTypePut(_)
-            | Self::EventTypeDeleted(_) => None,
+            | Self::EventTypeDeleted(_)
+            | Self::Carried(_)
+            | Self::EventsForgotten(_)
+            | Self::AttemptsForgotten(_)
+            | Self::IdempotencyForgotten(_)
+            | Self::FloorRaised(_)
+            | Self::EndpointsForgotten(_) => None,
         }
     }
 
@@ -263,10 +284,18 @@ impl Record {
             | Self::KeyPut(_)
             | Self::KeyRevoked(_)
             | Self::EventTypePut(_)
-            | Self::EventTypeDeleted(_) => true,
+            | Self::EventTypeDeleted(_)
+            | Self::FloorRaised(_) => true,
+            Self::Carried(carried) => carried.configuration,
             Self::AttemptSettled(settled) => settled.disable.is_some(),
             Self::EventAccepted(accepted) => accepted.notice_for.is_some(),
-            Self::DeliveriesRetried(_) | Self::DeliveriesEnded(_) | Self::EventReplayed(_) => false,
+            Self::DeliveriesRetried(_)
+            | Self::DeliveriesEnded(_)
+            | Self::EventReplayed(_)
+            | Self::EventsForgotten(_)
+            | Self::AttemptsForgotten(_)
+            | Self::IdempotencyForgotten(_)
+            | Self::EndpointsForgotten(_) => false,
         }
     }
 }

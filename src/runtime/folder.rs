@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | locked by the process that owns the folder |
 //! | `format` | the folder's format version, and a text sealed with the sealing key that proves a key right |
+//! | `format.1` | the same as it was before a folder of format 1 was migrated |
 //! | `key` | the sealing key, 64 hexadecimal digits, readable by its owner alone |
 //! | `boot` | the kernel's boot id when the store was last opened |
 //! | `clean` | there after a shutdown that synced everything, gone while the server runs |
@@ -22,9 +23,12 @@ use crate::domain::time::Timestamp;
 
 /// The format that this program reads and writes.
 ///
-/// A folder of a newer one is refused untouched. An older one is migrated into a copy beside it, which takes the
-/// folder's place when it is whole; the old folder is kept. There is no older one yet.
-pub const FORMAT: u32 = 1;
+/// A folder of a newer one is refused untouched. An older one is migrated when it is begun to be written ([`Folder::begin`]).
+///
+/// Format 2 has records that say what was carried forward and what is gone. Whoever does not know them would take a
+/// journal without its oldest segments for a damaged one, and lose what they say. Nothing else is different, so that a
+/// folder of format 1 is migrated by saying so; its `format` is kept as `format.1`.
+pub const FORMAT: u32 = 2;
 
 const PROOF_OWNER: &[u8] = b"posthaste data folder";
 const PROOF: &[u8] = b"the right key";
@@ -61,6 +65,8 @@ pub struct Folder {
     sealer: Sealer,
     stopped_cleanly: bool,
     same_boot: bool,
+    /// The format it has until it is begun to be written.
+    found: u32,
     _lock: File,
 }
 
@@ -78,10 +84,10 @@ impl Folder {
             .map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
-        let sealer = if path.join("format").exists() {
+        let (sealer, found) = if path.join("format").exists() {
             reopen(path, &key_path)?
         } else {
-            establish(path, &key_path)?
+            (establish(path, &key_path)?, FORMAT)
         };
         let boot_id = boot_id();
         let recorded = fs::read_to_string(path.join("boot")).unwrap_or_default();
@@ -90,6 +96,7 @@ impl Folder {
             sealer,
             stopped_cleanly: path.join("clean").exists(),
             same_boot: !boot_id.is_empty() && recorded == boot_id,
+            found,
             _lock: lock,
         })
     }
@@ -125,11 +132,14 @@ impl Folder {
         Timestamp::from_millis(times.max().unwrap_or_default())
     }
 
-    /// Notes that files are being written again. To be called before they are.
+    /// Notes that files are being written again, and migrates a folder of an older format. To be called before they are.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn begin(&self) -> Result<(), FolderError> {
+        if self.found < FORMAT {
+            migrate(&self.path, self.found)?;
+        }
         write_whole(&self.path, "boot", boot_id().as_bytes(), 0o640)?;
         let clean = self.path.join("clean");
         match fs::remove_file(&clean) {
@@ -184,7 +194,21 @@ fn establish(folder: &Path, key_path: &Path) -> Result<Sealer, FolderError> {
     Ok(sealer)
 }
 
-fn reopen(folder: &Path, key_path: &Path) -> Result<Sealer, FolderError> {
+/// Says that a folder is of today's format; what said otherwise is kept beside it, durably, before that. Doing it again
+/// after a crash in between gives the same.
+fn migrate(folder: &Path, found: u32) -> Result<(), FolderError> {
+    let path = folder.join("format");
+    let old = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+    let said = format!("\nformat {found}\n");
+    if !old.contains(&said) {
+        return Ok(());
+    }
+    write_whole(folder, &format!("format.{found}"), old.as_bytes(), 0o640)?;
+    let new = old.replacen(&said, &format!("\nformat {FORMAT}\n"), 1);
+    write_whole(folder, "format", new.as_bytes(), 0o640)
+}
+
+fn reopen(folder: &Path, key_path: &Path) -> Result<(Sealer, u32), FolderError> {
     let path = folder.join("format");
     let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
     let field = |name: &str| {
@@ -208,7 +232,7 @@ fn reopen(folder: &Path, key_path: &Path) -> Result<Sealer, FolderError> {
     }
     let sealer = Sealer::new(&read_key(key_path)?);
     match sealer.open(PROOF_OWNER, &proof) {
-        Ok(text) if text == PROOF => Ok(sealer),
+        Ok(text) if text == PROOF => Ok((sealer, found)),
         _ => Err(FolderError::KeyWrong(key_path.to_owned())),
     }
 }
@@ -333,17 +357,41 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_format_1_is_migrated_when_it_is_begun_and_can_be_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Folder::open(dir.path(), None).unwrap());
+        let format = dir.path().join("format");
+        let new = fs::read_to_string(&format).unwrap();
+        let old = new.replace("format 2", "format 1");
+        fs::write(&format, &old).unwrap();
+        let read = || fs::read_to_string(&format).unwrap();
+        let folder = Folder::open(dir.path(), None).unwrap();
+        assert_eq!(read(), old, "looking at it changes nothing");
+        // A crash may come after the copy, or before it was renamed.
+        fs::write(dir.path().join("format.1.tmp"), "half").unwrap();
+        folder.begin().unwrap();
+        let kept = dir.path().join("format.1");
+        assert_eq!((read(), fs::read_to_string(&kept).unwrap()), (new, old.clone()));
+        folder.begin().unwrap();
+        drop(folder);
+        Folder::open(dir.path(), None).unwrap().begin().unwrap();
+        assert_eq!(fs::read_to_string(&kept).unwrap(), old);
+        fs::rename(&kept, &format).unwrap();
+        assert_eq!(Folder::open(dir.path(), None).unwrap().found, 1);
+    }
+
+    #[test]
     fn a_newer_format_is_refused_untouched() {
         let dir = tempfile::tempdir().unwrap();
         drop(Folder::open(dir.path(), None).unwrap());
         let format = dir.path().join("format");
         let newer = fs::read_to_string(&format)
             .unwrap()
-            .replace("format 1", "format 2");
+            .replace("format 2", "format 3");
         fs::write(&format, &newer).unwrap();
         assert!(matches!(
             Folder::open(dir.path(), None),
-            Err(FolderError::Newer { found: 2, .. })
+            Err(FolderError::Newer { found: 3, .. })
         ));
         assert_eq!(fs::read_to_string(&format).unwrap(), newer);
         fs::write(&format, "").unwrap();

@@ -61,9 +61,9 @@ impl Store {
     }
 }
 
-struct Writer<'a> {
-    draft: Draft<'a>,
-    effects: Vec<Effect>,
+pub(super) struct Writer<'a> {
+    pub draft: Draft<'a>,
+    pub effects: Vec<Effect>,
 }
 
 impl Writer<'_> {
@@ -105,6 +105,14 @@ impl Writer<'_> {
                 self.draft.remove(keys::event_type(&deleted.event_type));
                 Ok(())
             }
+            Record::Carried(carried) => self.carried(placed, carried),
+            Record::EventsForgotten(gone) => {
+                gone.events.iter().try_for_each(|gone| self.event_forgotten(gone))
+            }
+            Record::AttemptsForgotten(gone) => self.attempts_forgotten(gone),
+            Record::IdempotencyForgotten(gone) => self.keys_forgotten(gone),
+            Record::FloorRaised(raised) => self.floor_raised(raised),
+            Record::EndpointsForgotten(gone) => self.endpoints_forgotten(gone),
         }
     }
 
@@ -168,7 +176,11 @@ impl Writer<'_> {
     }
 
     fn event_replayed(&mut self, lsn: Lsn, replayed: &EventReplayed) -> Result<(), StoreError> {
-        let order = self.order_of(replayed.event)?;
+        let event: Option<EventRow> = self.draft.get(&keys::event(replayed.event))?;
+        // One that was forgotten while somebody asked for its replay stays so.
+        let Some(EventRow { key: order, .. }) = event else {
+            return Ok(());
+        };
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(lsn, index);
             self.draft.put(keys::added(replayed.event, key), &())?;

@@ -1,13 +1,13 @@
 //! A batch in the making: writes are gathered and seen by later reads, then committed at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Store, StoreError, keys,
     rows::{self, Row},
 };
 use crate::{
-    domain::id::EndpointId,
+    domain::{id::EndpointId, reclaim::RowCopy},
     runtime::{
         codec::{CodecError, decode_row, encode_row},
         hex,
@@ -23,6 +23,8 @@ pub(super) struct Draft<'a> {
     changes: Changes,
     tallies: HashMap<EndpointId, rows::Tally>,
     totals: rows::Totals,
+    /// Read when it is first asked for.
+    forgotten: Option<rows::Forgotten>,
 }
 
 impl<'a> Draft<'a> {
@@ -33,6 +35,7 @@ impl<'a> Draft<'a> {
             changes: HashMap::new(),
             tallies: HashMap::new(),
             totals,
+            forgotten: None,
         })
     }
 
@@ -41,6 +44,13 @@ impl<'a> Draft<'a> {
             Some(Some(row)) => decode(key, row).map(Some),
             Some(None) => Ok(None),
             None => self.store.row(key),
+        }
+    }
+
+    pub fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
+        match self.changes.get(key) {
+            Some(row) => Ok(row.is_some()),
+            None => super::guarded(|| Ok(self.store.db.contains_key(key)?)),
         }
     }
 
@@ -63,10 +73,62 @@ impl<'a> Draft<'a> {
         match self.tallies.entry(endpoint) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let row = self.store.row(&keys::endpoint_tally(endpoint))?;
+                let key = keys::endpoint_tally(endpoint);
+                let row = match self.changes.get(&key) {
+                    Some(_) => None,
+                    None => self.store.row(&key)?,
+                };
                 Ok(entry.insert(row.unwrap_or_default()))
             }
         }
+    }
+
+    /// Takes an endpoint's counts away; what is counted later begins anew.
+    pub fn remove_tally(&mut self, endpoint: EndpointId) {
+        self.tallies.remove(&endpoint);
+        self.remove(keys::endpoint_tally(endpoint));
+    }
+
+    /// What is counted and has no row any more.
+    pub fn forgotten(&mut self) -> Result<&mut rows::Forgotten, StoreError> {
+        let found = match self.forgotten {
+            Some(found) => found,
+            None => self.store.row(&keys::forgotten())?.unwrap_or_default(),
+        };
+        Ok(self.forgotten.insert(found))
+    }
+
+    /// Puts a row as it stood in another store. Counts are kept apart until the batch is committed.
+    pub fn put_copy(&mut self, copy: &RowCopy) -> Result<(), StoreError> {
+        let key = &copy.key[..];
+        match (key.first(), keys::endpoint_in(key)) {
+            (Some(&keys::ENDPOINT_TALLY), Some(endpoint)) => {
+                self.tallies.insert(endpoint, decode(key, &copy.row)?);
+            }
+            _ if key == keys::totals() => self.totals = decode(key, &copy.row)?,
+            _ if key == keys::forgotten() => self.forgotten = Some(decode(key, &copy.row)?),
+            _ => _ = self.changes.insert(key.to_vec(), Some(copy.row.to_vec())),
+        }
+        Ok(())
+    }
+
+    /// The keys from `low` on and below `high`, those of this batch among them.
+    pub fn keys_between(&self, low: &[u8], high: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut found = BTreeSet::new();
+        super::guarded(|| {
+            for key in self.store.db.range(low..high).keys() {
+                found.insert(key?.to_vec());
+            }
+            Ok(())
+        })?;
+        for (key, row) in &self.changes {
+            match row {
+                Some(_) if (low..high).contains(&&key[..]) => _ = found.insert(key.clone()),
+                Some(_) => {}
+                None => _ = found.remove(key),
+            }
+        }
+        Ok(found)
     }
 
     /// Changes one endpoint's counts and the totals alike.
@@ -84,6 +146,9 @@ impl<'a> Draft<'a> {
     pub fn commit(mut self, applied: &rows::Applied) -> Result<(), StoreError> {
         for (endpoint, tally) in std::mem::take(&mut self.tallies) {
             self.put(keys::endpoint_tally(endpoint), &tally)?;
+        }
+        if let Some(forgotten) = self.forgotten {
+            self.put(keys::forgotten(), &forgotten)?;
         }
         let totals = self.totals;
         self.put(keys::totals(), &totals)?;

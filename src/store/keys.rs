@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `01` | | the applied sequence number |
 //! | `02` | | counts over everything |
+//! | `03` | | the floor below which records are gone |
+//! | `04` | | what is counted and has no row any more |
 //! | `10` | endpoint (16) | endpoint |
 //! | `11` | endpoint (16) | counts and health of the endpoint |
 //! | `12` | key id (16) | API key |
@@ -26,6 +28,7 @@ use crate::domain::{
 };
 
 pub const EVENT: u8 = 0x20;
+pub const IDEMPOTENCY: u8 = 0x22;
 pub const ENDPOINT: u8 = 0x10;
 pub const API_KEY: u8 = 0x12;
 pub const EVENT_TYPE: u8 = 0x13;
@@ -53,6 +56,14 @@ pub fn totals() -> Vec<u8> {
     vec![0x02]
 }
 
+pub fn floor() -> Vec<u8> {
+    vec![0x03]
+}
+
+pub fn forgotten() -> Vec<u8> {
+    vec![0x04]
+}
+
 pub fn endpoint(id: EndpointId) -> Vec<u8> {
     key(ENDPOINT, &[id.as_bytes()])
 }
@@ -78,7 +89,7 @@ pub fn event_id(id: &str) -> Vec<u8> {
 }
 
 pub fn idempotency(text: &str) -> Vec<u8> {
-    key(0x22, &[text.as_bytes()])
+    key(IDEMPOTENCY, &[text.as_bytes()])
 }
 
 pub fn delivery(at: DeliveryKey) -> Vec<u8> {
@@ -183,6 +194,11 @@ pub fn delivery_in(key: &[u8]) -> DeliveryKey {
 /// The endpoint behind the kind byte.
 pub fn endpoint_in(key: &[u8]) -> Option<EndpointId> {
     key.get(1..17)?.try_into().ok().map(EndpointId::from_bytes)
+}
+
+/// The idempotency key in a `22` key.
+pub fn idempotency_in(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(1..)?).ok()
 }
 
 /// The event type in a `13` key.

@@ -16,7 +16,8 @@
 //! # What it does not do
 //!
 //! It never holds a payload (sled keeps large values in files that it neither syncs nor always deletes): rows are
-//! small and say where in the journal the rest lies. It decides nothing.
+//! small and say where in the journal the rest lies. It decides nothing, not even what may be forgotten: that, and what
+//! is carried forward from segments that are about to be deleted, are records too.
 //!
 //! # Rows
 //!
@@ -24,17 +25,20 @@
 //! since a batch on one tree is atomic without sled's multi-tree transactions.
 
 mod apply;
+mod carry;
 mod check;
 mod draft;
 pub mod keys;
 pub mod open;
 pub mod query;
+mod reclaim;
 pub mod rewrite;
 pub mod rows;
 
 use std::path::Path;
 
 pub use apply::Effect;
+pub use carry::{Belongings, CarriedRow, Newest};
 pub use check::CheckReport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use draft::decode as decode_row;

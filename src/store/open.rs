@@ -37,6 +37,8 @@ pub struct Options {
     /// The journal's identity and its last record: a store of another journal, or ahead of it, is not of this one.
     pub journal: [u8; 16],
     pub last_lsn: u64,
+    /// Where the journal begins: a store that has not applied what stood before it cannot be completed.
+    pub first_lsn: u64,
     pub trust: Trust,
     /// Stores up to this many bytes are checked whole at every open.
     pub check_bytes: u64,
@@ -53,6 +55,8 @@ pub enum Distrust {
     OtherJournal,
     #[error("it is ahead of the journal: {applied} is applied, {last} is the last record")]
     Ahead { applied: u64, last: u64 },
+    #[error("it is behind the journal: {applied} is applied, and the records before {first} are gone")]
+    Behind { applied: u64, first: u64 },
     #[error("its rows disagree: {0}")]
     Check(String),
 }
@@ -150,6 +154,12 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
         return Err(Distrust::Ahead {
             applied: lsn,
             last: options.last_lsn,
+        });
+    }
+    if lsn + 1 < options.first_lsn {
+        return Err(Distrust::Behind {
+            applied: lsn,
+            first: options.first_lsn,
         });
     }
     // What a start needs is read here, where a failure still has a way on.

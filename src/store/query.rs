@@ -102,7 +102,11 @@ impl Store {
                     scan.next_due = Some(due);
                     break;
                 }
-                scan.rows.push(self.due_row(due, key)?);
+                match self.due_row(due, key) {
+                    // It was settled, and has gone with its event, since the schedule was read.
+                    Err(StoreError::Missing(_)) if !self.db.contains_key(&entry)? => {}
+                    row => scan.rows.push(row?),
+                }
             }
             Ok(())
         })?;
@@ -126,10 +130,13 @@ impl Store {
     /// When sled fails or a row is damaged.
     pub fn due_at(&self, endpoint: EndpointId, at: Position) -> Result<Option<DueRow>, StoreError> {
         let entry = keys::due(endpoint, at.0, at.1);
-        if guarded(|| Ok(self.db.contains_key(entry)?))? {
-            self.due_row(at.0, at.1).map(Some)
-        } else {
-            Ok(None)
+        let stands = || guarded(|| Ok(self.db.contains_key(&entry)?));
+        if !stands()? {
+            return Ok(None);
+        }
+        match self.due_row(at.0, at.1) {
+            Err(StoreError::Missing(_)) if !stands()? => Ok(None),
+            row => row.map(Some),
         }
     }
 
@@ -300,8 +307,10 @@ impl Store {
             let first = self.db.scan_prefix(keys::deliveries_of(event)).keys();
             let added = self.db.scan_prefix(keys::added_to(event)).keys();
             let found = first.chain(added).take(limit);
+            // One that is gone by now was forgotten while this was read.
             found
-                .map(|key| self.expect(&keys::delivery(keys::delivery_in(&key?))))
+                .map(|key| self.delivery(keys::delivery_in(&key?)))
+                .filter_map(Result::transpose)
                 .collect()
         })
     }

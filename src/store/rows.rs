@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         delivery::{Delivery, Stage},
-        endpoint::{EndpointState, Standing},
+        endpoint::{EndpointState, Standing, StateChange},
         event::{ContentHash, EventType, Label},
         health::Health,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
@@ -41,6 +41,8 @@ impl Row for AttemptRow {}
 impl Row for Delivery {}
 impl Row for KeyPut {}
 impl Row for EventTypeRow {}
+impl Row for FloorRow {}
+impl Row for Forgotten {}
 
 /// How far the store has come, in which journal.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +175,14 @@ impl EndpointRow {
                 standing: Standing::new(&put.initial, put.at),
                 sealed: put.sealed.clone(),
             }),
+            // Its earlier records are gone, or damaged: that it is deleted is all that matters from here on.
+            (None, Record::EndpointDeleted(deleted)) => Some(Self {
+                created_at: deleted.at,
+                updated_at: deleted.at,
+                deleted_at: Some(deleted.at),
+                standing: Standing::new(&StateChange::Pause, deleted.at),
+                sealed: Vec::new(),
+            }),
             (None, _) => None,
             (Some(row), _) if row.deleted_at.is_some() => None,
             (Some(row), record) => row.changed(lsn, record),
@@ -206,7 +216,13 @@ impl EndpointRow {
             | Record::KeyPut(_)
             | Record::KeyRevoked(_)
             | Record::EventTypePut(_)
-            | Record::EventTypeDeleted(_) => return None,
+            | Record::EventTypeDeleted(_)
+            | Record::Carried(_)
+            | Record::EventsForgotten(_)
+            | Record::AttemptsForgotten(_)
+            | Record::IdempotencyForgotten(_)
+            | Record::FloorRaised(_)
+            | Record::EndpointsForgotten(_) => return None,
         }
         Some(row)
     }
@@ -288,6 +304,24 @@ impl Row for Totals {
             accepted_at: Timestamp::EPOCH,
         })
     }
+}
+
+/// The floor below which records are gone, and what a later one has to know of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloorRow {
+    pub floor: Lsn,
+    /// The newest time at which an event below the floor was accepted.
+    pub accepted_at: Timestamp,
+    /// Endpoints that were deleted below the floor, and are remembered.
+    pub deleted: Vec<EndpointId>,
+}
+
+/// What is counted, and has no row any more.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    pub events: u64,
+    /// Deliveries by the state in which they ended, and attempts.
+    pub deliveries: Counts,
 }
 
 /// One endpoint's counts and health.

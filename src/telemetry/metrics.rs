@@ -77,6 +77,12 @@ pub struct JournalCounts {
     /// How long the last sync took.
     pub last_sync: Duration,
     pub damaged_ranges: u64,
+    pub first_lsn: u64,
+    /// Bytes of its segments.
+    pub size: u64,
+    pub reclaimed_segments: u64,
+    pub reclaimed_bytes: u64,
+    pub longest_pause: Duration,
 }
 
 /// The journal's own counts, as they are now.
@@ -87,6 +93,23 @@ pub fn journal(counts: JournalCounts) {
     counter!(names::JOURNAL_DAMAGED.name).absolute(counts.damaged_ranges);
     gauge!(names::JOURNAL_LAST_LSN.name).set(counts.last_lsn as f64);
     gauge!(names::JOURNAL_SYNC.name).set(counts.last_sync.as_secs_f64());
+    gauge!(names::JOURNAL_FIRST_LSN.name).set(counts.first_lsn as f64);
+    gauge!(names::JOURNAL_SIZE.name).set(counts.size as f64);
+    counter!(names::JOURNAL_RECLAIMED_SEGMENTS.name).absolute(counts.reclaimed_segments);
+    counter!(names::JOURNAL_RECLAIMED_BYTES.name).absolute(counts.reclaimed_bytes);
+    gauge!(names::JOURNAL_PAUSE_LONGEST.name).set(counts.longest_pause.as_secs_f64());
+}
+
+/// So many events were carried forward from old segments, and so many forgotten.
+pub fn reclaimed(carried: u64, forgotten: u64) {
+    counter!(names::EVENTS_CARRIED.name).increment(carried);
+    counter!(names::EVENTS_FORGOTTEN.name).increment(forgotten);
+}
+
+/// So many held deliveries were ended.
+pub fn held_expired(count: u64) {
+    counter!(names::HELD_EXPIRED.name).increment(count);
+    counter!(names::DELIVERIES_SETTLED.name, names::STATE => "expired").increment(count);
 }
 
 /// What supervision saw at its last look.

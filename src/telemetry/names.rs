@@ -99,6 +99,22 @@ metrics_table! {
         "Damaged ranges met in the journal; run posthaste check.";
     JOURNAL_LAST_LSN = "posthaste_journal_last_lsn", Kind::Gauge, Count,
         "Sequence number of the journal's last record.";
+    JOURNAL_FIRST_LSN = "posthaste_journal_first_lsn", Kind::Gauge, Count,
+        "Sequence number at which the journal begins; what was below has been reclaimed.";
+    JOURNAL_SIZE = "posthaste_journal_size_bytes", Kind::Gauge, Bytes,
+        "Bytes of the journal's segments.";
+    JOURNAL_RECLAIMED_SEGMENTS = "posthaste_journal_reclaimed_segments_total", Kind::Counter, Count,
+        "Segments that were deleted because nothing in them was needed any more.";
+    JOURNAL_RECLAIMED_BYTES = "posthaste_journal_reclaimed_bytes_total", Kind::Counter, Bytes,
+        "Bytes of those segments.";
+    JOURNAL_PAUSE_LONGEST = "posthaste_journal_longest_pause_seconds", Kind::Gauge, Seconds,
+        "The longest that acceptance has stood still while old events were carried forward.";
+    EVENTS_FORGOTTEN = "posthaste_events_forgotten_total", Kind::Counter, Count,
+        "Settled events that went because they were past their time, or for want of space.";
+    EVENTS_CARRIED = "posthaste_events_carried_total", Kind::Counter, Count,
+        "Events that still waited, carried forward from segments that were deleted.";
+    HELD_EXPIRED = "posthaste_held_deliveries_expired_total", Kind::Counter, Count,
+        "Held deliveries that ended as expired: held for too long, or too much of it.";
     STORE_APPLIED_LSN = "posthaste_store_applied_lsn", Kind::Gauge, Count,
         "Sequence number of the last record that the store holds.";
     JOURNAL_BUSY = "posthaste_journal_busy_seconds", Kind::Gauge, Seconds,

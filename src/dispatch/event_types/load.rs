@@ -10,7 +10,7 @@ use crate::{
     dispatch::{codec, engine::Shared, error::chain},
     domain::{
         event::EventType,
-        record::{EventTypePut, Place, Record},
+        record::{EventTypePut, Place},
         time::Timestamp,
     },
     store::{Store, StoreError, rows::EventTypeRow},
@@ -25,6 +25,18 @@ impl Gathered {
         let before = self.0.get(&put.event_type).map(|(row, _)| row);
         let row = EventTypeRow::after(before, put.at, Place::default());
         self.0.insert(put.event_type.clone(), (row, put.clone()));
+    }
+
+    /// A declaration that was carried forward, with its row.
+    pub fn carry(&mut self, row: EventTypeRow, put: EventTypePut) {
+        self.0.insert(put.event_type.clone(), (row, put));
+    }
+
+    /// The row of one whose declaration lies elsewhere: since when it is declared.
+    pub fn amend(&mut self, name: &EventType, row: EventTypeRow) {
+        if let Some((known, _)) = self.0.get_mut(name) {
+            *known = row;
+        }
     }
 
     pub fn delete(&mut self, name: &EventType) {
@@ -76,8 +88,9 @@ impl Shared {
         };
         let entry = self.journal.read(codec::location(row.place));
         let entry = entry.inspect_err(|error| damaged(error)).ok()?;
-        match codec::decode(&entry).inspect_err(|error| damaged(error)).ok()? {
-            Record::EventTypePut(put) if put.event_type == *name => Some(put),
+        let record = codec::decode(&entry).inspect_err(|error| damaged(error)).ok()?;
+        match codec::event_type(record) {
+            Some(put) if put.event_type == *name => Some(put),
             _ => {
                 tracing::error!(event.type = %name, "an event type's row points to another record");
                 None

@@ -553,6 +553,7 @@ fn open_store(dir: &TempDir, trust: Trust) -> Store {
         journal: JOURNAL,
         last_lsn: u64::MAX,
         trust,
+        first_lsn: 1,
         check_bytes: u64::MAX,
     };
     open::open(&options).unwrap().store

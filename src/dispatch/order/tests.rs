@@ -43,6 +43,7 @@ impl Bench {
             journal: [7; 16],
             last_lsn: u64::MAX,
             trust: Trust::No,
+            first_lsn: 1,
             check_bytes: 0,
         };
         let ordering = serde_json::from_value(json!("key")).unwrap();

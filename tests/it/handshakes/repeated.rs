@@ -121,6 +121,7 @@ impl Stepped {
                 shutdown_grace: Duration::ZERO,
                 overdue_after: Duration::from_secs(300),
                 idempotency_window: Duration::from_secs(3600),
+                retention: posthaste::dispatch::Retention::default(),
                 max_endpoints: 100,
                 profiles: Profiles::default(),
                 rules: rules.clone(),

@@ -1,0 +1,90 @@
+//! Endpoints, keys and event types out of the journal alone, while the store is behind.
+
+use std::collections::HashMap;
+
+use super::{codec, engine::Shared, error::chain, event_types::Gathered};
+use crate::{
+    domain::{
+        id::{EndpointId, KeyId, Lsn},
+        reclaim::{Carried, Home},
+        record::{KeyPut, Record},
+    },
+    journal::ReadError,
+    store::{CarriedRow, rows::EndpointRow},
+};
+
+/// What configuration records say, in the order of the journal.
+#[derive(Default)]
+struct Configuration {
+    endpoints: HashMap<EndpointId, EndpointRow>,
+    keys: HashMap<KeyId, KeyPut>,
+    types: Gathered,
+}
+
+impl Shared {
+    /// Endpoints, keys and event types from the journal's configuration records alone, so that events can be matched
+    /// while the store is behind.
+    ///
+    /// # Errors
+    /// When the file system refuses to read. What is damaged is passed over.
+    pub(super) fn load_configuration(&self) -> Result<(), ReadError> {
+        let mut found = Configuration::default();
+        for entry in self.journal.config_entries() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error @ ReadError::Io { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "a configuration record is damaged; it is passed over");
+                    continue;
+                }
+            };
+            match codec::decode(&entry) {
+                Ok(record) => found.record(entry.lsn, &record),
+                Err(error) => {
+                    tracing::error!(lsn = entry.lsn, error = %chain(&error), "a journal record does not decode");
+                }
+            }
+        }
+        self.register_all(found.endpoints.into_iter().collect());
+        self.registry.set_keys(found.keys.into_values().collect());
+        self.register_event_types(found.types);
+        Ok(())
+    }
+}
+
+impl Configuration {
+    fn record(&mut self, lsn: Lsn, record: &Record) {
+        match record {
+            Record::KeyPut(key) => _ = self.keys.insert(key.id, key.clone()),
+            Record::KeyRevoked(revoked) => _ = self.keys.remove(&revoked.id),
+            Record::EventTypePut(put) => self.types.put(put),
+            Record::EventTypeDeleted(deleted) => self.types.delete(&deleted.event_type),
+            Record::Carried(carried) => self.carried(carried),
+            other => {
+                let Some(id) = other.endpoint() else {
+                    return;
+                };
+                if let Some(row) = EndpointRow::after(self.endpoints.get(&id), lsn, other) {
+                    self.endpoints.insert(id, row);
+                }
+            }
+        }
+    }
+
+    /// Rows as they stood then, whatever was known before.
+    fn carried(&mut self, carried: &Carried) {
+        for copy in &carried.rows {
+            match CarriedRow::read(copy) {
+                Some(CarriedRow::Endpoint(id, row)) => _ = self.endpoints.insert(id, *row),
+                Some(CarriedRow::ApiKey(key)) => _ = self.keys.insert(key.id, *key),
+                Some(CarriedRow::EventType(name, row)) => match &carried.home {
+                    Home::EventType(put) if put.event_type == name => self.types.carry(row, (**put).clone()),
+                    Home::None | Home::Event { .. } | Home::EventType(_) => {
+                        self.types.amend(&name, row);
+                    }
+                },
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a record that is about to be deleted means.
+
+use crate::{
+    dispatch::codec,
+    domain::{
+        id::{EndpointId, Lsn},
+        reclaim::Home,
+        record::{EventAccepted, Record},
+        time::Timestamp,
+    },
+    journal::Entry,
+    runtime::codec::CodecError,
+    store::{CarriedRow, keys},
+};
+
+/// An event that stands in a record.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub event: Lsn,
+    pub idempotency_key: Option<String>,
+    /// Until when that is remembered.
+    pub until: Timestamp,
+}
+
+impl Standing {
+    pub fn of(event: Lsn, accepted: &EventAccepted) -> Self {
+        Self {
+            event,
+            idempotency_key: accepted.idempotency_key.clone(),
+            until: accepted.idempotency_until,
+        }
+    }
+}
+
+/// A record, as far as it matters.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub event: Option<Standing>,
+    /// Keys of the rows of configuration that it is about.
+    pub mentions: Vec<Vec<u8>>,
+    /// Endpoints that are deleted once it is applied.
+    pub deleted: Vec<EndpointId>,
+    /// When its event was accepted, if the deliveries are due from then on.
+    pub accepted_at: Option<Timestamp>,
+}
+
+impl Reading {
+    /// # Errors
+    /// When the record does not decode.
+    pub fn of(entry: &Entry) -> Result<Self, CodecError> {
+        let record = codec::decode(entry)?;
+        let mut reading = Self::default();
+        reading.mentions.extend(record.endpoint().map(keys::endpoint));
+        match &record {
+            Record::EventAccepted(event) => {
+                reading.event = Some(Standing::of(entry.lsn, event));
+                reading.accepted_at = (event.due <= event.accepted_at).then_some(event.accepted_at);
+            }
+            Record::EndpointDeleted(deleted) => reading.deleted.push(deleted.id),
+            Record::KeyPut(key) => reading.mentions.push(keys::api_key(key.id)),
+            Record::EventTypePut(put) => reading.mentions.push(keys::event_type(&put.event_type)),
+            Record::Carried(carried) => {
+                if let Home::Event { lsn, event } = &carried.home {
+                    reading.event = Some(Standing::of(*lsn, event));
+                }
+                for copy in carried.rows.iter().filter(|_| carried.configuration) {
+                    reading.carried(CarriedRow::read(copy));
+                }
+            }
+            Record::AttemptSettled(_)
+            | Record::EndpointPut(_)
+            | Record::EndpointChanged(_)
+            | Record::DeliveriesRetried(_)
+            | Record::DeliveriesEnded(_)
+            | Record::EventReplayed(_)
+            | Record::KeyRevoked(_)
+            | Record::EventTypeDeleted(_)
+            | Record::EventsForgotten(_)
+            | Record::AttemptsForgotten(_)
+            | Record::IdempotencyForgotten(_)
+            | Record::FloorRaised(_)
+            | Record::EndpointsForgotten(_) => {}
+        }
+        Ok(reading)
+    }
+
+    fn carried(&mut self, row: Option<CarriedRow>) {
+        match row {
+            Some(CarriedRow::Endpoint(id, row)) => {
+                self.mentions.push(keys::endpoint(id));
+                self.deleted.extend(row.deleted_at.map(|_| id));
+            }
+            Some(CarriedRow::ApiKey(key)) => self.mentions.push(keys::api_key(key.id)),
+            Some(CarriedRow::EventType(name, _)) => self.mentions.push(keys::event_type(&name)),
+            None => {}
+        }
+    }
+}

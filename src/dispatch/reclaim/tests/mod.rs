@@ -1,0 +1,7 @@
+//! Reclaim over a real journal with tiny segments and real stores.
+//!
+//! `POSTHASTE_RECLAIM_ROUNDS` sets how many random histories are gone through, `POSTHASTE_RECLAIM_SEED` repeats one.
+
+mod histories;
+mod single;
+mod world;

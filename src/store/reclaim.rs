@@ -1,0 +1,182 @@
+//! Applying the records of reclaim. Each is about rows that may be gone already, or were never there in a store that
+//! is made from what is left of the journal; then it changes nothing.
+
+use super::{
+    Placed, Store, StoreError,
+    apply::Writer,
+    draft::Draft,
+    keys,
+    rows::{Applied, EndpointRow, EventRow, EventTypeRow, FloorRow, IdempotencyRow},
+};
+use crate::domain::{
+    delivery::{Delivery, Stage},
+    id::{DeliveryKey, Lsn},
+    reclaim::{
+        AttemptsForgotten, Carried, EndpointsForgotten, FloorRaised, ForgottenEvent, Home,
+        IdempotencyForgotten,
+    },
+};
+
+impl Store {
+    /// Makes an empty store the beginning of one whose records start at a floor.
+    ///
+    /// # Errors
+    /// When sled fails; then nothing is changed.
+    pub fn begin_at(&self, journal: [u8; 16], raised: &FloorRaised) -> Result<(), StoreError> {
+        let mut writer = Writer {
+            draft: Draft::new(self)?,
+            effects: Vec::new(),
+        };
+        writer.draft.totals().accepted_at = raised.accepted_at;
+        for copy in &raised.rows {
+            writer.draft.put_copy(copy)?;
+        }
+        writer.floor_raised(raised)?;
+        let lsn = raised.floor.saturating_sub(1);
+        writer.draft.commit(&Applied { lsn, journal })
+    }
+}
+
+impl Writer<'_> {
+    /// Puts the rows. Where they are what is there already, only the place of what moved in changes.
+    pub(super) fn carried(&mut self, placed: &Placed, carried: &Carried) -> Result<(), StoreError> {
+        for copy in &carried.rows {
+            self.draft.put_copy(copy)?;
+        }
+        match &carried.home {
+            Home::None => Ok(()),
+            Home::Event { lsn, .. } => {
+                let key = keys::event(*lsn);
+                match self.draft.get::<EventRow>(&key)? {
+                    None => Ok(()),
+                    Some(row) => self.draft.put(
+                        key,
+                        &EventRow {
+                            place: placed.place,
+                            ..row
+                        },
+                    ),
+                }
+            }
+            Home::EventType(put) => {
+                let key = keys::event_type(&put.event_type);
+                match self.draft.get::<EventTypeRow>(&key)? {
+                    None => Ok(()),
+                    Some(row) => self.draft.put(
+                        key,
+                        &EventTypeRow {
+                            place: placed.place,
+                            ..row
+                        },
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Takes an event away with all that belongs to it. What is not settled is never taken, whatever a record says.
+    pub(super) fn event_forgotten(&mut self, gone: &ForgottenEvent) -> Result<(), StoreError> {
+        let key = keys::event(gone.event);
+        let row: Option<EventRow> = self.draft.get(&key)?;
+        let own = row.as_ref().map_or(0, |row| row.deliveries);
+        let own = (0..own).map(|index| DeliveryKey::new(gone.event, index));
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        if row.is_some() {
+            for key in own.chain(gone.added.iter().copied()) {
+                deliveries.extend(self.draft.get::<Delivery>(&keys::delivery(key))?);
+            }
+        }
+        if deliveries.iter().any(|delivery| !delivery.stage.is_final()) {
+            tracing::error!(
+                lsn = gone.event,
+                "an event that is not settled was to be forgotten; it is kept"
+            );
+            return Ok(());
+        }
+        for lsn in &gone.attempts {
+            self.forget_attempt(keys::attempt(*lsn))?;
+        }
+        let Some(row) = row else { return Ok(()) };
+        for delivery in &deliveries {
+            self.forget_delivery(delivery)?;
+        }
+        for added in &gone.added {
+            self.draft.remove(keys::added(gone.event, *added));
+        }
+        let id_key = keys::event_id(row.id.as_str());
+        if self.draft.get::<Lsn>(&id_key)? == Some(gone.event) {
+            self.draft.remove(id_key);
+        }
+        if let Some(text) = &gone.idempotency_key {
+            let key = keys::idempotency(text);
+            let found: Option<IdempotencyRow> = self.draft.get(&key)?;
+            if found.is_some_and(|found| found.event == gone.event) {
+                self.draft.remove(key);
+            }
+        }
+        self.draft.remove(key);
+        self.draft.forgotten()?.events += 1;
+        Ok(())
+    }
+
+    fn forget_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
+        if delivery.stage == Stage::Failed {
+            self.draft.remove(keys::failed(delivery.endpoint, delivery.key));
+        }
+        self.draft.remove(keys::delivery(delivery.key));
+        *self.draft.forgotten()?.deliveries.of(delivery.stage) += 1;
+        Ok(())
+    }
+
+    fn forget_attempt(&mut self, key: Vec<u8>) -> Result<(), StoreError> {
+        if self.draft.has(&key)? {
+            self.draft.remove(key);
+            self.draft.forgotten()?.deliveries.attempts += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn attempts_forgotten(&mut self, gone: &AttemptsForgotten) -> Result<(), StoreError> {
+        let (low, high) = (keys::attempt(gone.from), keys::attempt(gone.before));
+        if low >= high {
+            return Ok(());
+        }
+        for key in self.draft.keys_between(&low, &high)? {
+            self.forget_attempt(key)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn keys_forgotten(&mut self, gone: &IdempotencyForgotten) -> Result<(), StoreError> {
+        for text in &gone.keys {
+            let key = keys::idempotency(text);
+            let found: Option<IdempotencyRow> = self.draft.get(&key)?;
+            if found.is_some_and(|found| found.until <= gone.at) {
+                self.draft.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn floor_raised(&mut self, raised: &FloorRaised) -> Result<(), StoreError> {
+        let row = FloorRow {
+            floor: raised.floor,
+            accepted_at: raised.accepted_at,
+            deleted: raised.deleted.clone(),
+        };
+        self.draft.put(keys::floor(), &row)
+    }
+
+    /// Takes away what is left of deleted endpoints, their counts too.
+    pub(super) fn endpoints_forgotten(&mut self, gone: &EndpointsForgotten) -> Result<(), StoreError> {
+        for id in &gone.endpoints {
+            let key = keys::endpoint(*id);
+            let row: Option<EndpointRow> = self.draft.get(&key)?;
+            if row.is_none_or(|row| row.deleted_at.is_some()) {
+                self.draft.remove(key);
+                self.draft.remove_tally(*id);
+            }
+        }
+        Ok(())
+    }
+}
