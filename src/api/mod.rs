@@ -20,6 +20,7 @@
 //! cannot know whether its event was accepted: it sends it again with the same id or `Idempotency-Key`.
 
 pub mod auth;
+mod backup;
 mod batch;
 mod body;
 mod cloud_events;

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     auth::{self, Gate},
-    deliveries, endpoints, event_types, events, keys,
+    backup, deliveries, endpoints, event_types, events, keys,
     problem::{Kind, Problem},
     secrets, system,
 };
@@ -101,6 +101,7 @@ fn routes() -> Router<Api> {
         )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/backup", post(backup::take))
         .route("/v1/status", get(system::status))
         .route("/metrics", get(system::metrics))
         .route("/healthz", get(system::healthz))

@@ -12,8 +12,9 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage, reclaim::Retention,
-    registry::Registry, reservations::Reservations, storage::Storage, supervision::Vitals, verify::Verifier,
+    backup::Backups, clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage,
+    reclaim::Retention, registry::Registry, reservations::Reservations, storage::Storage,
+    supervision::Vitals, verify::Verifier,
 };
 use crate::{
     domain::{
@@ -82,6 +83,7 @@ pub(super) struct Shared {
     pub applying: tokio::sync::Mutex<()>,
     /// Held deliveries that were ended, by endpoint, of which nobody was told yet.
     pub expired: Mutex<BTreeMap<EndpointId, u64>>,
+    pub backups: Backups,
     pub herald: tokio::sync::Notify,
     pub verifier: Verifier,
     pub vitals: Vitals,

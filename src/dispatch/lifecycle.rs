@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     applier::{Applier, ApplierStop},
+    backup::Backups,
     clock::EngineClock,
     engine::{Engine, EngineOptions, InFlight, Shared},
     error::chain,
@@ -139,6 +140,7 @@ impl Running {
             recovering: tokio::sync::Mutex::new(()),
             applying: tokio::sync::Mutex::new(()),
             expired: Mutex::default(),
+            backups: Backups::of(&folder),
             herald: tokio::sync::Notify::new(),
             verifier,
             vitals: Vitals::default(),

@@ -30,6 +30,7 @@ mod accept;
 mod applier;
 pub mod apply;
 mod attempt;
+pub mod backup;
 mod breaker;
 mod bucket;
 mod clock;

@@ -183,3 +183,13 @@ pub const PAGE_DEFAULT: usize = 50;
 pub const PAGE_MAX: usize = 500;
 /// Rows looked at to fill one page of a filtered list, so that a rare filter cannot hold a thread.
 pub const PAGE_SCAN: usize = 20_000;
+/// Segments that one answer to a backup carries: each is a file that is kept open until it is sent, so that it can be
+/// deleted meanwhile. 4 GiB of the usual size.
+pub const BACKUP_SEGMENTS: usize = 64;
+/// Backups that are taken at once: each reads the disk as fast as its client takes it.
+pub const BACKUPS: usize = 4;
+/// What a client says that it holds, and what it is told there is: some hundred bytes for each segment, of which
+/// 100,000 hold some terabytes.
+pub const BACKUP_HEAD_BYTES: usize = 16 * 1024 * 1024;
+/// One read of a segment that is sent.
+pub const BACKUP_CHUNK: usize = 256 * 1024;

@@ -19,6 +19,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod backup;
 pub mod budget;
 pub mod cloud_event;
 pub mod condition;

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    backup::Snapshot,
     catalogue::{Catalogue, Tail},
     committer::{Answer, Committer, Durable, Queue, Request},
     config_entries::ConfigEntries,
@@ -248,6 +249,16 @@ impl Journal {
         let shared = &self.inner.shared;
         let since = shared.counters.busy_since.load(Acquire).checked_sub(1)?;
         Some(shared.disk.elapsed().saturating_sub(Duration::from_micros(since)))
+    }
+
+    /// The segments as they stand now, for a backup. Blocks on the disk. What it covers was acknowledged or written
+    /// before; all of it is durable after the next [`append`](Self::append), be it of nothing.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses.
+    pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        self.inner.shared.snapshot()
     }
 
     /// Holds what poisoned the journal, once something has. The process should end then, with the chain of causes.

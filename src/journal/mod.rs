@@ -78,6 +78,7 @@
 //! read on if its salt can be proved, else set aside, and the next lsn is above all that it can have held. Segments below
 //! the floor are leftovers of a reclaim and deleted.
 
+mod backup;
 mod catalogue;
 mod committer;
 mod config_entries;
@@ -107,6 +108,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{SegmentCopy, Snapshot};
 pub use committer::Durable;
 pub use entry::{Appended, CONFIG, Draft, Entry, Location, Lsn, LsnRange};
 pub use error::{AppendError, Failure, OpenError, ReadError, ReclaimError};

@@ -62,6 +62,7 @@ pub enum FolderError {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    key: PathBuf,
     sealer: Sealer,
     stopped_cleanly: bool,
     same_boot: bool,
@@ -93,6 +94,7 @@ impl Folder {
         let recorded = fs::read_to_string(path.join("boot")).unwrap_or_default();
         Ok(Self {
             path: path.to_owned(),
+            key: key_path,
             sealer,
             stopped_cleanly: path.join("clean").exists(),
             same_boot: !boot_id.is_empty() && recorded == boot_id,
@@ -103,6 +105,16 @@ impl Folder {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file that says the format.
+    pub fn format_file(&self) -> PathBuf {
+        self.path.join("format")
+    }
+
+    /// The file that holds the sealing key, wherever it is.
+    pub fn key_file(&self) -> &Path {
+        &self.key
     }
 
     pub const fn sealer(&self) -> &Sealer {

@@ -22,6 +22,8 @@ impl Need {
             Some("/healthz" | "/readyz") => Self::Nothing,
             None => Self::Read,
             Some(path) if shows_secrets(path) || path.starts_with("/v1/keys") => Self::Admin,
+            // It holds everything, the sealing key included.
+            Some("/v1/backup") => Self::Admin,
             Some("/v1/events") if method == Method::POST => Self::Enqueue,
             Some(_) if reads => Self::Read,
             Some(_) => Self::Manage,
@@ -90,6 +92,7 @@ mod tests {
             met(Method::POST, "/v1/event-types/import"),
             [false, false, true, true]
         );
+        assert_eq!(met(Method::POST, "/v1/backup"), [false, false, false, true]);
         assert_eq!(met(Method::GET, "/healthz"), [true; 4]);
     }
 }
