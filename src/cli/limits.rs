@@ -27,3 +27,5 @@ pub const POLL_FIRST: Duration = Duration::from_millis(25);
 pub const POLL_LAST: Duration = Duration::from_secs(1);
 /// Levels of an object that are laid out line by line; deeper ones are printed as JSON.
 pub const DETAIL_DEPTH: usize = 4;
+/// A backup's manifest: some hundred bytes for each segment, of which 100,000 hold some terabytes.
+pub const MANIFEST_BYTES: u64 = 64 * 1024 * 1024;

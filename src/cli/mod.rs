@@ -20,6 +20,7 @@
 mod apply;
 mod args;
 mod attempts;
+mod backup;
 mod check;
 pub mod client;
 mod config;
@@ -39,6 +40,7 @@ mod listen;
 mod output;
 mod preview;
 mod receiver;
+mod restore;
 mod send;
 mod serve;
 mod service_manager;
@@ -83,6 +85,8 @@ enum Command {
     Import(import::Args),
     Status(status::Args),
     Check(CheckArgs),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Config(config::Args),
 }
 
@@ -116,6 +120,8 @@ impl Arguments {
             Some(Command::Demo(args)) => block_on(demo::run(args)),
             Some(Command::Listen(args)) => block_on(listen::run(*args)),
             Some(Command::Check(args)) => check::run(&args),
+            Some(Command::Backup(args)) => block_on(backup::run(args)),
+            Some(Command::Restore(args)) => restore::run(&args),
             Some(Command::Config(args)) => config::run(&args),
             Some(Command::Send(args)) => block_on(send::run(*args)),
             Some(Command::Endpoint(args)) => block_on(endpoint::run(*args)),

@@ -8,6 +8,7 @@
 //!
 //! `POSTHASTE_TEST_PROGRAM` has another program make it. The URLs in a folder are of receivers that are long gone.
 
+mod backups;
 mod workload;
 
 use std::{

@@ -13,6 +13,7 @@ mod api_endpoints;
 mod api_events;
 mod api_tcp;
 mod apply;
+mod backup;
 mod architecture;
 mod cli_client;
 mod cli_config;

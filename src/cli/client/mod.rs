@@ -200,6 +200,61 @@ impl Client {
     }
 }
 
+impl Client {
+    /// POSTs JSON, and hands over the answer as it comes, however long it is and however long it takes. Refusals are
+    /// errors.
+    ///
+    /// # Errors
+    ///
+    /// No answer, a refusal, an answer that stalls or breaks off; and what `take` says.
+    pub async fn download(
+        &self,
+        path: &Path,
+        json: Vec<u8>,
+        take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut request = Request::post(path.as_str())
+            .header(header::HOST, self.transport.host())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(value) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, value.clone());
+        }
+        let request = request
+            .body(Full::new(Bytes::from(json)))
+            .map_err(|error| ClientError::Exchange(error.into()))?;
+        let stream = self.transport.connect().await?;
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(broken)?;
+        let mut answering = pin!(async move {
+            let asked = tokio::time::timeout(ANSWER_WAIT, sender.send_request(request)).await;
+            hand_over(asked.map_err(|_| ClientError::NoAnswer)?.map_err(broken)?, take).await
+        });
+        tokio::select! {
+            done = &mut answering => done,
+            _ = connection => answering.await,
+        }
+    }
+}
+
+async fn hand_over(
+    response: Response<Incoming>,
+    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if !response.status().is_success() {
+        collect(response).await?.success()?;
+        return Ok(());
+    }
+    let mut body = response.into_body();
+    loop {
+        let frame = tokio::time::timeout(ANSWER_WAIT, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| ClientError::NoAnswer)? else {
+            return Ok(());
+        };
+        if let Some(bytes) = frame.map_err(broken)?.data_ref() {
+            take(bytes)?;
+        }
+    }
+}
+
 impl Answer {
     fn success(self) -> Result<Self, ClientError> {
         if self.status.is_success() {

@@ -1,0 +1,95 @@
+//! Backups of a server at work.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::*;
+
+/// Backups taken while events come, in an ordinary run.
+const ROUNDS: usize = 4;
+
+/// Accepts events one by one until told to stop; whatever was acknowledged is noted at once.
+fn load(server: &Server, name: usize, acknowledged: &Mutex<Vec<String>>, stop: &AtomicBool) {
+    for number in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let id = format!("load-{name}-{number}");
+        let data = "x".repeat(1_000 + number % 7 * 1_000);
+        server.event(&json!({"id": id, "type": format!("load.{}", number % 2), "data": data}));
+        acknowledged.lock().unwrap().push(id);
+    }
+}
+
+#[test]
+fn a_backup_under_load_loses_nothing_that_was_acknowledged_before_it_began() {
+    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
+    let rounds = if soak { 60 } else { ROUNDS };
+    let scene = Scene::new();
+    let (active, held) = (Sink::accepting(), Sink::accepting());
+    scene
+        .server
+        .endpoint(&json!({"url": active.url(), "events": ["load.0"]}));
+    let paused = scene
+        .server
+        .endpoint(&json!({"url": held.url(), "events": ["load.1"], "enabled": false}));
+    let (acknowledged, stop) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let taken = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for name in 0..3 {
+            let (server, acknowledged, stop) = (&scene.server, &acknowledged, &stop);
+            scope.spawn(move || load(server, name, acknowledged, stop));
+        }
+        let run = || {
+            for round in 1..=rounds {
+                wait_for("more events", || {
+                    (acknowledged.lock().unwrap().len() >= round * 40).then_some(())
+                });
+                let before = acknowledged.lock().unwrap().clone();
+                let said = scene.backup("backup", &[]);
+                let name = format!("restored-{round}");
+                scene.restore("backup", &name);
+                let restored = scene.restored(&name);
+                let there: HashSet<String> = ids(&restored).into_iter().collect();
+                let lost: Vec<_> = before.iter().filter(|id| !there.contains(*id)).collect();
+                assert!(lost.is_empty(), "round {round}: {said}: {lost:?}");
+                println!(
+                    "round {round}: {} acknowledged before, {} there; {said}",
+                    before.len(),
+                    there.len()
+                );
+                drop(restored);
+                if round < rounds {
+                    fs::remove_dir_all(scene.path(&name)).unwrap();
+                }
+                taken.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        // Whatever comes of it, the threads must end.
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        stop.store(true, Ordering::SeqCst);
+        if let Err(panic) = ran {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert_eq!(taken.load(Ordering::SeqCst), rounds);
+
+    // The last one is delivered from: every event that is in it arrives, those that had not yet as those that are held.
+    let mut restored = scene.restored(&format!("restored-{rounds}"));
+    let all = ids(&restored);
+    let path = format!("/v1/endpoints/{paused}/enable");
+    assert_eq!(restored.post(&path, &json!({})).status, 200);
+    wait_for("every event", || {
+        let received = [active.received(), held.received()].concat();
+        let arrived: HashSet<&str> = received.iter().map(|got| got.event_id()).collect();
+        all.iter().all(|id| arrived.contains(id.as_str())).then_some(())
+    });
+    assert_eq!(restored.stop().code(), Some(0), "{}", restored.log());
+    restored.assert_whole();
+}
