@@ -294,11 +294,7 @@ impl Case {
         wait_for("what was held", || {
             let received = sink.received();
             let arrived = |event: &&str| received.iter().any(|got| got.event_id() == *event);
-            held.iter()
-                .chain(&large)
-                .chain(&rest)
-                .all(|event| arrived(event))
-                .then_some(())
+            held.iter().chain(&large).chain(&rest).all(arrived).then_some(())
         });
         let received = sink.received();
         let in_order = received.iter().filter(|got| got.path == "/paused");
@@ -328,8 +324,11 @@ impl Case {
     }
 }
 
-/// Ordinals of records and of rows, each with the versions in which it is there.
-fn kinds_of(data: &Path) -> (BTreeSet<(u8, u8)>, BTreeSet<(u8, u8)>) {
+/// Ordinals, each with the versions in which it is there.
+type Kinds = BTreeSet<(u8, u8)>;
+
+/// Those of records, and those of rows.
+fn kinds_of(data: &Path) -> (Kinds, Kinds) {
     let (journal, _) = Journal::open(Options::new(data.join("journal"))).unwrap();
     journal.close();
     let entries = journal.follow(0).try_next(10_000, usize::MAX).unwrap();
