@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -125,17 +125,42 @@ fn staging(data: &Path) -> anyhow::Result<PathBuf> {
     name.push(".restoring");
     let staging = data.with_file_name(name);
     if staging.exists() {
-        if !staging.join(MARKER).exists() {
+        if !is_ours(&staging)? {
             bail!(Failed(format!(
                 "{} is in the way; move it away",
                 staging.display()
             )));
         }
-        fs::remove_dir_all(&staging).with_context(|| at("delete", &staging))?;
+        clear(&staging).with_context(|| at("delete", &staging))?;
     }
     create_folder(&staging, 0o750)?;
     replace(&staging.join(MARKER), b"", 0o600)?;
     Ok(staging)
+}
+
+/// Whether a restore has left it. The marker is on the device before anything else is made in it.
+fn is_ours(staging: &Path) -> anyhow::Result<bool> {
+    let names: io::Result<Vec<_>> = fs::read_dir(staging).and_then(|entries| {
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        names.collect()
+    });
+    let names = names.with_context(|| at("list", staging))?;
+    let is_marker = |name: &OsString| name.to_string_lossy().starts_with(MARKER);
+    Ok(names.is_empty() || names.iter().any(is_marker))
+}
+
+/// The marker goes last, so that what is left of it can be told again.
+fn clear(staging: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != MARKER {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    File::open(staging)?.sync_all()?;
+    fs::remove_dir_all(staging)
 }
 
 fn fill(from: &Path, manifest: &Manifest, key: Option<&str>, to: &Path) -> anyhow::Result<Verification> {
@@ -166,13 +191,10 @@ fn fill(from: &Path, manifest: &Manifest, key: Option<&str>, to: &Path) -> anyho
     Journal::verify(&journal).context("cannot read the restored journal")
 }
 
+/// Until it is under its name, it may be deleted by the next try.
 fn put_in_place(staging: &Path, data: &Path) -> anyhow::Result<()> {
-    let marker = staging.join(MARKER);
-    fs::remove_file(&marker).with_context(|| at("delete", &marker))?;
     sync_folder(staging)?;
     if let Err(error) = fs::rename(staging, data) {
-        // It may be deleted by the next try.
-        replace(&marker, b"", 0o600)?;
         let hint = match error.kind() {
             io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
                 "; a directory that is mounted there cannot be replaced, name one below it"
@@ -183,7 +205,10 @@ fn put_in_place(staging: &Path, data: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot rename {} to {}{hint}", staging.display(), data.display()));
     }
     let above = data.parent().filter(|above| !above.as_os_str().is_empty());
-    sync_folder(above.unwrap_or(Path::new(".")))
+    sync_folder(above.unwrap_or(Path::new(".")))?;
+    let marker = data.join(MARKER);
+    fs::remove_file(&marker).with_context(|| at("delete", &marker))?;
+    sync_folder(data)
 }
 
 fn show(

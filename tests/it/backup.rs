@@ -2,6 +2,7 @@
 
 mod kills;
 mod load;
+mod power;
 mod refused;
 
 use std::{

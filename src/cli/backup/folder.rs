@@ -55,7 +55,6 @@ impl Folder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         create_folder(path, 0o700)?;
         create_folder(&journal(path), 0o700)?;
-        sync_folder(path)?;
         let lock = lock(path)?;
         let read = |name: &str| path.join(name).exists().then(|| read_manifest(&path.join(name)));
         let manifest = read(MANIFEST).transpose()?;
@@ -250,6 +249,10 @@ fn read_manifest(path: &Path) -> anyhow::Result<Manifest> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MANIFEST_BYTES).read_to_string(&mut text));
     read.with_context(|| at("read", path))?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> anyhow::Result<Manifest> {
     let damaged = || {
         Failed(format!(
             "{} is damaged: its checksum does not hold",
@@ -313,14 +316,25 @@ pub fn sync_folder(path: &Path) -> anyhow::Result<()> {
     sync().with_context(|| at("sync", path))
 }
 
-/// Makes a folder of a mode, and those above it.
+/// Makes a folder of a mode, and those above it; they are on the device, with their names, when this returns.
 ///
 /// # Errors
 ///
 /// Those of the file system.
 pub fn create_folder(path: &Path, mode: u32) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.with_context(|| at("create", path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    create_folder(above, mode)?;
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| at("create", path));
+        }
+        _ => {}
+    }
+    sync_folder(above)
 }
 
 /// For messages.
@@ -394,15 +408,12 @@ mod tests {
         r#"[{"first":1,"salt":"00000000000000ff","bytes":100,"sealed":false,"crc32c":5}]}"#,
     );
 
+    fn whole(line: &str) -> String {
+        format!("{line}\n{CHECKSUM}{:08x}\n", crc32c::crc32c(line.as_bytes()))
+    }
+
     fn read(line: &str) -> anyhow::Result<Manifest> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(MANIFEST);
-        fs::write(
-            &path,
-            format!("{line}\n{CHECKSUM}{:08x}\n", crc32c::crc32c(line.as_bytes())),
-        )
-        .unwrap();
-        manifest_in(dir.path())
+        parse(&whole(line), Path::new(MANIFEST))
     }
 
     #[test]
@@ -424,16 +435,13 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_of_a_manifest_passes() {
-        let dir = tempfile::tempdir().unwrap();
         let manifest = read(FIRST).unwrap();
-        write_manifest(dir.path(), MANIFEST, &manifest).unwrap();
-        let path = dir.path().join(MANIFEST);
-        let whole = fs::read(&path).unwrap();
+        let whole = whole(FIRST).into_bytes();
         for bit in 0..whole.len() * 8 {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, bytes).unwrap();
-            let passes = manifest_in(dir.path()).is_ok_and(|read| read != manifest);
+            let read = String::from_utf8(bytes).map(|text| parse(&text, Path::new(MANIFEST)));
+            let passes = matches!(read, Ok(Ok(read)) if read != manifest);
             assert!(!passes, "bit {bit}");
         }
     }

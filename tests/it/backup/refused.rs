@@ -109,6 +109,7 @@ fn nothing_is_restored_over_what_is_there() {
     fs::remove_file(used.join("note")).unwrap();
     let left = scene.path("used.restoring");
     fs::create_dir_all(left.join("journal")).unwrap();
+    fs::write(left.join("journal/note"), "mine").unwrap();
     let in_the_way = restore(&scene.path("backup"), &used, &[]);
     assert!(
         stderr(&in_the_way).contains("is in the way"),
