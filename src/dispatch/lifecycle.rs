@@ -99,7 +99,10 @@ impl Running {
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
         // A machine that lost its power may have lost its time as well; what it wrote last says how late it is.
         let last_written = folder.last_written();
-        let (journal, recovery) = Journal::open(options.journal)?;
+        let (journal, recovery) = Journal::open(journal::Options {
+            power_was_cut: !folder.unsynced_files_hold(),
+            ..options.journal
+        })?;
         report(&recovery);
         let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;

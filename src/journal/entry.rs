@@ -7,6 +7,12 @@ pub type Lsn = u64;
 /// The record changes configuration: it is found fast at a rebuild, without reading what lies around it.
 pub const CONFIG: u8 = 0x01;
 
+/// What lies before the record was perhaps not synced when it was written. The journal sets it, nobody else.
+///
+/// A record without it proves all before it: that was on the device. Records of before there was this flag have none,
+/// and prove as much as they ever did.
+pub(super) const FOLLOWS: u8 = 0x02;
+
 /// A record to be appended. The journal does not look into it, but for [`CONFIG`] in its flags.
 #[derive(Clone, Debug)]
 pub struct Draft {

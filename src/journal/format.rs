@@ -125,12 +125,14 @@ pub(super) fn encoded_len(draft: &Draft) -> usize {
 }
 
 /// Appends the record to `buffer`. The body is at most [`MAX_BODY`] bytes, which was checked when it came in.
-pub(super) fn encode_record(buffer: &mut Vec<u8>, segment: &SegmentHeader, lsn: Lsn, draft: &Draft) {
+///
+/// `own` are flags of the journal's own.
+pub(super) fn encode_record(buffer: &mut Vec<u8>, segment: &SegmentHeader, lsn: Lsn, draft: &Draft, own: u8) {
     let mut header = [0; RECORD_HEADER];
     header[..4].copy_from_slice(&segment.marker());
     header[8..16].copy_from_slice(&lsn.to_le_bytes());
     header[16..20].copy_from_slice(&(draft.body.len() as u32).to_le_bytes());
-    header[20..23].copy_from_slice(&[draft.kind, draft.version, draft.flags]);
+    header[20..23].copy_from_slice(&[draft.kind, draft.version, draft.flags | own]);
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(segment.seed(), &header[8..]), &draft.body);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
     buffer.extend_from_slice(&header);
@@ -182,7 +184,7 @@ mod tests {
             flags: 4,
             body: Bytes::from_static(b"abc"),
         };
-        encode_record(&mut bytes, &SEGMENT, 43, &draft);
+        encode_record(&mut bytes, &SEGMENT, 43, &draft, 0);
         assert_eq!(&bytes[..4], b"\xf1\xde\xbc\x9a");
         assert_eq!(&bytes[8..], b"\x2b\0\0\0\0\0\0\0\x03\0\0\0\x01\x02\x04\0abc");
     }
@@ -217,7 +219,7 @@ mod tests {
             let segment = SegmentHeader { salt, ..SEGMENT };
             let draft = Draft { kind, version: 1, flags, body: body.into() };
             let mut bytes = Vec::new();
-            encode_record(&mut bytes, &segment, lsn, &draft);
+            encode_record(&mut bytes, &segment, lsn, &draft, 0);
             let head = RecordHeader::decode(&bytes, &segment).unwrap();
             prop_assert!(head.matches(&bytes[RECORD_HEADER..]));
             prop_assert_eq!((head.lsn, head.kind, head.flags), (lsn, kind, flags));
@@ -235,7 +237,7 @@ mod tests {
             let a = SegmentHeader { salt: salt_a, ..SEGMENT };
             let b = SegmentHeader { salt: salt_b, ..SEGMENT };
             let mut bytes = Vec::new();
-            encode_record(&mut bytes, &a, 1, &Draft { kind: 1, version: 1, flags: 0, body: Bytes::new() });
+            encode_record(&mut bytes, &a, 1, &Draft { kind: 1, version: 1, flags: 0, body: Bytes::new() }, 0);
             let head = RecordHeader::decode(&bytes, &b);
             prop_assert!(!head.is_some_and(|head| head.matches(&[])));
         }

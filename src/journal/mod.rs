@@ -11,8 +11,9 @@
 //!
 //! - A [`Durable`] value exists only after its records were synced (under [`Durability::Os`]: written).
 //! - An append is written whole or, as far as readers can tell, not at all: an unfinished group at the end is cut
-//!   off at the next open. A group that a power cut left with a hole keeps what is readable; none of it had been
-//!   acknowledged, though it is reported as damage, since from the bytes alone the two cannot be told apart.
+//!   off at the next open. After a power cut it may have holes; from the first of them on it is cut off too. Damage
+//!   is told from a hole by the records behind it: one without the flag [`FOLLOWS`](entry::FOLLOWS) was written when
+//!   all before it was synced.
 //! - A failed sync or write is final: nobody is acknowledged any more ([`Journal::failed`]). Only a full disk is
 //!   survived: the group is taken back, its callers told, and the next one tried afresh.
 //! - A follower never sees a record of a durable append that is not synced. It may see a lazy one that is not.
@@ -55,7 +56,7 @@
 //! | 16 | 4 | length of the body, at most 16 MiB |
 //! | 20 | 1 | kind |
 //! | 21 | 1 | version |
-//! | 22 | 1 | flags: bit 0 [`CONFIG`] |
+//! | 22 | 1 | flags: bit 0 [`CONFIG`], bit 1 [`FOLLOWS`](entry::FOLLOWS) |
 //! | 23 | 1 | zero |
 //! | 24 | | body |
 //!

@@ -28,6 +28,9 @@ pub struct Options {
     pub group_records: usize,
     /// Body bytes of recent records kept in memory for followers.
     pub tail_bytes: usize,
+    /// The machine was stopped without a sync since the journal was last written: what was not synced then may be
+    /// there in parts, with holes.
+    pub power_was_cut: bool,
 }
 
 impl Options {
@@ -41,6 +44,7 @@ impl Options {
             group_bytes: 4 * 1024 * 1024,
             group_records: 8192,
             tail_bytes: 16 * 1024 * 1024,
+            power_was_cut: false,
         }
     }
 }

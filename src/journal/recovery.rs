@@ -101,6 +101,8 @@ pub(super) struct Scanned {
     pub config: Vec<Place>,
     pub bad: Vec<BadRange>,
     pub tail: Option<BadRange>,
+    /// Where the last record lies before which everything was synced.
+    proof: u64,
 }
 
 pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::Result<Scanned> {
@@ -110,6 +112,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
         config: Vec::new(),
         bad: Vec::new(),
         tail: None,
+        proof: 0,
     };
     let mut scanner = Scanner::new(file.clone(), header, bytes);
     while let Some(step) = scanner.step()? {
@@ -128,6 +131,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
         }
     }
     found.last = scanner.last();
+    found.proof = scanner.proof();
     Ok(found)
 }
 
@@ -166,8 +170,16 @@ fn open_newest(
     };
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = Arc::new(file.map_err(OpenError::io("open journal segment", path))?);
-    let scanned =
+    let mut scanned =
         scan(&file, header, candidate.bytes).map_err(OpenError::io("read journal segment", path))?;
+    if let Some(hole) = first_hole(&scanned).filter(|_| options.power_was_cut) {
+        scanned = scan(&file, header, hole.offset).map_err(OpenError::io("read journal segment", path))?;
+        scanned.tail = Some(BadRange {
+            bytes: candidate.bytes - hole.offset,
+            missing: None,
+            ..hole
+        });
+    }
     report.quarantined.clone_from(&scanned.bad);
     let mut end = candidate.bytes;
     if let Some(tail) = &scanned.tail {
@@ -190,6 +202,13 @@ fn open_newest(
         end,
         scanned,
     })
+}
+
+/// The first damage behind which nothing proves that it was ever synced. After a power cut that is where the disk
+/// left something out, so nothing behind it was acknowledged: a record that was would prove what lies before it, or
+/// have been synced along with it.
+fn first_hole(scanned: &Scanned) -> Option<BadRange> {
+    scanned.bad.iter().find(|bad| bad.offset > scanned.proof).copied()
 }
 
 /// Copies a torn tail to the quarantine, without the zeros at its end. Best effort: it was never acknowledged,

@@ -3,7 +3,7 @@
 use std::{fs::File, io, sync::Arc};
 
 use super::{
-    entry::{Entry, Location, Lsn, LsnRange},
+    entry::{Entry, FOLLOWS, Location, Lsn, LsnRange},
     format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
     window::Window,
 };
@@ -39,6 +39,7 @@ pub(super) struct Scanner {
     last: Lsn,
     window: Window,
     ahead: Option<Entry>,
+    proof: u64,
 }
 
 impl Scanner {
@@ -57,6 +58,7 @@ impl Scanner {
             last,
             window: Window::default(),
             ahead: None,
+            proof: 0,
         }
     }
 
@@ -72,6 +74,11 @@ impl Scanner {
     /// The lsn of the last record that was yielded, or the one before the segment's first.
     pub fn last(&self) -> Lsn {
         self.last
+    }
+
+    /// Where the last record lies that proves all before it: see [`FOLLOWS`].
+    pub fn proof(&self) -> u64 {
+        self.proof
     }
 
     /// Where the next record begins.
@@ -166,6 +173,9 @@ impl Scanner {
         if !head.matches(&body) {
             return Ok(None);
         }
+        if head.flags & FOLLOWS == 0 {
+            self.proof = offset;
+        }
         let location = Location {
             segment: self.header.first,
             offset,
@@ -180,7 +190,7 @@ pub(super) fn entry(head: &RecordHeader, body: bytes::Bytes, location: Location)
         lsn: head.lsn,
         kind: head.kind,
         version: head.version,
-        flags: head.flags,
+        flags: head.flags & !FOLLOWS,
         body,
         location,
     }

@@ -74,9 +74,9 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
         }
     }
     for (candidate, reason) in aside {
-        report.set_aside.push(set_aside(dir, &candidate, reason)?);
+        report.set_aside.push(set_aside(dir, disk, &candidate, reason)?);
     }
-    report.renamed = restore_names(dir, &mut survey.segments)?;
+    report.renamed = restore_names(dir, disk, &mut survey.segments)?;
     Ok(survey)
 }
 
@@ -237,7 +237,12 @@ fn floor_of(candidate: &Candidate) -> Lsn {
     }
 }
 
-fn set_aside(dir: &Path, candidate: &Candidate, reason: AsideReason) -> Result<SetAside, OpenError> {
+fn set_aside(
+    dir: &Path,
+    disk: &dyn Disk,
+    candidate: &Candidate,
+    reason: AsideReason,
+) -> Result<SetAside, OpenError> {
     let Candidate {
         name, path, bytes, ..
     } = candidate;
@@ -252,6 +257,8 @@ fn set_aside(dir: &Path, candidate: &Candidate, reason: AsideReason) -> Result<S
     } else {
         let place = files::quarantine_path(dir, name).map_err(io)?;
         fs::rename(path, &place).map_err(io)?;
+        // There before it is durably gone here, which the end of the recovery sees to.
+        disk.sync_dir(&dir.join(files::QUARANTINE)).map_err(io)?;
         Some(place)
     };
     Ok(SetAside {
@@ -263,7 +270,11 @@ fn set_aside(dir: &Path, candidate: &Candidate, reason: AsideReason) -> Result<S
 }
 
 /// Gives misnamed segments their names, by way of a free name, since two may have each other's.
-fn restore_names(dir: &Path, segments: &mut BTreeMap<Lsn, Candidate>) -> Result<Vec<String>, OpenError> {
+fn restore_names(
+    dir: &Path,
+    disk: &dyn Disk,
+    segments: &mut BTreeMap<Lsn, Candidate>,
+) -> Result<Vec<String>, OpenError> {
     let misnamed = |(first, file): &(&Lsn, &mut Candidate)| files::named_lsn(&file.name) != Some(**first);
     let mut renamed = Vec::new();
     for (first, file) in segments.iter_mut().filter(misnamed) {
@@ -273,6 +284,11 @@ fn restore_names(dir: &Path, segments: &mut BTreeMap<Lsn, Candidate>) -> Result<
         }
         file.path = parked;
         renamed.push(file.name.clone());
+    }
+    if !renamed.is_empty() {
+        // Or the next step could be durable before this one, and overwrite what has not been parked.
+        disk.sync_dir(dir)
+            .map_err(OpenError::io("sync journal directory", dir))?;
     }
     for (first, file) in segments.iter_mut().filter(misnamed) {
         let path = files::segment_path(dir, *first);

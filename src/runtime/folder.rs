@@ -18,6 +18,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use rustix::fs::{CWD, RenameFlags};
+
 use super::{hex, random, seal::Sealer};
 use crate::domain::time::Timestamp;
 
@@ -88,6 +90,7 @@ impl Folder {
         let (sealer, found) = if path.join("format").exists() {
             reopen(path, &key_path)?
         } else {
+            sync_way(path)?;
             (establish(path, &key_path)?, FORMAT)
         };
         let boot_id = boot_id();
@@ -160,13 +163,24 @@ impl Folder {
         }
     }
 
-    /// Syncs every file of the folder's file system, then notes that it was done. To be called when all are closed.
+    /// Syncs every file and every name in the folder, then notes that it was done. To be called when all are closed.
+    ///
+    /// One by one, since `syncfs` does nothing, and says that it did, where the file system does not implement it, and
+    /// on older kernels it says so too when a write has failed.
     ///
     /// # Errors
-    /// When the sync fails; then the store is rebuilt at the next start.
+    /// When a sync fails; then the store is rebuilt at the next start.
     pub fn finish(&self) -> Result<(), FolderError> {
-        let folder = File::open(&self.path).map_err(io_error("open", &self.path))?;
-        rustix::fs::syncfs(&folder).map_err(|error| io_error("sync", &self.path)(error.into()))?;
+        for entry in list(&self.path)? {
+            // `journal` and `store` may be links to another disk.
+            let path = entry.path();
+            match fs::metadata(&path).map_err(io_error("read", &path))?.file_type() {
+                kind if kind.is_dir() => sync_tree(&path)?,
+                kind if kind.is_file() => sync_file(&path)?,
+                _ => {}
+            }
+        }
+        sync_folder(&self.path)?;
         write_whole(&self.path, "clean", b"", 0o640)
     }
 }
@@ -249,18 +263,38 @@ fn reopen(folder: &Path, key_path: &Path) -> Result<(Sealer, u32), FolderError> 
     }
 }
 
+/// A key that is there in part would keep the server from starting for good, so it is there whole or not at all; and
+/// one that is there already is never replaced.
 fn create_key(path: &Path) -> Result<[u8; 32], FolderError> {
     let key = random::secure();
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io_error("create", path))?;
-    writeln!(file, "{}", hex::encode(&key)).map_err(io_error("write", path))?;
-    file.sync_all().map_err(io_error("sync", path))?;
-    sync_folder(path.parent().unwrap_or(path))?;
+    let text = format!("{}\n", hex::encode(&key));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    // What a start has left that was interrupted; it could have the rights of another's file.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &temporary)(error));
+        }
+        _ => {}
+    }
+    write_synced(&temporary, text.as_bytes(), 0o600)?;
+    let renamed = rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE);
+    match renamed.map_err(io::Error::from) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => fs::rename(&temporary, path),
+        result => result,
+    }
+    .map_err(io_error("create", path))?;
+    sync_folder(folder_of(path))?;
     Ok(key)
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
@@ -283,22 +317,70 @@ fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
 fn write_whole(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), FolderError> {
     let path = folder.join(name);
     let temporary = folder.join(format!("{name}.tmp"));
+    write_synced(&temporary, content, mode)?;
+    fs::rename(&temporary, &path).map_err(io_error("rename", &temporary))?;
+    sync_folder(folder)
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> Result<(), FolderError> {
     let open = OpenOptions::new()
         .create(true)
         .truncate(true)
         .write(true)
         .mode(mode)
-        .open(&temporary);
-    let mut file = open.map_err(io_error("create", &temporary))?;
-    file.write_all(content).map_err(io_error("write", &temporary))?;
-    file.sync_all().map_err(io_error("sync", &temporary))?;
-    fs::rename(&temporary, &path).map_err(io_error("rename", &temporary))?;
+        .open(path);
+    let mut file = open.map_err(io_error("create", path))?;
+    file.write_all(content).map_err(io_error("write", path))?;
+    file.sync_all().map_err(io_error("sync", path))
+}
+
+/// Makes the names of a folder, and of those above it, durable. Also of those that were there: a start that was
+/// interrupted may have made them. What we may not read, or cannot be synced (as on a read-only image), was not made
+/// by us.
+fn sync_way(folder: &Path) -> Result<(), FolderError> {
+    let path = fs::canonicalize(folder).map_err(io_error("find", folder))?;
+    for above in path.ancestors().skip(1) {
+        match sync_folder(above) {
+            Err(FolderError::Io { source, .. }) if is_not_ours(&source) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Everything below a folder, and the folder. Links are not followed.
+fn sync_tree(folder: &Path) -> Result<(), FolderError> {
+    for entry in list(folder)? {
+        let path = entry.path();
+        match entry.file_type().map_err(io_error("read", &path))? {
+            kind if kind.is_dir() => sync_tree(&path)?,
+            kind if kind.is_file() => sync_file(&path)?,
+            _ => {}
+        }
+    }
     sync_folder(folder)
 }
 
+fn list(folder: &Path) -> Result<Vec<fs::DirEntry>, FolderError> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect);
+    entries.map_err(io_error("list", folder))
+}
+
+fn sync_file(path: &Path) -> Result<(), FolderError> {
+    let sync = || File::open(path)?.sync_all();
+    sync().map_err(io_error("sync", path))
+}
+
+/// The names in it.
 fn sync_folder(folder: &Path) -> Result<(), FolderError> {
-    let sync = || File::open(folder)?.sync_all();
-    sync().map_err(io_error("sync", folder))
+    sync_file(folder)
 }
 
 /// The kernel's id of this boot; `POSTHASTE_BOOT_ID` overrides it, for tests that cut the power. Empty when unknown,
@@ -337,6 +419,17 @@ mod tests {
             !Folder::open(&path, None).unwrap().unsynced_files_hold(),
             "restarted without a clean stop"
         );
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(dir.path().join("key.tmp"), "left by a start that was interrupted").unwrap();
+        let key = create_key(&path).unwrap();
+        assert_eq!(read_key(&path).unwrap(), key);
+        assert!(matches!(create_key(&path), Err(FolderError::Io { .. })));
+        assert_eq!(read_key(&path).unwrap(), key);
     }
 
     #[test]

@@ -31,10 +31,12 @@ const SINGLES: u64 = 4;
 const BATCHES: u64 = 2;
 /// Lines of a batch, at most.
 const LINES: u64 = 40;
+/// Between two requests of a client, at most; in milliseconds.
+const PAUSE: u64 = 4;
 /// Events that may be on their way before the clients pause, so that what is left at the end arrives in time.
 const BACKLOG: u64 = 1500;
 
-fn number(variable: &str) -> Option<u64> {
+pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
@@ -42,7 +44,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// How many requests for each event a receiver has answered with 200.
 #[derive(Clone, Default)]
-struct Arrivals(Arc<Mutex<HashMap<String, u64>>>);
+pub struct Arrivals(Arc<Mutex<HashMap<String, u64>>>);
 
 impl Arrivals {
     fn note(&self, id: &str) {
@@ -53,7 +55,7 @@ impl Arrivals {
         self.0.lock().unwrap().len() as u64
     }
 
-    fn ids(&self) -> BTreeSet<String> {
+    pub fn ids(&self) -> BTreeSet<String> {
         self.0.lock().unwrap().keys().cloned().collect()
     }
 
@@ -63,15 +65,15 @@ impl Arrivals {
 }
 
 /// A receiver, and what it wants.
-struct Endpoint {
+pub struct Endpoint {
     pattern: &'static str,
-    arrivals: Arrivals,
+    pub arrivals: Arrivals,
     _sink: Sink,
 }
 
 impl Endpoint {
     /// Creates it; it fails `failing` of a hundred requests with 503.
-    fn create(server: &Server, pattern: &'static str, failing: u64) -> Self {
+    pub fn create(server: &Server, pattern: &'static str, failing: u64) -> Self {
         let arrivals = Arrivals::default();
         let noted = arrivals.clone();
         let sink = Sink::deciding(move |request, before| {
@@ -112,13 +114,17 @@ fn event(id: &str) -> Value {
 }
 
 /// What the clients share: what was acknowledged, with the number of deliveries.
-struct Load {
-    socket: PathBuf,
-    over: AtomicBool,
-    acknowledged: Mutex<BTreeMap<String, u64>>,
-    count: AtomicU64,
+pub struct Load {
+    pub socket: PathBuf,
+    pub over: AtomicBool,
+    pub acknowledged: Mutex<BTreeMap<String, u64>>,
+    pub count: AtomicU64,
+    /// No client sends while this is so.
+    pub resting: AtomicBool,
+    /// Between two requests of a client, at most; in milliseconds.
+    pub pause: u64,
     /// Events that arrived where all go.
-    arrivals: Arrivals,
+    pub arrivals: Arrivals,
 }
 
 impl Load {
@@ -150,12 +156,19 @@ impl Load {
             .count
             .load(Ordering::Relaxed)
             .saturating_sub(self.arrivals.count());
-        let millis = if behind > BACKLOG { 50 } else { rng.u64(0..4) };
+        let millis = if behind > BACKLOG {
+            50
+        } else {
+            rng.u64(0..self.pause)
+        };
         thread::sleep(Duration::from_millis(millis));
+        while self.resting.load(Ordering::Relaxed) && !self.is_over() {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Sends events one by one; what got no answer is sent again with the same id, or given up.
-    fn singles(&self, client: u64, mut rng: Rng) {
+    pub fn singles(&self, client: u64, mut rng: Rng) {
         for number in 0.. {
             let id = format!("s{client}-{number}");
             loop {
@@ -182,7 +195,7 @@ impl Load {
         answer.status != 503
     }
 
-    fn batches(&self, client: u64, mut rng: Rng) {
+    pub fn batches(&self, client: u64, mut rng: Rng) {
         let mut next = 0;
         while !self.is_over() {
             self.pause(&mut rng);
@@ -244,6 +257,8 @@ fn what_was_acknowledged_is_delivered_through_kills_at_any_moment() {
         over: AtomicBool::new(false),
         acknowledged: Mutex::default(),
         count: AtomicU64::new(0),
+        resting: AtomicBool::new(false),
+        pause: PAUSE,
         arrivals: endpoints[0].arrivals.clone(),
     };
     thread::scope(|scope| {
@@ -271,7 +286,7 @@ fn what_was_acknowledged_is_delivered_through_kills_at_any_moment() {
 }
 
 /// Ends the load however the rounds end.
-struct Over<'a>(&'a Load);
+pub struct Over<'a>(pub &'a Load);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -293,7 +308,7 @@ fn wait_arrived(endpoints: &[Endpoint], acknowledged: &BTreeMap<String, u64>) ->
     })
 }
 
-fn verify(server: &mut Server, endpoints: &[Endpoint], load: &Load) {
+pub fn verify(server: &mut Server, endpoints: &[Endpoint], load: &Load) {
     let acknowledged = load.acknowledged.lock().unwrap();
     assert!(!acknowledged.is_empty());
     let missing = wait_arrived(endpoints, &acknowledged);

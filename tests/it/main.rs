@@ -35,6 +35,7 @@ mod hostile_receivers;
 mod listen;
 mod ordering;
 mod ours;
+mod power;
 mod power_disk;
 mod profile_pages;
 mod rebuild;

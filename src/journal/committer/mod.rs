@@ -190,8 +190,10 @@ impl Committer {
     fn encode(&mut self, requests: &[Request]) {
         self.buffer.clear();
         let drafts = requests.iter().flat_map(|request| &request.drafts);
+        let mut follows = self.writer.follows();
         for (draft, lsn) in drafts.zip(self.writer.next..) {
-            format::encode_record(&mut self.buffer, &self.writer.header, lsn, draft);
+            format::encode_record(&mut self.buffer, &self.writer.header, lsn, draft, follows);
+            follows = self.writer.followed();
         }
         // One huge append must not be remembered in memory for good.
         self.buffer

@@ -5,7 +5,7 @@ use std::{fs::File, io, sync::Arc};
 use crate::journal::{
     catalogue::Segment,
     disk,
-    entry::Lsn,
+    entry::{FOLLOWS, Lsn},
     error::Failure,
     files,
     format::{SEGMENT_HEADER, SegmentHeader},
@@ -43,6 +43,19 @@ impl Writer {
         }
         self.sync().map_err(WriteError::Broken)?;
         self.roll()
+    }
+
+    /// The flag of a group's first record. Without syncs nothing is proved, and nothing disproved.
+    pub fn follows(&self) -> u8 {
+        if self.dirty { self.followed() } else { 0 }
+    }
+
+    /// The flag of those behind it.
+    pub fn followed(&self) -> u8 {
+        match self.shared.options.durability {
+            Durability::Fsync => FOLLOWS,
+            Durability::Os => 0,
+        }
     }
 
     /// Writes the encoded group at the segment's end. A full disk leaves no trace of it.

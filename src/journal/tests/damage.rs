@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{all_after, bodies_are_their_own, body, dir, draft, edit, fill, lsns, open, open_small, options};
-use crate::journal::{AsideReason, Journal, Location, LsnRange, ReadError};
+use crate::journal::{AsideReason, Journal, Location, LsnRange, Options, ReadError, Recovery};
 
 /// A closed journal of three records in one segment, and where they lie.
 async fn three_records(dir: &TempDir) -> (PathBuf, Vec<Location>) {
@@ -250,4 +250,71 @@ proptest! {
         prop_assert_eq!(again.len(), found.len() + 1);
         prop_assert_eq!(&again[..found.len()], &found[..]);
     }
+}
+
+/// A journal of two groups: records 1 and 2, then 3 to 6, which ended with a power cut.
+async fn two_groups(dir: &TempDir) -> Vec<Location> {
+    let (journal, _) = open(dir);
+    let group =
+        |numbers: std::ops::RangeInclusive<usize>| numbers.map(|number| draft(body(number))).collect();
+    let mut locations = journal.append(group(1..=2)).await.unwrap().locations.clone();
+    locations.extend(journal.append(group(3..=6)).await.unwrap().locations.clone());
+    locations
+}
+
+fn open_after_a_cut(dir: &TempDir) -> (Journal, Recovery) {
+    Journal::open(Options {
+        power_was_cut: true,
+        ..options(dir)
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_hole_in_the_last_group_is_where_a_power_cut_tore_it() {
+    let whole = dir();
+    let locations = two_groups(&whole).await;
+    let bytes = fs::metadata(segment(&whole, 1)).unwrap().len();
+    for hole in 3..=5 {
+        let dir = copy(&whole);
+        let place = locations[hole - 1];
+        flip(&segment(&dir, 1), place.offset + 30, 0);
+        let (journal, recovery) = open_after_a_cut(&dir);
+        assert!(!recovery.is_damaged(), "{recovery}");
+        let torn = recovery.torn_tail.unwrap();
+        assert_eq!((torn.offset, torn.bytes), (place.offset, bytes - place.offset));
+        assert_eq!(fs::read(torn.kept_as.unwrap()).unwrap().len() as u64, torn.bytes);
+        let kept: Vec<u64> = (1..hole as u64).collect();
+        assert_eq!(lsns(&all_after(&journal, 0)), kept);
+        assert_eq!(
+            journal.append(vec![draft(body(hole))]).await.unwrap().first,
+            hole as u64
+        );
+        drop(journal);
+        assert!(Journal::verify(&dir.path().join("journal")).unwrap().is_whole());
+    }
+}
+
+#[tokio::test]
+async fn damage_before_what_was_synced_later_is_no_torn_tail_though_the_power_was_cut() {
+    let whole = dir();
+    let locations = two_groups(&whole).await;
+    for damaged in 1..=2 {
+        let dir = copy(&whole);
+        flip(&segment(&dir, 1), locations[damaged - 1].offset + 30, 0);
+        let (journal, recovery) = open_after_a_cut(&dir);
+        assert!(recovery.is_damaged() && recovery.torn_tail.is_none());
+        assert_eq!(recovery.quarantined.len(), 1);
+        assert_eq!(lsns(&all_after(&journal, 0)).len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_hole_is_damage_when_the_power_was_not_cut() {
+    let dir = dir();
+    let locations = two_groups(&dir).await;
+    flip(&segment(&dir, 1), locations[3].offset + 30, 0);
+    let (journal, recovery) = open(&dir);
+    assert!(recovery.is_damaged() && recovery.torn_tail.is_none());
+    assert_eq!(lsns(&all_after(&journal, 0)), [1, 2, 3, 5, 6]);
 }

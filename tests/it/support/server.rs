@@ -87,19 +87,23 @@ impl Server {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let child = spawn(data, &arguments, &environment);
-        let mut server = Self {
-            data: data.to_owned(),
-            child,
-            environment,
-            arguments,
-        };
+        let mut server = Self::spawn(data, arguments, environment);
         server.wait_ready();
         server
     }
 
+    /// Starts it without waiting.
+    pub fn spawn(data: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
+        Self {
+            data: data.to_owned(),
+            child: spawn(data, &arguments, &environment),
+            environment,
+            arguments,
+        }
+    }
+
     pub fn socket(&self) -> PathBuf {
-        self.data.join("posthaste.sock")
+        socket_given(&self.arguments).unwrap_or_else(|| self.data.join("posthaste.sock"))
     }
 
     pub fn pid(&self) -> u32 {
@@ -108,12 +112,12 @@ impl Server {
 
     /// What the server wrote to stderr, over all its lives.
     pub fn log(&self) -> String {
-        fs::read_to_string(log_path(&self.data)).unwrap_or_default()
+        fs::read_to_string(log_path(&self.data, &self.arguments)).unwrap_or_default()
     }
 
     /// What the server wrote to stdout, over all its lives.
     pub fn stdout(&self) -> String {
-        fs::read_to_string(stdout_path(&self.data)).unwrap_or_default()
+        fs::read_to_string(stdout_path(&self.data, &self.arguments)).unwrap_or_default()
     }
 
     /// `kill -9`.
@@ -124,8 +128,22 @@ impl Server {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// `kill -9`, without waiting.
+    pub fn shoot(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// SIGTERM, and waits for the end.
@@ -321,12 +339,20 @@ impl Drop for Server {
     }
 }
 
-fn log_path(data: &Path) -> PathBuf {
-    data.with_extension("log")
+fn socket_given(arguments: &[String]) -> Option<PathBuf> {
+    let mut given = arguments.iter().skip_while(|argument| *argument != "--socket");
+    given.nth(1).map(PathBuf::from)
 }
 
-fn stdout_path(data: &Path) -> PathBuf {
-    data.with_extension("out")
+/// Beside the data folder, or beside the socket when that is somewhere else.
+fn log_path(data: &Path, arguments: &[String]) -> PathBuf {
+    socket_given(arguments)
+        .unwrap_or_else(|| data.to_owned())
+        .with_extension("log")
+}
+
+fn stdout_path(data: &Path, arguments: &[String]) -> PathBuf {
+    log_path(data, arguments).with_extension("out")
 }
 
 fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
@@ -344,8 +370,8 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
         .arg(data)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        .stdout(append(stdout_path(data)))
-        .stderr(append(log_path(data)))
+        .stdout(append(stdout_path(data, arguments)))
+        .stderr(append(log_path(data, arguments)))
         .stdin(Stdio::null())
         .spawn()
         .unwrap()
@@ -353,8 +379,13 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
 
 /// Sends bytes as they are on a connection to a socket, and reads one answer.
 pub fn raw(socket: &Path, bytes: &[u8]) -> std::io::Result<Answer> {
+    raw_within(socket, bytes, PATIENCE)
+}
+
+/// The same with a bound of its own on the wait for each piece of the answer.
+pub fn raw_within(socket: &Path, bytes: &[u8], patience: Duration) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     // The server may answer, and close, before it has read everything.
     let written = stream.write_all(bytes);
     let answer = read_answer(&mut BufReader::new(stream));

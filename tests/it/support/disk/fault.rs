@@ -71,7 +71,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Befalls each of these operations on paths that match: from the disk's root, a `*` standing for anything.
+    /// Befalls each of these operations on paths that match: from the disk's root, a `*` standing for anything, a `|`
+    /// between any number of patterns.
     pub fn new(ops: &[Op], pattern: &str, effect: Effect) -> Self {
         Self {
             ops: ops.to_vec(),
@@ -93,7 +94,8 @@ impl Fault {
     }
 
     fn befalls(&mut self, op: Op, path: &str) -> bool {
-        if !self.ops.contains(&op) || !matches(&self.pattern, path) {
+        let matching = |pattern| matches(pattern, path);
+        if !self.ops.contains(&op) || !self.pattern.split('|').any(matching) {
             return false;
         }
         if self.after > 0 {
