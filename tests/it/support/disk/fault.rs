@@ -56,6 +56,8 @@ pub enum Effect {
     Lose(Errno),
     /// Of a sync: nothing, and the answer is that all is well.
     Lie,
+    /// Of a sync: no answer until [`Disk::release`](super::Disk::release); what else is asked meanwhile is answered.
+    Hang,
     /// The disk stops, before it is done: nothing is answered any more until [`Disk::die`](super::Disk::die).
     Freeze,
 }

@@ -34,7 +34,7 @@ use fuser::{BackgroundSession, Config, MountOption};
 
 use self::{
     fault::Faults,
-    serve::{Listing, Server},
+    serve::{Hanging, Listing, Server},
 };
 use crate::support::skip::skip;
 
@@ -63,6 +63,8 @@ struct State {
     /// What open directories had in them when they were opened, by handle.
     listings: HashMap<u64, Listing>,
     next_listing: u64,
+    /// Syncs without an answer.
+    hanging: Vec<Hanging>,
 }
 
 struct Shared {
@@ -100,6 +102,7 @@ impl Disk {
                 trail: VecDeque::new(),
                 listings: HashMap::new(),
                 next_listing: 1,
+                hanging: Vec::new(),
             }),
             stopped: Condvar::new(),
         });
@@ -172,6 +175,25 @@ impl Disk {
         self.shared.stopped.notify_all();
     }
 
+    /// What [`freeze`](Self::freeze) stopped goes on.
+    pub fn thaw(&self) {
+        self.shared.lock().frozen = false;
+        self.shared.stopped.notify_all();
+    }
+
+    /// How many syncs hang.
+    pub fn hanging(&self) -> usize {
+        self.shared.lock().hanging.len()
+    }
+
+    /// What hangs is done, and answered.
+    pub fn release(&self) {
+        let mut state = self.shared.lock();
+        for hanging in std::mem::take(&mut state.hanging) {
+            hanging.end(&mut state.image);
+        }
+    }
+
     /// Stops the disk once so many more changes are done on paths that match, before the next.
     pub fn freeze_after(&self, changes: u64, pattern: &str) {
         self.arm(Fault::new(&Op::CHANGES, pattern, Effect::Freeze).after(changes));
@@ -190,7 +212,10 @@ impl Disk {
     /// A frozen disk answers again: with errors, and for good. To be called once whoever uses it is killed, since a
     /// process that waits for an answer cannot end.
     pub fn die(&self) {
-        self.shared.lock().dead = true;
+        let mut state = self.shared.lock();
+        state.dead = true;
+        state.hanging.drain(..).for_each(Hanging::give_up);
+        drop(state);
         self.shared.stopped.notify_all();
     }
 

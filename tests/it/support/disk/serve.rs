@@ -8,15 +8,15 @@ use std::{
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::{
     ENDLESS, Shared, State,
     content::{Content, SECTOR},
     fault::{Effect, Op},
-    image::{Body, Inode, ROOT},
+    image::{Body, Image, Inode, ROOT},
     names::{Ino, Names},
 };
 
@@ -34,6 +34,34 @@ pub struct Server(pub Arc<Shared>);
 pub type Listing = Vec<(Ino, FileType, OsString)>;
 
 type Answer<T> = Result<T, Errno>;
+
+/// Whether a sync is done, or to be done when the disk is told to.
+enum Synced<'a> {
+    Now,
+    Later(MutexGuard<'a, State>),
+}
+
+/// A sync that waits for its answer.
+pub struct Hanging {
+    ino: Ino,
+    reply: ReplyEmpty,
+}
+
+impl Hanging {
+    pub fn end(self, image: &mut Image) {
+        match image.file_mut(self.ino) {
+            Ok(content) => {
+                content.sync();
+                self.reply.ok();
+            }
+            Err(error) => self.reply.error(error),
+        }
+    }
+
+    pub fn give_up(self) {
+        self.reply.error(Errno::EIO);
+    }
+}
 
 impl Server {
     /// The gate: waits while the disk is frozen, and does what has been told to go wrong. Answers the state and what
@@ -109,10 +137,11 @@ impl Server {
         Ok(bytes.len() as u32)
     }
 
-    fn sync(&self, op: Op, ino: Ino) -> Answer<()> {
+    fn sync(&self, op: Op, ino: Ino) -> Answer<Synced<'_>> {
         let (mut state, effect) = self.enter(op, |state| state.image.path(ino))?;
         match (effect, &mut state.image.inode_mut(ino)?.body) {
             (Some(Effect::Lie), _) => {}
+            (Some(Effect::Hang), _) => return Ok(Synced::Later(state)),
             (Some(Effect::Lose(error)), Body::File(content)) => {
                 content.lose();
                 return Err(error);
@@ -121,7 +150,7 @@ impl Server {
             (_, Body::File(content)) => content.sync(),
             (_, Body::Folder(names)) => names.sync(),
         }
-        Ok(())
+        Ok(Synced::Now)
     }
 
     fn set(
@@ -295,8 +324,13 @@ impl Filesystem for Server {
         answer!(reply, rename(), () => reply.ok());
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let opened = self.enter(Op::Open, |state| state.image.path(ino.0));
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self
+            .enter(Op::Open, |state| state.image.path(ino.0))
+            .and_then(|entered| {
+                let refused = entered.0.read_only && flags.acc_mode() != OpenAccMode::O_RDONLY;
+                if refused { Err(Errno::EROFS) } else { Ok(entered) }
+            });
         answer!(reply, opened, _ => reply.opened(HANDLE, OPENED));
     }
 
@@ -353,11 +387,15 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        answer!(reply, self.sync(Op::Sync, ino.0), () => reply.ok());
+        match self.sync(Op::Sync, ino.0) {
+            Ok(Synced::Now) => reply.ok(),
+            Ok(Synced::Later(mut state)) => state.hanging.push(Hanging { ino: ino.0, reply }),
+            Err(error) => reply.error(error),
+        }
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        answer!(reply, self.sync(Op::SyncFolder, ino.0), () => reply.ok());
+        answer!(reply, self.sync(Op::SyncFolder, ino.0), _ => reply.ok());
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
