@@ -44,6 +44,10 @@ pub enum FolderError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "{0} is on a file system that is read-only; see why it is, and make it writable: mount -o remount,rw; or choose another data folder"
+    )]
+    ReadOnly(PathBuf),
     #[error("another posthaste is running on {0}; stop it first, or choose another data folder")]
     Locked(PathBuf),
     #[error("{path} is of format {found}, newer than this program's {FORMAT}; use the program that wrote it")]
@@ -84,7 +88,7 @@ impl Folder {
             .recursive(true)
             .mode(0o750)
             .create(path)
-            .map_err(io_error("create", path))?;
+            .map_err(unwritable(path, "create", path))?;
         let lock = lock(path)?;
         let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
         let (sealer, found) = if path.join("format").exists() {
@@ -128,6 +132,12 @@ impl Folder {
     /// everything was synced at the last shutdown.
     pub const fn unsynced_files_hold(&self) -> bool {
         self.stopped_cleanly || self.same_boot
+    }
+
+    /// Whether the process that had it last ended without a clean stop, and the machine has run on since: files are as
+    /// that process left them, on the device or not.
+    pub const fn crashed(&self) -> bool {
+        self.same_boot && !self.stopped_cleanly
     }
 
     /// When a file of the folder, or one level below it, was last written by the clock of then; the epoch when unknown.
@@ -190,6 +200,14 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fold
     move |source| FolderError::Io { action, path, source }
 }
 
+/// The same, for what is the first to be written: a file system that takes nothing is told of as a whole.
+fn unwritable(folder: &Path, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    move |source| match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => FolderError::ReadOnly(folder.to_owned()),
+        _ => io_error(action, path)(source),
+    }
+}
+
 fn lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join("lock");
     let open = OpenOptions::new()
@@ -198,7 +216,7 @@ fn lock(folder: &Path) -> Result<File, FolderError> {
         .write(true)
         .mode(0o640)
         .open(&path);
-    let file = open.map_err(io_error("open", &path))?;
+    let file = open.map_err(unwritable(folder, "open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(FolderError::Locked(folder.to_owned())),
