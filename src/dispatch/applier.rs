@@ -155,7 +155,8 @@ impl Applier {
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
         let Some(store) = self.store.clone() else {
-            return Ok(Pause::Reopen);
+            let stopped = self.stop.stopped.load(Ordering::Acquire);
+            return Ok(if stopped { Pause::Stopped } else { Pause::Reopen });
         };
         loop {
             self.pace();
@@ -168,6 +169,9 @@ impl Applier {
                 (_, again) => again,
             };
             let entries = self.next(&store, again)?;
+            if self.follower.take_unread() {
+                open::mark_incomplete(&self.open.data);
+            }
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 // Without a journal there is nothing to follow; the process is about to end.

@@ -79,6 +79,15 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
+/// Why the engine did not stop as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("the journal has failed, what was written last may not be durable")]
+    Journal(#[source] Arc<journal::Failure>),
+}
+
 /// A running engine, to be stopped.
 pub struct Running {
     engine: Engine,
@@ -101,6 +110,7 @@ impl Running {
         let last_written = folder.last_written();
         let (journal, recovery) = Journal::open(journal::Options {
             power_was_cut: !folder.unsynced_files_hold(),
+            crashed: folder.crashed(),
             ..options.journal
         })?;
         report(&recovery);
@@ -116,6 +126,9 @@ impl Running {
             check_bytes: CHECK_BYTES,
         };
         let opened = open::open(&open)?;
+        if !recovery.unread.is_empty() {
+            open::mark_incomplete(&open.data);
+        }
         let distrusted = opened.distrusted.or(discarded.then_some(Distrust::Reboot));
         if let Some(distrust) = &distrusted {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
@@ -230,8 +243,8 @@ impl Running {
     /// everything is synced. `hurry` ends the grace period. After a failure the folder is not marked as left clean.
     ///
     /// # Errors
-    /// When the last sync fails; then the store is rebuilt at the next start.
-    pub async fn stop(mut self, hurry: CancellationToken) -> Result<(), FolderError> {
+    /// When the last sync fails; then the store is rebuilt at the next start. When the journal has failed, now or before.
+    pub async fn stop(mut self, hurry: CancellationToken) -> Result<(), StopError> {
         let shared = self.engine.0.clone();
         shared.stopping.cancel();
         let now = shared.stopping_now.clone();
@@ -257,12 +270,12 @@ impl Running {
         shared.storage.withdraw();
         shared.journal.close();
         shared.sender.close().await;
-        if shared.journal.failure().borrow().is_some() {
-            return Ok(());
+        if let Some(failure) = shared.journal.failure().borrow().clone() {
+            return Err(StopError::Journal(failure));
         }
         drop(shared);
         drop(self.engine);
-        self.folder.finish()
+        Ok(self.folder.finish()?)
     }
 }
 

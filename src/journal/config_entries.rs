@@ -3,6 +3,7 @@ use std::{sync::Arc, vec};
 use super::{
     entry::{CONFIG, Entry, Location, Lsn},
     error::ReadError,
+    patience::{Patience, is_device_error},
     recovery,
     scan::BadRange,
     shared::{Shared, lock},
@@ -16,6 +17,7 @@ pub(super) struct ConfigEntries {
     segments: vec::IntoIter<Lsn>,
     segment: Lsn,
     places: vec::IntoIter<Place>,
+    patience: Patience,
 }
 
 impl ConfigEntries {
@@ -26,6 +28,7 @@ impl ConfigEntries {
             segments: segments.into_iter(),
             segment: 0,
             places: Vec::new().into_iter(),
+            patience: Patience::default(),
         }
     }
 }
@@ -41,13 +44,29 @@ impl Iterator for ConfigEntries {
                     offset,
                     len,
                 };
-                let entry = self.shared.read(location);
+                let entry = self.read(location);
                 return Some(entry.and_then(|entry| flagged(entry).ok_or(ReadError::Damaged(location))));
             }
             self.segment = self.segments.next()?;
             match self.shared.config_places(self.segment) {
                 Ok(places) => self.places = places.into_iter(),
                 Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl ConfigEntries {
+    /// One record. What the device does not give in time is as good as damaged.
+    fn read(&mut self, location: Location) -> Result<Entry, ReadError> {
+        loop {
+            match self.shared.read(location) {
+                Err(ReadError::Io { source, .. }) if is_device_error(&source) => {
+                    if !self.patience.wait() {
+                        return Err(ReadError::Damaged(location));
+                    }
+                }
+                result => return result,
             }
         }
     }
@@ -85,7 +104,9 @@ impl Shared {
             records: scanned.records,
             config: scanned.config,
         };
-        if sidecar.store(&self.options.dir, &*self.disk, true).is_err() {
+        // What could not be read now may be there another time.
+        let whole = scanned.unreadable == 0;
+        if whole && sidecar.store(&self.options.dir, &*self.disk, true).is_err() {
             add(&self.counters.sidecar_failures, 1);
         }
         if let Some(segment) = lock(&self.catalogue).segments.get_mut(&first) {

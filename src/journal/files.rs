@@ -45,8 +45,13 @@ pub(super) fn create_segment(
     if path.exists() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    replace(disk, &path, &header.encode(), sync)?;
-    Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+    let file = replace(disk, &path, &header.encode(), sync)
+        .and_then(|()| OpenOptions::new().read(true).write(true).open(&path));
+    if file.is_err() {
+        // Best effort: what stands under its name without being used would be in the way of the next try.
+        let _ = std::fs::remove_file(&path);
+    }
+    Ok(Arc::new(file?))
 }
 
 /// Puts a file in place of another, or in a free place: after a crash there is the old one or the new one.

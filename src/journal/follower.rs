@@ -26,6 +26,7 @@ pub struct Follower {
     /// Where reading from files goes on: a scanner, or the place behind the last record that came from memory.
     place: Place,
     stopped: Arc<AtomicBool>,
+    unread: bool,
 }
 
 enum Place {
@@ -94,7 +95,14 @@ impl Follower {
             next: after.saturating_add(1).max(floor),
             place: Place::Unknown,
             stopped: Arc::default(),
+            unread: false,
         }
+    }
+
+    /// Whether something was passed over, since this was last asked, that is not known to be damaged: the device did not
+    /// give it.
+    pub fn take_unread(&mut self) -> bool {
+        std::mem::take(&mut self.unread)
     }
 
     pub fn stopper(&self) -> Stopper {
@@ -251,7 +259,10 @@ impl Follower {
                     self.next = entry.lsn + 1;
                     batch.push(entry);
                 }
-                Some(Step::Bad(bad) | Step::Tail(bad)) => self.shared.met_damage(bad),
+                Some(Step::Bad(bad) | Step::Tail(bad)) => {
+                    self.unread |= bad.offset < scanner.unreadable();
+                    self.shared.met_damage(bad);
+                }
                 None => {
                     if !self.move_on(segment) {
                         return Ok(batch);

@@ -15,6 +15,13 @@ pub(super) const OPEN_FILES: usize = 32;
 pub(super) const READ_CHUNK: usize = 1024 * 1024;
 /// The piece in which a region is read again after the device reported an error there: one sector of 4 KiB.
 pub(super) const REREAD_BLOCK: usize = 4096;
+/// How often a device that reported an error is asked again, and the pause before each time: three seconds in all for
+/// one segment, as a controller needs to find its disk again. It is what a bad sector costs a start.
+pub(super) const REREAD_TRIES: u32 = 12;
+pub(super) const REREAD_PAUSE: Duration = Duration::from_millis(250);
+/// Of the newest segment's end, what is written again after a crash, in bytes: one append at its largest. More is not
+/// unsynced at any moment, since the group after it waits for its sync.
+pub(super) const REWRITTEN_END: u64 = MAX_APPEND as u64;
 /// Damaged ranges remembered for reports; further ones are only counted.
 pub(super) const REMEMBERED_DAMAGE: usize = 1024;
 /// A sidecar larger than this is not believed: 64 MiB hold five million configuration records.

@@ -93,6 +93,7 @@ mod format;
 mod handle;
 mod limits;
 mod options;
+mod patience;
 mod pause;
 mod reader;
 mod reclaim;

@@ -31,6 +31,9 @@ pub struct Options {
     /// The machine was stopped without a sync since the journal was last written: what was not synced then may be
     /// there in parts, with holes.
     pub power_was_cut: bool,
+    /// The process that wrote last ended without closing the journal, and the machine has run on since: what was not
+    /// synced then is written again.
+    pub crashed: bool,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
             group_records: 8192,
             tail_bytes: 16 * 1024 * 1024,
             power_was_cut: false,
+            crashed: true,
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     entry::{Entry, Location, Lsn},
     error::ReadError,
-    format::{RECORD_HEADER, RecordHeader, SegmentHeader},
+    format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
     limits::{MAX_BODY, OPEN_FILES},
     scan,
     shared::{Shared, lock},
@@ -61,8 +61,12 @@ impl Shared {
             .segments
             .get(&first)
             .map(|segment| segment.header);
-        let header = header.ok_or(ReadError::NoSegment { segment: first })?;
-        let file = File::open(self.segment_path(first)).map_err(self.read_error(first))?;
+        let file = File::open(self.segment_path(first)).map_err(|error| match error.kind() {
+            // Not what may pass: it is as good as damaged.
+            std::io::ErrorKind::NotFound => ReadError::NoSegment { segment: first },
+            _ => self.read_error(first)(error),
+        })?;
+        let header = header.map_or_else(|| self.header_of(&file, first), Ok)?;
         let open = OpenFile {
             header,
             file: Arc::new(file),
@@ -74,6 +78,16 @@ impl Shared {
             self.files.forget_below(floor);
         }
         Ok(open)
+    }
+
+    /// The header of a segment that could not be read when the journal was opened, and perhaps can now.
+    fn header_of(&self, file: &File, first: Lsn) -> Result<SegmentHeader, ReadError> {
+        let mut raw = [0; SEGMENT_HEADER];
+        file.read_exact_at(&mut raw, 0).map_err(self.read_error(first))?;
+        let header = SegmentHeader::decode(&raw).ok();
+        header
+            .filter(|header| header.first == first && header.uuid == self.uuid)
+            .ok_or(ReadError::NoSegment { segment: first })
     }
 
     pub fn read(&self, location: Location) -> Result<Entry, ReadError> {

@@ -15,9 +15,10 @@ use super::{
     entry::{CONFIG, Lsn, LsnRange},
     error::OpenError,
     files, floor,
-    format::{SEGMENT_HEADER, SegmentHeader},
-    limits::READ_CHUNK,
-    options::Options,
+    format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader},
+    limits::{READ_CHUNK, REREAD_BLOCK, REWRITTEN_END},
+    options::{Durability, Options},
+    patience::is_device_error,
     report::{Recovery, TornTail},
     scan::{BadRange, Scanner, Step},
     sidecar::{Place, Sidecar},
@@ -60,10 +61,13 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
     }
     let writable = newest
         .as_ref()
-        .is_some_and(|newest| !report.salvaged.contains(&newest.header.first));
+        .is_some_and(|newest| !newest.unread_end && !report.salvaged.contains(&newest.header.first));
     // An empty segment that may not be written on has the very name that the next one would get.
     let taken = !writable && segments.contains_key(&(last + 1));
-    let next = survey.floor.max(last + 1 + u64::from(taken));
+    let above = newest
+        .as_ref()
+        .map_or(survey.floor, |newest| newest.floor().max(survey.floor));
+    let next = above.max(last + 1 + u64::from(taken));
     report.missing.extend(gaps(&segments, next));
     report.last_lsn = next - 1;
     let (active, file, config) = match newest {
@@ -103,6 +107,8 @@ pub(super) struct Scanned {
     pub tail: Option<BadRange>,
     /// Where the last record lies before which everything was synced.
     proof: u64,
+    /// The end of what the device did not give.
+    pub unreadable: u64,
 }
 
 pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::Result<Scanned> {
@@ -113,6 +119,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
         bad: Vec::new(),
         tail: None,
         proof: 0,
+        unreadable: 0,
     };
     let mut scanner = Scanner::new(file.clone(), header, bytes);
     while let Some(step) = scanner.step()? {
@@ -132,6 +139,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
     }
     found.last = scanner.last();
     found.proof = scanner.proof();
+    found.unreadable = scanner.unreadable();
     Ok(found)
 }
 
@@ -140,6 +148,8 @@ struct Newest {
     file: Arc<File>,
     end: u64,
     scanned: Scanned,
+    /// Its end could not be read, and may hold records: nothing is written behind them.
+    unread_end: bool,
 }
 
 impl Newest {
@@ -151,6 +161,13 @@ impl Newest {
             records: self.scanned.records,
             sealed: false,
         }
+    }
+
+    /// Above every lsn that an end which could not be read may hold.
+    fn floor(&self) -> Lsn {
+        let unread = self.scanned.tail.filter(|_| self.unread_end);
+        let records = unread.map_or(0, |tail| tail.bytes / RECORD_HEADER as u64);
+        self.scanned.last + 1 + records
     }
 }
 
@@ -173,7 +190,9 @@ fn open_newest(
     let mut scanned =
         scan(&file, header, candidate.bytes).map_err(OpenError::io("read journal segment", path))?;
     if let Some(hole) = first_hole(&scanned).filter(|_| options.power_was_cut) {
+        let unreadable = scanned.unreadable;
         scanned = scan(&file, header, hole.offset).map_err(OpenError::io("read journal segment", path))?;
+        scanned.unreadable = unreadable;
         scanned.tail = Some(BadRange {
             bytes: candidate.bytes - hole.offset,
             missing: None,
@@ -182,8 +201,11 @@ fn open_newest(
     }
     report.quarantined.clone_from(&scanned.bad);
     let mut end = candidate.bytes;
-    if let Some(tail) = &scanned.tail {
-        let kept_as = keep_tail(&options.dir, &file, tail);
+    // What the device does not give today it may give tomorrow.
+    let unread = scanned.tail.filter(|tail| tail.offset < scanned.unreadable);
+    report.quarantined.extend(unread);
+    if let Some(tail) = scanned.tail.filter(|_| unread.is_none()) {
+        let kept_as = keep_tail(&options.dir, &file, &tail);
         disk.truncate(&file, tail.offset)
             .map_err(OpenError::io("cut the torn tail of", path))?;
         report.torn_tail = Some(TornTail {
@@ -194,6 +216,11 @@ fn open_newest(
         });
         end = tail.offset;
     }
+    if options.crashed && options.durability == Durability::Fsync {
+        let start = end.saturating_sub(REWRITTEN_END);
+        write_again(disk, &file, start, end, READ_CHUNK)
+            .map_err(OpenError::io("write again the end of", path))?;
+    }
     disk.sync_data(&file)
         .map_err(OpenError::io("sync journal segment", path))?;
     Ok(Newest {
@@ -201,6 +228,7 @@ fn open_newest(
         file,
         end,
         scanned,
+        unread_end: unread.is_some(),
     })
 }
 
@@ -209,6 +237,30 @@ fn open_newest(
 /// have been synced along with it.
 fn first_hole(scanned: &Scanned) -> Option<BadRange> {
     scanned.bad.iter().find(|bad| bad.offset > scanned.proof).copied()
+}
+
+/// Writes what is there in its place once more. Of what was not synced when a process died, the page cache may hold
+/// pages that never reached the device and pass for clean all the same: so they are after a write to the device
+/// failed, and a sync would skip them. What is read here is built upon, so it has to be on the device.
+fn write_again(disk: &dyn Disk, file: &File, start: u64, end: u64, step: usize) -> io::Result<()> {
+    let mut piece = vec![0; step];
+    for at in (start..end).step_by(step) {
+        let piece = &mut piece[..(end - at).min(step as u64) as usize];
+        let written = match file.read_exact_at(piece, at) {
+            Err(error) if is_device_error(&error) && step > REREAD_BLOCK => {
+                write_again(disk, file, at, at + piece.len() as u64, REREAD_BLOCK)
+            }
+            // What cannot be read is not built upon.
+            Err(error) if is_device_error(&error) => Ok(()),
+            read => read.and_then(|()| disk::write_all(disk, file, piece, at)),
+        };
+        match written {
+            // A file system that copies what is written again has no room for it: better so than not at all.
+            Err(error) if disk::is_full(&error) => return Ok(()),
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Copies a torn tail to the quarantine, without the zeros at its end. Best effort: it was never acknowledged,
@@ -301,8 +353,13 @@ fn seal(options: &Options, disk: &dyn Disk, newest: Newest) -> Result<Segment, O
             config,
             ..
         },
+        unread_end,
         ..
     } = newest;
+    if unread_end {
+        // Perhaps it can be read another time, and then it is known what there is.
+        return Ok(segment);
+    }
     let path = Sidecar::path(&options.dir, header.first);
     let sidecar = Sidecar {
         header,

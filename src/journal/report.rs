@@ -57,6 +57,8 @@ pub struct Recovery {
     /// Sequence numbers that no segment holds, between two segments or above the floor.
     pub missing: Vec<LsnRange>,
     pub set_aside: Vec<SetAside>,
+    /// Segments whose header the device does not give. They were left where they are: it may give it another time.
+    pub unread: Vec<String>,
     /// Segments with a damaged header whose records can be read all the same.
     pub salvaged: Vec<Lsn>,
     /// Files that had another name than their header says, and got it back.
@@ -76,6 +78,7 @@ impl Recovery {
             && self.quarantined.is_empty()
             && self.missing.is_empty()
             && self.salvaged.is_empty()
+            && self.unread.is_empty()
             && self.renamed.is_empty()
             && self.set_aside.iter().all(harmless))
     }
@@ -106,6 +109,9 @@ impl Recovery {
                 .map(|range| format!("journal damaged: no segment holds lsn {range}")),
         );
         lines.extend(self.set_aside.iter().map(ToString::to_string));
+        lines.extend(self.unread.iter().map(|name| {
+            format!("journal file {name} cannot be read; it was left where it is, look at the disk and start again")
+        }));
         lines.extend(self.salvaged.iter().map(|first| {
             format!("journal segment {first:016x}: header damaged, its records were found all the same")
         }));

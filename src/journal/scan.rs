@@ -86,6 +86,11 @@ impl Scanner {
         self.at
     }
 
+    /// The end of what the device did not give; 0 when it gave everything that was read so far.
+    pub const fn unreadable(&self) -> u64 {
+        self.window.unreadable()
+    }
+
     pub fn step(&mut self) -> io::Result<Option<Step>> {
         if let Some(entry) = self.ahead.take() {
             return Ok(Some(self.yielded(entry)));

@@ -16,6 +16,7 @@ use super::{
     files::{self, IDENTITY, MOVED_SUFFIX, SEGMENT_SUFFIX, TEMP_SUFFIX},
     format::{HeaderError, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader},
     limits::MAX_LSN,
+    patience::{Patience, is_device_error},
     report::{AsideReason, Recovery, SetAside},
     scan::{Scanner, Step},
     sidecar::Sidecar,
@@ -29,6 +30,8 @@ pub(super) struct Candidate {
     pub path: PathBuf,
     pub bytes: u64,
     pub header: Result<SegmentHeader, HeaderError>,
+    /// The device does not give its header; what it holds is not known to be lost.
+    pub unread: bool,
 }
 
 /// The segments of the journal, by first lsn.
@@ -61,6 +64,10 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
         match candidate.header {
             Ok(header) if header.uuid == uuid => survey.admit(header.first, candidate, &mut aside),
             Ok(_) => aside.push((candidate, AsideReason::Foreign)),
+            Err(_) if candidate.unread => {
+                survey.floor = survey.floor.max(floor_of(&candidate));
+                report.unread.push(candidate.name);
+            }
             Err(_) => {
                 survey.floor = survey.floor.max(floor_of(&candidate));
                 let half_made = candidate.bytes <= SEGMENT_HEADER as u64;
@@ -101,6 +108,7 @@ impl Survey {
 /// Reads the directory: candidates in order of name, and the paths of temporary files.
 pub(super) fn list(dir: &Path) -> Result<(Vec<Candidate>, Vec<PathBuf>), OpenError> {
     let (mut candidates, mut temps) = (Vec::new(), Vec::new());
+    let mut patience = Patience::default();
     for item in fs::read_dir(dir).map_err(OpenError::io("list journal directory", dir))? {
         let item = item.map_err(OpenError::io("list journal directory", dir))?;
         let (name, path) = (item.file_name().to_string_lossy().into_owned(), item.path());
@@ -110,14 +118,14 @@ pub(super) fn list(dir: &Path) -> Result<(Vec<Candidate>, Vec<PathBuf>), OpenErr
         if name.ends_with(TEMP_SUFFIX) {
             temps.push(path);
         } else if name.ends_with(SEGMENT_SUFFIX) || name.ends_with(MOVED_SUFFIX) {
-            candidates.push(candidate(name, path)?);
+            candidates.push(candidate(name, path, &mut patience)?);
         }
     }
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((candidates, temps))
 }
 
-fn candidate(name: String, path: PathBuf) -> Result<Candidate, OpenError> {
+fn candidate(name: String, path: PathBuf, patience: &mut Patience) -> Result<Candidate, OpenError> {
     let io = |source| OpenError::Io {
         action: "read journal segment",
         path: path.clone(),
@@ -125,9 +133,11 @@ fn candidate(name: String, path: PathBuf) -> Result<Candidate, OpenError> {
     };
     let file = File::open(&path).map_err(io)?;
     let bytes = file.metadata().map_err(io)?.len();
-    let header = match read_header(&file) {
-        Some(raw) => SegmentHeader::decode(&raw),
-        None => Err(HeaderError::Damaged),
+    let raw = read_header(&file, patience);
+    let unread = raw.as_ref().is_err_and(is_device_error);
+    let header = match raw {
+        Ok(raw) => SegmentHeader::decode(&raw),
+        Err(_) => Err(HeaderError::Damaged),
     };
     match header {
         Err(HeaderError::Newer(version)) => Err(OpenError::NewerFormat { path, version }),
@@ -136,14 +146,15 @@ fn candidate(name: String, path: PathBuf) -> Result<Candidate, OpenError> {
             path,
             bytes,
             header,
+            unread,
         }),
     }
 }
 
-fn read_header(file: &File) -> Option<[u8; SEGMENT_HEADER]> {
+fn read_header(file: &File, patience: &mut Patience) -> io::Result<[u8; SEGMENT_HEADER]> {
     let mut raw = [0; SEGMENT_HEADER];
-    file.read_exact_at(&mut raw, 0).ok()?;
-    Some(raw)
+    patience.ask(|| file.read_exact_at(&mut raw, 0))?;
+    Ok(raw)
 }
 
 /// The journal's uuid: from its own file as long as a segment agrees, else what most segments say. A journal
@@ -167,6 +178,12 @@ fn identity(dir: &Path, disk: &dyn Disk, candidates: &[Candidate]) -> Result<[u8
     let uuid = match written.filter(|uuid| votes.contains_key(uuid)).or_else(elected) {
         Some(uuid) => uuid,
         None if written.is_some() && !candidates.is_empty() => written.unwrap_or_default(),
+        // What cannot be read now must not become another journal's.
+        None if let Err(error) = fs::read(&path)
+            && is_device_error(&error) =>
+        {
+            return Err(OpenError::io("read", path)(error));
+        }
         None => disk::random().map_err(OpenError::io("make an identity for", dir))?,
     };
     if written != Some(uuid) {
@@ -216,7 +233,7 @@ fn header_from_sidecar(dir: &Path, uuid: [u8; 16], first: Lsn, bytes: u64) -> Op
 /// The salt is where it was if a record's checksum agrees with it.
 fn header_from_records(path: &Path, uuid: [u8; 16], first: Lsn, bytes: u64) -> Option<SegmentHeader> {
     let file = File::open(path).ok()?;
-    let raw = SegmentHeader::unchecked(&read_header(&file)?);
+    let raw = SegmentHeader::unchecked(&read_header(&file, &mut Patience::none()).ok()?);
     let header = SegmentHeader { uuid, first, ..raw };
     let mut scanner = Scanner::new(Arc::new(file), header, bytes);
     loop {

@@ -115,6 +115,7 @@ fn read_segment(dir: &Path, candidate: Candidate, header_damaged: bool) -> Resul
         path,
         bytes,
         header,
+        ..
     } = candidate;
     let io = |source| OpenError::Io {
         action: "read journal segment",

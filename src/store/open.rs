@@ -59,6 +59,8 @@ pub enum Distrust {
     Behind { applied: u64, first: u64 },
     #[error("its rows disagree: {0}")]
     Check(String),
+    #[error("what the disk did not give when it was made is missing from it")]
+    Incomplete,
 }
 
 /// An open store, and why it is empty, when it had to be begun afresh.
@@ -100,6 +102,19 @@ pub fn remove_discarded(data: &Path) {
     _ = fs::remove_dir_all(super::folder(data).with_extension("old"));
 }
 
+/// Notes that records were passed over which the disk may give another time: the next open begins the store afresh. It
+/// need not be synced, since after a power cut the store is begun afresh anyhow.
+pub fn mark_incomplete(data: &Path) {
+    tracing::error!("the disk did not give a part of the journal; it is read again at the next start");
+    if let Err(error) = fs::write(incomplete(data), "") {
+        tracing::error!(%error, "that cannot be noted; delete the folder `store` before the next start");
+    }
+}
+
+fn incomplete(data: &Path) -> PathBuf {
+    super::folder(data).with_extension("incomplete")
+}
+
 /// Opens the store, or an empty one in its place.
 ///
 /// # Errors
@@ -117,6 +132,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let folder = super::folder(&options.data);
     let fresh = !folder.exists();
     move_aside(&folder)?;
+    _ = fs::remove_file(incomplete(&options.data));
     let store = open_sled(&folder, options.cache_bytes).map_err(OpenError::Empty)?;
     Ok(Opened {
         store,
@@ -144,6 +160,9 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
     }
     if !folder.exists() {
         return Err(Distrust::OtherJournal);
+    }
+    if incomplete(&options.data).exists() {
+        return Err(Distrust::Incomplete);
     }
     let store = open_sled(&folder, options.cache_bytes).map_err(Distrust::Unopenable)?;
     let Applied { lsn, journal } = store.applied().map_err(Distrust::Unopenable)?;

@@ -1,0 +1,97 @@
+//! Disks that do not answer.
+
+use std::{os::unix::net::UnixDatagram, thread, time::Duration};
+
+use super::bench::Bench;
+use crate::support::{
+    disk::{Effect, Fault, Op},
+    server::wait_for,
+};
+
+#[test]
+fn a_sync_that_does_not_return_is_told_of_and_waited_for() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.accept(3);
+    bench.arm(Fault::new(&[Op::Sync], "data/journal/*.seg", Effect::Hang));
+    bench.under_load(6, |bench| {
+        wait_for("a sync that hangs", || (bench.disk().hanging() > 0).then_some(()));
+        let acknowledged = bench.load.acknowledged().len();
+        assert_eq!(bench.server.request("GET", "/healthz", None, b"").status, 200);
+        let unready = wait_for("a probe that says so", || {
+            let answer = bench.server.request("GET", "/readyz", None, b"");
+            (answer.status == 503).then(|| answer.text())
+        });
+        assert!(
+            unready.contains("the journal has been writing or syncing"),
+            "{unready}"
+        );
+        assert_eq!(bench.load.acknowledged().len(), acknowledged);
+        bench.disk().disarm();
+        bench.disk().release();
+        bench.wait_acknowledged(20);
+        bench.server.wait_ready();
+    });
+    assert_eq!(bench.server.ended(), None);
+    bench.is_whole();
+}
+
+#[test]
+fn a_disk_that_does_not_answer_at_all_leaves_the_server_answering() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.under_load(6, |bench| {
+        bench.wait_acknowledged(20);
+        bench.disk().freeze();
+        // Whoever reads a payload waits for the disk; more of them than there are threads to serve requests.
+        thread::sleep(Duration::from_millis(300));
+        for _ in 0..20 {
+            assert_eq!(bench.server.request("GET", "/healthz", None, b"").status, 200);
+        }
+        bench.disk().thaw();
+        bench.wait_acknowledged(20);
+    });
+    bench.is_whole();
+}
+
+#[test]
+fn the_service_manager_is_not_told_that_a_stuck_server_is_alive() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    let path = bench.server.socket().with_extension("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let fed = || {
+        let mut buffer = [0; 1024];
+        let mut fed = false;
+        while let Ok(length) = manager.recv(&mut buffer) {
+            fed |= buffer[..length].starts_with(b"WATCHDOG=1");
+        }
+        fed
+    };
+    bench.server.kill();
+    bench
+        .server
+        .set_environment("NOTIFY_SOCKET", path.to_str().unwrap());
+    bench.server.set_environment("WATCHDOG_USEC", "200000");
+    bench.server.restart();
+    wait_for("a sign of life", || fed().then_some(()));
+    bench.arm(Fault::new(&[Op::Sync], "data/journal/*.seg", Effect::Hang));
+    bench.under_load(1, |bench| {
+        wait_for("a probe that says so", || {
+            (bench.server.request("GET", "/readyz", None, b"").status == 503).then_some(())
+        });
+        wait_for("the end of the signs of life", || {
+            fed();
+            thread::sleep(Duration::from_millis(400));
+            (!fed()).then_some(())
+        });
+        bench.disk().disarm();
+        bench.disk().release();
+        wait_for("a sign of life", || fed().then_some(()));
+    });
+    bench.is_whole();
+}
