@@ -20,6 +20,7 @@ mod cli_config;
 mod cli_server;
 mod cloud_events;
 mod crash;
+mod crash_points;
 mod delivery;
 mod demo;
 mod disk;
