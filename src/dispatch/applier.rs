@@ -354,7 +354,9 @@ impl Applier {
 
     /// The scheduler may be gone at the end; then nobody needs to know.
     fn say(&self, signal: Signal) {
-        _ = self.signals.blocking_send(signal);
+        if let Err(mpsc::error::TrySendError::Full(signal)) = self.signals.try_send(signal) {
+            _ = self.signals.blocking_send(signal);
+        }
     }
 
     /// Closes the store and opens it again: as it is, or, when that was tried a moment ago or it does not open, empty,
@@ -433,6 +435,35 @@ impl Applier {
 
 fn reclaimer(shared: &Shared) -> Reclaimer {
     Reclaimer::new(shared.options.retention, shared.options.idempotency_window)
+}
+
+/// What a simulation does in the thread's place.
+#[cfg(test)]
+impl Applier {
+    /// Applies at most so many records, without waiting; answers whether there were any.
+    pub(super) fn step(&mut self, most: usize) -> Result<bool, StoreError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
+        let entries = self.follower.try_next(most, BATCH_BYTES).unwrap_or_default();
+        if entries.is_empty() {
+            self.caught_up(&store, self.follower.passed())?;
+            return Ok(false);
+        }
+        self.apply(&store, entries).map(|()| true)
+    }
+
+    /// Takes the store away, as for one that failed.
+    pub(super) fn suspend(&mut self) {
+        self.shared.storage.withdraw();
+        self.say(Signal::Suspend);
+        self.store = None;
+    }
+
+    /// Opens it again.
+    pub(super) fn resume(&mut self, trust: Trust) -> Result<(), Box<dyn std::error::Error>> {
+        self.try_reopen(trust)
+    }
 }
 
 impl Shared {

@@ -92,6 +92,9 @@ pub(super) struct Shared {
     /// No more patience: what is out is given up.
     pub stopping_now: CancellationToken,
     pub started_at: Timestamp,
+    /// Where a simulation answers in the receivers' place, and watches.
+    #[cfg(test)]
+    pub stage: std::sync::OnceLock<Arc<super::simulation::Stage>>,
     /// What opening found damaged.
     pub warnings: Mutex<Vec<String>>,
     /// How many damaged ranges those are; more may be met later.

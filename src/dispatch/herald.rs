@@ -50,11 +50,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if let Err(error) = pay_debts(&shared, &mut paid).await {
             tracing::warn!(error = %chain(&error), "an operational event waits");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PAUSE) => continue,
                 () = shared.stopping.cancelled() => return,
             }
         }
         tokio::select! {
+            biased;
             () = &mut woken => {}
             () = tokio::time::sleep(EXPIRED_EVERY) => {}
             () = shared.stopping.cancelled() => return,

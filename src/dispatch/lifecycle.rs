@@ -31,6 +31,7 @@ use super::{
     verify::{self, Ask, Verifier},
 };
 use crate::{
+    domain::time::Timestamp,
     journal::{self, Journal},
     runtime::{
         clock::Clock,
@@ -108,11 +109,23 @@ impl Running {
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
         // A machine that lost its power may have lost its time as well; what it wrote last says how late it is.
         let last_written = folder.last_written();
-        let (journal, recovery) = Journal::open(journal::Options {
+        let opened = Journal::open(journal::Options {
             power_was_cut: !folder.unsynced_files_hold(),
             crashed: folder.crashed(),
-            ..options.journal
+            ..options.journal.clone()
         })?;
+        let (mut running, applier) = Self::assemble(folder, opened, last_written, options)?;
+        running.follow_with(applier)?;
+        Ok(running)
+    }
+
+    /// Everything but the applier's thread and the supervisor of threads, over an open journal.
+    pub(super) fn assemble(
+        folder: Folder,
+        (journal, recovery): (Journal, journal::Recovery),
+        last_written: Timestamp,
+        options: StartOptions,
+    ) -> Result<(Self, Applier), StartError> {
         report(&recovery);
         let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;
@@ -163,6 +176,8 @@ impl Running {
             outage: SharedOutage::default(),
             stopping: CancellationToken::new(),
             stopping_now: CancellationToken::new(),
+            #[cfg(test)]
+            stage: std::sync::OnceLock::new(),
             warnings: Mutex::new(damage(&recovery)),
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
         });
@@ -174,8 +189,7 @@ impl Running {
             shared.load_registry(&store)?;
         }
         let rewriter = Rewriter::new(open.data.clone(), open.cache_bytes, options.store_rewrite_bytes);
-        let applier = (open, rewriter);
-        Self::spawn(folder, shared, store, applier, asks)
+        Ok(Self::spawn(folder, shared, store, (open, rewriter), asks))
     }
 
     fn spawn(
@@ -184,13 +198,35 @@ impl Running {
         store: crate::store::Store,
         (open, rewriter): (open::Options, Rewriter),
         asks: mpsc::Receiver<Ask>,
-    ) -> Result<Self, StartError> {
+    ) -> (Self, Applier) {
         let (signals, inbox) = mpsc::channel(INBOX);
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
         let applier = Applier::new(shared.clone(), store, open, signals, rewriter);
         let applier_stop = applier.stopper();
         let applier_ended = CancellationToken::new();
-        let guard = applier_ended.clone().drop_guard();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Scheduler::new(shared.clone(), verdicts).run(inbox));
+        tasks.spawn(settler::run(shared.clone(), to_write));
+        let mut background = JoinSet::new();
+        background.spawn(herald::run(shared.clone()));
+        background.spawn(verify::run(shared.clone(), asks));
+        background.spawn(watch_store(shared.clone(), applier_stop.clone()));
+        let running = Self {
+            engine: Engine(shared),
+            folder,
+            tasks,
+            background,
+            applier: None,
+            applier_stop,
+            applier_ended,
+        };
+        (running, applier)
+    }
+
+    /// Gives the applier its thread.
+    fn follow_with(&mut self, applier: Applier) -> Result<(), StartError> {
+        self.background.spawn(supervision::run(self.engine.0.clone()));
+        let guard = self.applier_ended.clone().drop_guard();
         let thread = thread::Builder::new()
             .name("applier".to_owned())
             .spawn(move || {
@@ -198,23 +234,8 @@ impl Running {
                 applier.run();
             })
             .map_err(StartError::Thread)?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Scheduler::new(shared.clone(), verdicts).run(inbox));
-        tasks.spawn(settler::run(shared.clone(), to_write));
-        let mut background = JoinSet::new();
-        background.spawn(herald::run(shared.clone()));
-        background.spawn(verify::run(shared.clone(), asks));
-        background.spawn(supervision::run(shared.clone()));
-        background.spawn(watch_store(shared.clone(), applier_stop.clone()));
-        Ok(Self {
-            engine: Engine(shared),
-            folder,
-            tasks,
-            background,
-            applier: Some(thread),
-            applier_stop,
-            applier_ended,
-        })
+        self.applier = Some(thread);
+        Ok(())
     }
 
     pub const fn engine(&self) -> &Engine {

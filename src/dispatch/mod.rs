@@ -64,6 +64,8 @@ mod rotation;
 mod scheduler;
 mod settler;
 mod shake;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod storage;
 mod supervision;

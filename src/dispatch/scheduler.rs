@@ -97,6 +97,9 @@ impl Scheduler {
             self.beat();
             let sleep = self.pump();
             tokio::select! {
+                // In a fixed order, so that a run can be repeated; nothing starves, since all that has ended is
+                // seen to below.
+                biased;
                 signal = signals.recv() => match signal {
                     None => break,
                     Some(signal) => self.signal(signal),
@@ -138,6 +141,7 @@ impl Scheduler {
         tokio::pin!(grace);
         while !self.attempts.is_empty() {
             tokio::select! {
+                biased;
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
                 // The applier must not wait for a scheduler that has nothing more to begin.
                 _ = signals.recv(), if !signals.is_closed() => {}
@@ -262,6 +266,10 @@ impl Scheduler {
 
     fn start(&mut self, endpoint: Arc<Endpoint>, row: DueRow, trigger: Trigger, now: Timestamp) {
         self.shared.in_flight.insert(row.delivery.key);
+        #[cfg(test)]
+        if let Some(stage) = self.shared.stage.get() {
+            stage.begins(&self.shared, &endpoint, &row, trigger, now);
+        }
         if row.delivery.attempts == 0 {
             metrics::first_attempt(now.since(row.due));
         }
@@ -287,6 +295,10 @@ impl Scheduler {
 
     fn expire(&self, row: &DueRow, now: Timestamp) {
         metrics::delivery_settled(Stage::Expired.as_str());
+        #[cfg(test)]
+        if let Some(stage) = self.shared.stage.get() {
+            stage.expires(row, now);
+        }
         let keys = vec![row.delivery.key];
         self.send(Record::DeliveriesEnded(DeliveriesEnded {
             keys,
@@ -366,6 +378,10 @@ impl Scheduler {
         let (id, key) = (endpoint.id, row.delivery.key);
         match self.record(finished, &verdict) {
             Some(record) => {
+                #[cfg(test)]
+                if let Some(stage) = self.shared.stage.get() {
+                    stage.judged(&self.shared, &record, now);
+                }
                 self.judged.insert(key, (id, record.number));
                 self.send(Record::AttemptSettled(record));
             }

@@ -144,6 +144,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
         woken.as_mut().enable();
         let sleep = tries.begin_due(&shared);
         tokio::select! {
+            biased;
             Some(ask) = asks.recv(), if tries.has_room() => tries.asked(&shared, ask),
             Some(ended) = tries.out.join_next_with_id() => tries.ended(&shared, ended),
             () = tokio::time::sleep(sleep) => {}

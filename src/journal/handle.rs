@@ -127,6 +127,27 @@ impl Journal {
         free <= options.min_free_bytes
     }
 
+    /// A journal without a thread, on a disk of the caller's: nothing is written before the committer is stepped.
+    #[cfg(test)]
+    pub(super) fn open_stepped(
+        options: Options,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Recovery, Committer, Arc<Queue>), OpenError> {
+        let recovered = recovery::recover(&options, &*disk)?;
+        let queue = Arc::new(Queue::new(MAX_APPEND.max(options.group_bytes.saturating_mul(2))));
+        let shared = Arc::new(shared(options, disk, &recovered));
+        let committer = Committer::new(shared.clone(), queue.clone(), &recovered);
+        let inner = Inner {
+            shared,
+            queue: queue.clone(),
+            committer: Mutex::new(None),
+        };
+        let journal = Self {
+            inner: Arc::new(inner),
+        };
+        Ok((journal, recovered.report, committer, queue))
+    }
+
     async fn push(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), AppendError> {
         let bytes = Self::measure(&drafts)?;
         let queue = &self.inner.queue;

@@ -91,6 +91,8 @@ mod floor;
 mod follower;
 mod format;
 mod handle;
+#[cfg(test)]
+pub(crate) mod in_place;
 mod limits;
 mod options;
 mod patience;

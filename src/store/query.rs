@@ -386,10 +386,17 @@ impl Store {
         let attempts = self
             .window::<AttemptRow>(&last(keys::ATTEMPT), |_, _| true)?
             .found;
+        let deliveries = self.window::<Delivery>(&last(keys::DELIVERY), |_, _| true)?.found;
         let event = events.first().map(|(_, row)| row.accepted_at);
         let attempt = attempts.first().map(|(_, row)| row.started_at);
+        let delivery = deliveries.first().map(|(_, row)| row.created_at);
+        // What stands since a time to come would be sent to from before it stood so.
+        let endpoints = self.endpoints()?;
+        let endpoint = endpoints.iter().map(|(_, row)| row.newest()).max();
         Ok(event
             .max(attempt)
+            .max(delivery)
+            .max(endpoint)
             .unwrap_or_default()
             .max(self.totals()?.accepted_at))
     }

@@ -189,6 +189,12 @@ impl EndpointRow {
         }
     }
 
+    /// The newest time that it records.
+    pub fn newest(&self) -> Timestamp {
+        let stood = self.updated_at.max(self.standing.since);
+        self.deleted_at.map_or(stood, |deleted| stood.max(deleted))
+    }
+
     fn changed(&self, lsn: Lsn, record: &Record) -> Option<Self> {
         let mut row = self.clone();
         match record {
@@ -353,8 +359,18 @@ mod tests {
 
     use super::*;
     use crate::{
+        domain::{
+            endpoint::StateChange,
+            record::{EndpointChanged, EndpointPut},
+        },
         runtime::{codec::encode_row, hex},
-        store::{Store, draft::decode, keys, query::Walk},
+        store::{
+            Placed, Store,
+            draft::decode,
+            keys,
+            open::{Options, Trust, open},
+            query::Walk,
+        },
     };
 
     /// What version 1 wrote, and what is read of it.
@@ -441,6 +457,40 @@ mod tests {
         delivery.attempts = 1;
         delivery.replay = true;
         assert_eq!(slot(&delivery).since, None);
+    }
+
+    /// A machine that wakes in the past must not send from before its endpoints were created: what such an attempt
+    /// meets would be forgiven, as if someone had changed the endpoint since.
+    #[test]
+    fn the_newest_time_is_known_without_an_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&Options {
+            data: dir.path().to_owned(),
+            cache_bytes: 1024 * 1024,
+            journal: [7; 16],
+            last_lsn: 0,
+            first_lsn: 1,
+            trust: Trust::No,
+            check_bytes: 0,
+        });
+        let (store, id) = (store.unwrap().store, EndpointId::from_bytes([1; 16]));
+        let [created, paused] = [5_000, 9_000].map(Timestamp::from_millis);
+        let put = Record::EndpointPut(EndpointPut {
+            id,
+            at: created,
+            initial: StateChange::Enable { discard: false },
+            sealed: Vec::new(),
+        });
+        let changed = Record::EndpointChanged(EndpointChanged {
+            id,
+            at: paused,
+            change: StateChange::Pause,
+        });
+        for (record, lsn, newest) in [(put, 1, created), (changed, 2, paused)] {
+            let place = Place::default();
+            store.apply([7; 16], &[Placed { lsn, place, record }]).unwrap();
+            assert_eq!(store.newest().unwrap(), newest);
+        }
     }
 
     #[test]

@@ -98,6 +98,36 @@ impl Committer {
         }
     }
 
+    /// One round without waiting, for a simulation that has no thread to give: whether there was anything to write.
+    #[cfg(test)]
+    pub fn step(&mut self) -> Result<bool, Failure> {
+        let options = &self.shared.options;
+        let limits = Limits {
+            bytes: options.group_bytes,
+            records: options.group_records,
+        };
+        let mut requests = Vec::new();
+        let found = match self.queue.take(&mut requests, limits, Some(Duration::ZERO)) {
+            Taken::Some => {
+                self.commit(&mut requests)?;
+                true
+            }
+            Taken::Nothing => false,
+            Taken::Closed => {
+                self.writer.sync()?;
+                false
+            }
+        };
+        self.sync_if_due()?;
+        Ok(found)
+    }
+
+    /// How long until what was written lazily is to be synced; `None` when nothing waits for that.
+    #[cfg(test)]
+    pub fn sync_due(&self) -> Option<Duration> {
+        self.patience()
+    }
+
     fn patience(&self) -> Option<Duration> {
         self.lazy_due
             .map(|due| due.saturating_sub(self.shared.disk.elapsed()))

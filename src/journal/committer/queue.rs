@@ -59,6 +59,8 @@ pub(in crate::journal) struct Queue {
     wake: Condvar,
     /// Signalled when the committer is held, released, or gone.
     held: Condvar,
+    #[cfg(test)]
+    pub pushed: tokio::sync::Notify,
     room: Arc<Semaphore>,
     units: usize,
 }
@@ -99,6 +101,8 @@ impl Queue {
             state: Mutex::default(),
             wake: Condvar::new(),
             held: Condvar::new(),
+            #[cfg(test)]
+            pushed: tokio::sync::Notify::new(),
             room: Arc::new(Semaphore::new(units)),
             units,
         }
@@ -124,6 +128,8 @@ impl Queue {
         if std::mem::take(&mut state.committer_waits) {
             self.wake.notify_one();
         }
+        #[cfg(test)]
+        self.pushed.notify_one();
         Ok(())
     }
 
