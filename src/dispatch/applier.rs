@@ -89,6 +89,8 @@ pub(super) struct Applier {
     rewriter: Rewriter,
     /// Gives space back, between batches.
     reclaimer: Reclaimer,
+    /// Records applied since it was last its turn.
+    applied: usize,
 }
 
 /// Why the applier looks up from the journal.
@@ -117,6 +119,7 @@ impl Applier {
         let reclaimer = reclaimer(&shared);
         Self {
             reclaimer,
+            applied: 0,
             shared,
             store: Some(store),
             follower,
@@ -164,7 +167,7 @@ impl Applier {
             if work == Work::Swap {
                 return Ok(Pause::Swap);
             }
-            let again = match (work, self.reclaim(&store)?) {
+            let again = match (work, self.keep_up(&store)?) {
                 (Work::More, Again::In(patience)) => Again::In(patience.min(PACE)),
                 (_, again) => again,
             };
@@ -236,6 +239,7 @@ impl Applier {
         };
         let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
         self.applied_at = Instant::now();
+        self.applied += placed.len();
         let effects = store.apply(self.shared.journal.uuid(), &placed)?;
         self.publish(store, effects)?;
         self.advance(last);
@@ -244,6 +248,19 @@ impl Applier {
             self.flushed_at = Instant::now();
         }
         Ok(())
+    }
+
+    /// As much of what gives space back as was applied since, so that it is not outrun; answers when more is due.
+    fn keep_up(&mut self, store: &Store) -> Result<Again, StoreError> {
+        let pieces = 1 + std::mem::take(&mut self.applied) / reclaim::RECORDS_AT_ONCE;
+        let mut again = Again::Now;
+        for _ in 0..pieces {
+            again = self.reclaim(store)?;
+            if again != Again::Now || self.stop.stopped.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        Ok(again)
     }
 
     /// A piece of what gives space back; answers when the next is due.

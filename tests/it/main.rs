@@ -42,6 +42,7 @@ mod power_disk;
 mod profile_pages;
 mod rebuild;
 mod receivers;
+mod reclaim;
 mod rewrite;
 mod semantics;
 mod settings;

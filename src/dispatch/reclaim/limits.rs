@@ -6,13 +6,18 @@ use std::time::Duration;
 pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(60);
 /// The same, at the least.
 pub(super) const SHORTEST_LOOK: Duration = Duration::from_millis(250);
-/// How long a look that found nothing worth its while is not repeated, at the most.
-pub(super) const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a look that found nothing worth its while is not repeated, at first: what waits may be delivered any moment.
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+/// How often as long as between looks a search that found nothing worth its while is not repeated, at the most: ten
+/// minutes, as a rule.
+pub(super) const LONGEST_PATIENCE: u32 = 10;
 /// Segments that may be taken together, so that one full of old events that still wait does not hold up those behind
 /// it. More would be read for nothing.
 pub(super) const SEGMENTS_AHEAD: usize = 16;
+/// Bytes of segments past which no more are taken together: what a deletion costs beside them is then little.
+pub(super) const MOVED_BYTES: u64 = 8 * 1024 * 1024;
 /// Records of a segment looked at in one piece of work: some ten milliseconds.
-pub(super) const RECORDS_AT_ONCE: usize = 256;
+pub(in crate::dispatch) const RECORDS_AT_ONCE: usize = 256;
 /// Bytes of records looked at in one piece of work.
 pub(super) const RECORD_BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
 /// Bytes carried under one pause, and in one record but for an event's own: written and synced in milliseconds.

@@ -46,6 +46,7 @@ use std::{
 };
 
 pub(super) use begin::begin;
+pub(super) use limits::RECORDS_AT_ONCE;
 use tokio::time::Instant;
 
 use self::{held::Round, limits as at_most, moving::Move, weigh::Weigher};
@@ -182,7 +183,7 @@ pub(super) struct Reclaimer {
     weigher: Weigher,
     /// When everything is looked at again.
     look_at: Option<Instant>,
-    /// Before this, segments are left alone.
+    /// Segments are left alone until then.
     segments_at: Option<Instant>,
     /// How long they are left alone the next time that nothing is worth the while.
     patience: Duration,
@@ -200,7 +201,7 @@ impl Reclaimer {
     pub fn new(retention: Retention, idempotency_window: Duration) -> Self {
         Self {
             idempotency_window,
-            patience: retention.look_every(),
+            patience: at_most::FIRST_PATIENCE,
             retention,
             chores: VecDeque::new(),
             weigher: Weigher::default(),
@@ -247,7 +248,7 @@ impl Reclaimer {
             Ok(Piece::Done) => {}
             Err(Trouble::Store(error)) => return Err(error),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "reclaim waits");
+                tracing::warn!(error = %chain(&error), "space cannot be given back now; it is tried again");
                 self.chores.clear();
                 self.back_off(bench.tick);
             }
@@ -269,45 +270,47 @@ impl Reclaimer {
     fn look(&mut self, bench: &Bench<'_>) -> bool {
         let rolls = bench.journal.stats().rolls;
         let due = |at: Option<Instant>| at.is_none_or(|at| at <= bench.tick);
-        if !due(self.look_at) && rolls == self.rolls {
-            return false;
+        let all = due(self.look_at);
+        let waited = self.segments_at.is_some() && due(self.segments_at);
+        let rolled = std::mem::replace(&mut self.rolls, rolls) != rolls;
+        if all {
+            self.look_at = Some(bench.tick + self.retention.look_every());
+            self.chores.push_back(Chore::Attempts);
+            if due(self.keys_at) {
+                self.keys_at = Some(bench.tick + self.keys_every());
+                self.chores.push_back(Chore::Keys(None));
+            }
+            if due(self.held_at) {
+                self.chores.push_back(Chore::Held(Box::default()));
+            }
         }
-        self.rolls = rolls;
-        let every = self.retention.look_every();
-        self.look_at = Some(bench.tick + every);
-        self.chores.push_back(Chore::Attempts);
-        if due(self.keys_at) {
-            let every = self.idempotency_window / 24;
-            self.keys_at =
-                Some(bench.tick + every.clamp(every.min(at_most::LONGEST_LOOK), at_most::LONGEST_KEYS_ROUND));
-            self.chores.push_back(Chore::Keys(None));
-        }
-        if due(self.held_at) {
-            self.held_at = Some(bench.tick + every);
-            self.chores.push_back(Chore::Held(Box::default()));
-        }
-        if due(self.segments_at) {
+        if (all || waited || rolled) && due(self.segments_at) {
+            self.segments_at = None;
             self.chores.push_back(Chore::Weigh);
         }
-        true
+        !self.chores.is_empty()
+    }
+
+    fn keys_every(&self) -> Duration {
+        let part = self.idempotency_window / 24;
+        part.clamp(self.retention.look_every().min(part), at_most::LONGEST_KEYS_ROUND)
     }
 
     fn rest(&self, tick: Instant) -> Duration {
-        let until = self
-            .look_at
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(tick));
+        let next = self.look_at.into_iter().chain(self.segments_at).min();
+        let until = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(tick));
         until.max(Duration::from_millis(1))
     }
 
     /// Leaves segments alone for a while, longer each time.
     fn back_off(&mut self, tick: Instant) {
         self.segments_at = Some(tick + self.patience);
-        self.patience = (self.patience * 2).min(at_most::LONGEST_PATIENCE);
+        self.patience = (self.patience * 2).min(self.retention.look_every() * at_most::LONGEST_PATIENCE);
         self.weigher = Weigher::default();
     }
 
     fn succeeded(&mut self) {
-        self.patience = self.retention.look_every();
+        self.patience = at_most::FIRST_PATIENCE;
         self.segments_at = None;
     }
 

@@ -49,13 +49,19 @@ impl Reclaimer {
         let segments = bench.journal.segments();
         let short = self.is_short(bench, &segments);
         let begins = segments.iter().skip(1).map(|segment| segment.first);
-        let overhead = bench.store.count(keys::ENDPOINT_TALLY)? * at_most::TALLY_BYTES;
-        let (mut garbage, mut live) = (0, overhead as u64);
+        let (mut garbage, mut live) = (0, 0);
         let mut looked = false;
+        let mut best = None;
         let ahead = segments.iter().zip(begins).take(at_most::SEGMENTS_AHEAD);
         for (segment, next) in ahead.filter(|(segment, _)| segment.sealed) {
-            if !short && !self.is_old(bench, next)? {
+            let enough = best.is_some() && garbage + live >= at_most::MOVED_BYTES;
+            if enough || (!short && !self.is_old(bench, next)?) {
                 break;
+            }
+            if !looked {
+                // All counts are said again, whatever goes.
+                let counts = bench.store.count(keys::ENDPOINT_TALLY)? * at_most::TALLY_BYTES;
+                live += counts as u64;
             }
             looked = true;
             let Some(weight) = self.weigher.known.get(&segment.first) else {
@@ -65,10 +71,14 @@ impl Reclaimer {
             live += weight.live;
             garbage += weight.bytes.saturating_sub(weight.live);
             if garbage >= live {
-                return Ok(Piece::Go(Chore::Move(Box::new(Move::new(next, bench)?))));
+                best = Some(next);
             }
         }
+        if let Some(next) = best {
+            return Ok(Piece::Go(Chore::Move(Box::new(Move::new(next, bench)?))));
+        }
         if looked {
+            tracing::debug!(garbage, live, "the oldest segments are still needed");
             self.back_off(bench.tick);
         }
         Ok(Piece::Done)
