@@ -1,10 +1,11 @@
 //! Walking the records of one segment, past damage.
 
-use std::{fs::File, io, sync::Arc};
+use std::{collections::VecDeque, fs::File, io, sync::Arc};
 
 use super::{
     entry::{Entry, FOLLOWS, Location, Lsn, LsnRange},
     format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
+    order::{Found, RecordPlace, Sorted, Stretch},
     window::Window,
 };
 
@@ -29,8 +30,12 @@ pub(super) enum Step {
     Tail(BadRange),
 }
 
-/// Yields a segment's records in order, each checked. A record is valid only with an lsn above the one before:
-/// copies of older records inside a payload do not count.
+/// Yields a segment's records in the order of their lsns, each checked, each once.
+///
+/// As long as nothing is wrong that is the order in which they stand. At the first thing that is, all the rest is
+/// looked through before anything of it is yielded, since blocks may have changed places: a record that stands too
+/// early must not hide those between, which are sound. A record is valid only with an lsn above those yielded before
+/// the damage, so that copies of older records inside a payload do not count.
 pub(super) struct Scanner {
     file: Arc<File>,
     header: SegmentHeader,
@@ -40,6 +45,9 @@ pub(super) struct Scanner {
     window: Window,
     ahead: Option<Entry>,
     proof: u64,
+    /// What was found up to the limit when it was looked through.
+    found: VecDeque<Found>,
+    misplaced: u64,
 }
 
 impl Scanner {
@@ -59,6 +67,8 @@ impl Scanner {
             window: Window::default(),
             ahead: None,
             proof: 0,
+            found: VecDeque::new(),
+            misplaced: 0,
         }
     }
 
@@ -81,7 +91,7 @@ impl Scanner {
         self.proof
     }
 
-    /// Where the next record begins.
+    /// Up to here everything was yielded, once `step` has answered `None`.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -91,49 +101,92 @@ impl Scanner {
         self.window.unreadable()
     }
 
+    /// So many records did not stand in their order.
+    pub fn misplaced(&self) -> u64 {
+        self.misplaced
+    }
+
     pub fn step(&mut self) -> io::Result<Option<Step>> {
         if let Some(entry) = self.ahead.take() {
             return Ok(Some(self.yielded(entry)));
         }
-        if self.at >= self.limit {
-            return Ok(None);
-        }
-        match self.record_at(self.at)? {
-            Some(entry) if entry.lsn == self.last + 1 => Ok(Some(self.yielded(entry))),
-            Some(entry) => Ok(Some(self.skipped_to(entry))),
-            None => self.resync().map(Some),
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return self.deliver(found).map(Some);
+            }
+            if self.at >= self.limit {
+                return Ok(None);
+            }
+            if let Some(entry) = self.record_at(self.at)?
+                && entry.lsn == self.last + 1
+            {
+                return Ok(Some(self.yielded(entry)));
+            }
+            self.look_through()?;
         }
     }
 
     /// Takes back the record that `step` has just yielded.
     pub fn put_back(&mut self, entry: Entry) {
-        self.at = entry.location.offset;
         self.last = entry.lsn - 1;
         self.ahead = Some(entry);
     }
 
     fn yielded(&mut self, entry: Entry) -> Step {
-        self.at = entry.location.offset + u64::from(entry.location.len);
+        // What was looked through is behind `at` already, wherever in it the record stands.
+        self.at = self
+            .at
+            .max(entry.location.offset + u64::from(entry.location.len));
         self.last = entry.lsn;
         Step::Record(entry)
     }
 
-    fn skipped_to(&mut self, entry: Entry) -> Step {
-        let bad = BadRange {
-            segment: self.header.first,
-            offset: self.at,
-            bytes: entry.location.offset - self.at,
-            missing: LsnRange::new(self.last + 1, entry.lsn - 1),
+    fn deliver(&mut self, found: Found) -> io::Result<Step> {
+        let (offset, bytes) = match found {
+            Found::Bad(bad) => return Ok(Step::Bad(bad)),
+            Found::Tail(tail) => return Ok(Step::Tail(tail)),
+            Found::Record(place) => (place.offset, u64::from(place.len)),
         };
-        self.at = entry.location.offset;
-        self.ahead = Some(entry);
-        Step::Bad(bad)
+        Ok(match self.record_at(offset)? {
+            Some(entry) => self.yielded(entry),
+            // It was sound a moment ago: the device does not answer the same twice.
+            None => Step::Bad(BadRange {
+                segment: self.header.first,
+                offset,
+                bytes,
+                missing: None,
+            }),
+        })
     }
 
-    /// Looks for the next valid record behind a damaged one.
-    fn resync(&mut self) -> io::Result<Step> {
+    /// Finds every valid record from here to the limit.
+    fn look_through(&mut self) -> io::Result<()> {
+        let (from, mut at) = (self.at, self.at);
+        let mut places = Vec::new();
+        while let Some(place) = self.find_from(at)? {
+            at = place.end();
+            places.push(place);
+        }
+        let sorted = Sorted::new(places);
+        self.misplaced += sorted.misplaced;
+        let stretch = Stretch {
+            segment: self.header.first,
+            from,
+            limit: self.limit,
+            last: self.last,
+        };
+        self.found = stretch.findings(sorted);
+        self.at = self.limit;
+        Ok(())
+    }
+
+    /// The first valid record that begins at `at` or after it.
+    fn find_from(&mut self, mut at: u64) -> io::Result<Option<RecordPlace>> {
+        if let Some(entry) = self.record_at(at)? {
+            return Ok(Some(RecordPlace::of(&entry)));
+        }
         let marker = self.header.marker();
-        let mut at = self.at + 1;
+        at += 1;
         while at < self.limit {
             let piece = self.window.piece(&self.file, at, self.limit)?;
             let Some(found) = find(&piece, marker) else {
@@ -143,23 +196,15 @@ impl Scanner {
             };
             at += found as u64;
             if let Some(entry) = self.record_at(at)? {
-                return Ok(self.skipped_to(entry));
+                return Ok(Some(RecordPlace::of(&entry)));
             }
             at += 1;
         }
-        let bytes = self.limit - self.at;
-        let tail = BadRange {
-            segment: self.header.first,
-            offset: self.at,
-            bytes,
-            missing: None,
-        };
-        self.at = self.limit;
-        Ok(Step::Tail(tail))
+        Ok(None)
     }
 
     fn record_at(&mut self, offset: u64) -> io::Result<Option<Entry>> {
-        let room = self.limit - offset;
+        let room = self.limit.saturating_sub(offset);
         if room < RECORD_HEADER as u64 {
             return Ok(None);
         }
@@ -179,7 +224,7 @@ impl Scanner {
             return Ok(None);
         }
         if head.flags & FOLLOWS == 0 {
-            self.proof = offset;
+            self.proof = self.proof.max(offset);
         }
         let location = Location {
             segment: self.header.first,

@@ -18,6 +18,7 @@ use super::{
     limits::MAX_LSN,
     patience::{Patience, is_device_error},
     report::{AsideReason, Recovery, SetAside},
+    salt,
     scan::{Scanner, Step},
     sidecar::Sidecar,
 };
@@ -212,35 +213,42 @@ pub(super) fn salvage_headers(dir: &Path, uuid: [u8; 16], candidates: &mut [Cand
         .iter_mut()
         .filter(|candidate| candidate.header.is_err())
     {
-        let Some(first) = files::named_lsn(&candidate.name) else {
-            continue;
-        };
-        let header = header_from_sidecar(dir, uuid, first, candidate.bytes)
-            .or_else(|| header_from_records(&candidate.path, uuid, first, candidate.bytes));
-        if let Some(header) = header {
+        if let Some(header) = salvaged_header(dir, uuid, candidate) {
             candidate.header = Ok(header);
-            salvaged.push(first);
+            salvaged.push(header.first);
         }
     }
     salvaged
 }
 
-fn header_from_sidecar(dir: &Path, uuid: [u8; 16], first: Lsn, bytes: u64) -> Option<SegmentHeader> {
-    let sidecar = Sidecar::load(dir, first)?;
-    (sidecar.header.uuid == uuid && sidecar.bytes == bytes).then_some(sidecar.header)
+/// The header of a segment, from the first source that a record agrees with: its sidecar, what is left of the header
+/// itself, the records alone. A sidecar of a segment with as many bytes is believed without a record.
+fn salvaged_header(dir: &Path, uuid: [u8; 16], candidate: &Candidate) -> Option<SegmentHeader> {
+    let (bytes, named) = (candidate.bytes, files::named_lsn(&candidate.name));
+    let file = Arc::new(File::open(&candidate.path).ok()?);
+    let sidecar = named
+        .and_then(|first| Sidecar::load(dir, first))
+        .filter(|sidecar| sidecar.header.uuid == uuid);
+    let of_sidecar = sidecar.as_ref().map(|sidecar| sidecar.header);
+    let remains = || {
+        let raw = SegmentHeader::unchecked(&read_header(&file, &mut Patience::none()).ok()?);
+        named.map(|first| SegmentHeader { uuid, first, ..raw })
+    };
+    of_sidecar
+        .filter(|header| is_proven(&file, *header, bytes))
+        .or_else(|| remains().filter(|header| is_proven(&file, *header, bytes)))
+        .or_else(|| salt::find_header(&file, uuid, named, bytes).ok()?)
+        .or_else(|| of_sidecar.filter(|_| sidecar.as_ref().is_some_and(|sidecar| sidecar.bytes == bytes)))
 }
 
-/// The salt is where it was if a record's checksum agrees with it.
-fn header_from_records(path: &Path, uuid: [u8; 16], first: Lsn, bytes: u64) -> Option<SegmentHeader> {
-    let file = File::open(path).ok()?;
-    let raw = SegmentHeader::unchecked(&read_header(&file, &mut Patience::none()).ok()?);
-    let header = SegmentHeader { uuid, first, ..raw };
-    let mut scanner = Scanner::new(Arc::new(file), header, bytes);
+/// The salt is right if a record's checksum agrees with it.
+fn is_proven(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> bool {
+    let mut scanner = Scanner::new(file.clone(), header, bytes);
     loop {
-        match scanner.step().ok()?? {
-            Step::Record(_) => return Some(header),
-            Step::Bad(_) => {}
-            Step::Tail(_) => return None,
+        match scanner.step() {
+            Ok(Some(Step::Record(_))) => return true,
+            Ok(Some(Step::Bad(_))) => {}
+            Ok(Some(Step::Tail(_)) | None) | Err(_) => return false,
         }
     }
 }
