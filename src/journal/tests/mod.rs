@@ -8,6 +8,8 @@ mod damage;
 mod faults;
 mod follow;
 mod reclaim;
+mod harm;
+mod seeded;
 mod segments;
 
 use std::{
