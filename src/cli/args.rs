@@ -79,6 +79,15 @@ pub struct CheckArgs {
     /// The data directory (else storage.data of the configuration)
     #[arg(long, value_name = "DIR")]
     pub data: Option<OsString>,
+    /// Say what a repair will do, ask, and do it: damaged ranges are cut out of the journal and kept
+    #[arg(long)]
+    pub repair: bool,
+    /// Repair without asking
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
+    /// Lines for people, one JSON object for programs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub output: Format,
 }
 
 impl CheckArgs {

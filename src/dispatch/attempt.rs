@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
-    codec,
     engine::{EngineOptions, Shared},
     error::chain,
+    unread::Unread,
 };
 use crate::{
     domain::{
@@ -24,7 +24,6 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    journal::ReadError,
     sender::{AttemptLimits, Exchange, KeptHeaders, Way},
     store::DueRow,
     wire::{
@@ -220,23 +219,12 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
 
 /// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
 fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
-    let entry = shared
-        .read_event(row.delivery.event, row.place)
-        .map_err(|error| {
-            tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot read an event");
-            Box::new(match error {
-                ReadError::Io { .. } => Seen::nothing(None, Fault::Disk),
-                ReadError::Damaged(_) | ReadError::NoSegment { .. } => Seen::lost(None),
-            })
-        })?;
-    match codec::decode(&entry).map(codec::event) {
-        Ok(Some(accepted)) => Ok(accepted),
-        Ok(None) => Err(Box::new(Seen::lost(None))),
-        Err(error) => {
-            tracing::error!(error = %chain(&error), delivery.id = %row.delivery.id(), "cannot decode an event");
-            Err(Box::new(Seen::lost(None)))
-        }
-    }
+    shared.event_of_delivery(row.delivery.event, row.place).map_err(|unread| {
+        Box::new(match unread {
+            Unread::NotNow => Seen::nothing(None, Fault::Disk),
+            Unread::Damaged => Seen::lost(None),
+        })
+    })
 }
 
 /// Makes the request of an attempt at `at`, signed with what signs at `now`: a grace is measured in engine time, which

@@ -12,9 +12,9 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    backup::Backups, clock::EngineClock, error::EngineError, event_types::Catalogue, outage::SharedOutage,
-    reclaim::Retention, registry::Registry, reservations::Reservations, storage::Storage,
-    supervision::Vitals, verify::Verifier,
+    backup::Backups, clock::EngineClock, damage::DamagedEvents, error::EngineError, event_types::Catalogue,
+    outage::SharedOutage, reclaim::Retention, registry::Registry, reservations::Reservations,
+    storage::Storage, supervision::Vitals, verify::Verifier,
 };
 use crate::{
     domain::{
@@ -99,6 +99,7 @@ pub(super) struct Shared {
     pub warnings: Mutex<Vec<String>>,
     /// How many damaged ranges those are; more may be met later.
     pub found_damaged: u64,
+    pub damaged_events: DamagedEvents,
 }
 
 /// The deliveries that are out.

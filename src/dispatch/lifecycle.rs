@@ -15,6 +15,7 @@ use super::{
     applier::{Applier, ApplierStop},
     backup::Backups,
     clock::EngineClock,
+    damage::DamagedEvents,
     engine::{Engine, EngineOptions, InFlight, Shared},
     error::chain,
     event_types::Catalogue,
@@ -180,6 +181,7 @@ impl Running {
             stage: std::sync::OnceLock::new(),
             warnings: Mutex::new(damage(&recovery)),
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
+            damaged_events: DamagedEvents::default(),
         });
         let applied = store.applied()?.lsn;
         shared.storage.begin(store.clone(), applied, distrusted.is_some());

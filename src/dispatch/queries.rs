@@ -10,6 +10,7 @@ use super::{
     codec,
     engine::{Engine, Shared},
     error::EngineError,
+    unread::Unread,
     view::{
         AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, EventFilter, EventView, LastOutcome,
         Listed, Page,
@@ -324,38 +325,11 @@ impl Shared {
             .ok_or(EngineError::NotFound("delivery"))
     }
 
-    /// The whole of an event, unless its record is damaged.
-    pub(super) fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
-        let entry = self.read_event(lsn, row.place).ok()?;
-        codec::event(codec::decode(&entry).ok()?)
-    }
-
-    /// The record that holds an event which the one at `lsn` accepted. Between the look into the store and this one it
-    /// may have been carried forward, and its old place be gone: then the store knows the new one.
-    pub(super) fn read_event(&self, lsn: Lsn, place: Place) -> Result<Entry, ReadError> {
-        let mut place = place;
-        loop {
-            let error = match self.journal.read(codec::location(place)) {
-                Err(error) => error,
-                read => return read,
-            };
-            let row = self
-                .storage
-                .get()
-                .ok()
-                .and_then(|store| store.event(lsn).ok().flatten());
-            match row {
-                Some(row) if row.place != place => place = row.place,
-                _ => return Err(error),
-            }
-        }
-    }
-
     pub(super) fn event_view(&self, lsn: Lsn, row: &EventRow, with_payload: bool) -> EventView {
-        match self.event_record(lsn, row) {
-            Some(accepted) => event_view(row, &accepted, with_payload),
-            // The record is damaged: what the store knows is what there is.
-            None => EventView {
+        match self.event_or_why(lsn, row) {
+            Ok(accepted) => event_view(row, &accepted, with_payload),
+            // What the store knows is what there is.
+            Err(why) => EventView {
                 id: row.id.clone(),
                 event_type: row.event_type.clone(),
                 tenant: row.tenant.clone(),
@@ -369,6 +343,7 @@ impl Shared {
                 content_type: "unreadable".to_owned(),
                 size_bytes: 0,
                 deliveries: row.deliveries,
+                damaged: why == Unread::Damaged,
                 data: None,
                 data_base64: None,
             },
@@ -492,6 +467,7 @@ fn event_view(row: &EventRow, accepted: &EventAccepted, with_payload: bool) -> E
             .unwrap_or_else(|| "application/json".to_owned()),
         size_bytes: payload.bytes.len() as u64,
         deliveries: row.deliveries,
+        damaged: false,
         data: (with_payload && is_json)
             .then(text)
             .flatten()

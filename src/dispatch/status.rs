@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use super::{
+    damage::{self, DamagedRange},
     engine::{Engine, Shared},
     error::EngineError,
     view::{CountsView, JournalView, StatsView, StatusView, StoreView},
@@ -70,6 +71,8 @@ impl Engine {
                 damaged_ranges: shared.found_damaged + stats.damaged_ranges,
                 reclaimed_segments: stats.reclaimed_segments,
                 reclaimed_bytes: stats.reclaimed_bytes,
+                damaged: shared.damaged_ranges(),
+                damaged_events: shared.damaged_events.count(),
             },
             store: StoreView {
                 applied_lsn: shared.storage.applied(),
@@ -100,6 +103,7 @@ impl Engine {
             reclaimed_segments: stats.reclaimed_segments,
             reclaimed_bytes: stats.reclaimed_bytes,
             longest_pause: Duration::from_micros(stats.longest_pause_micros),
+            damaged_events: shared.damaged_events.count(),
         });
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());
@@ -176,6 +180,19 @@ impl Shared {
             (false, true) => "ready",
             (false, false) => "rebuilding",
         }
+    }
+
+    /// The newest damaged ranges, named as far as they can be.
+    fn damaged_ranges(&self) -> Vec<DamagedRange> {
+        let found = self.journal.damaged();
+        let store = self.storage.get().ok();
+        let newest = found.iter().rev().take(damage::RANGES);
+        let described = newest.filter_map(|bad| {
+            let fragments = self.journal.fragments(bad).unwrap_or_default();
+            let described = damage::describe(bad, &fragments, store.as_ref());
+            described.map_err(|error| self.storage.failure(error)).ok()
+        });
+        described.collect()
     }
 
     fn totals(&self) -> Totals {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::damage::DamagedRange;
 use crate::domain::{
     delivery::Trigger,
     duration::Span,
@@ -75,6 +76,9 @@ pub struct EventView {
     pub content_type: String,
     pub size_bytes: u64,
     pub deliveries: u32,
+    /// The event's record cannot be read: what stands here is all that is known, and it cannot be sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
     /// The payload, when one event is asked for and it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
@@ -310,6 +314,10 @@ pub struct JournalView {
     /// Segments deleted since the start, and their bytes.
     pub reclaimed_segments: u64,
     pub reclaimed_bytes: u64,
+    /// Some of them, with what is known of what stood in them.
+    pub damaged: Vec<DamagedRange>,
+    /// Events whose records were found damaged when they were to be read, since the start.
+    pub damaged_events: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    entry::{Entry, Lsn},
+    entry::{Entry, Lsn, LsnRange},
     error::ReadError,
     format::SEGMENT_HEADER,
-    scan::{Scanner, Step},
+    scan::{BadRange, Scanner, Step},
     shared::{Shared, lock},
 };
 
@@ -244,7 +244,10 @@ impl Follower {
     fn read_files(&mut self, mut room: Room) -> Result<Vec<Entry>, ReadError> {
         let mut batch = Vec::new();
         loop {
-            self.open_scanner()?;
+            match self.open_scanner() {
+                Err(ReadError::NoSegment { segment }) if self.skips(segment) => continue,
+                opened => opened?,
+            }
             let Place::Reading(scanner) = &mut self.place else {
                 return Ok(batch);
             };
@@ -259,9 +262,17 @@ impl Follower {
                     self.next = entry.lsn + 1;
                     batch.push(entry);
                 }
-                Some(Step::Bad(bad) | Step::Tail(bad)) => {
+                Some(Step::Bad(bad)) => {
                     self.unread |= bad.offset < scanner.unreadable();
                     self.shared.met_damage(bad);
+                }
+                // What it held is told by where the next segment begins.
+                Some(Step::Tail(tail)) => {
+                    self.unread |= tail.offset < scanner.unreadable();
+                    self.shared.met_damage(BadRange {
+                        missing: self.gap_behind(segment),
+                        ..tail
+                    });
                 }
                 None => {
                     if !self.move_on(segment) {
@@ -296,6 +307,19 @@ impl Follower {
         Ok(())
     }
 
+    /// The records that were to come before the next segment.
+    fn gap_behind(&self, segment: Lsn) -> Option<LsnRange> {
+        let after = lock(&self.shared.catalogue).after(segment)?;
+        LsnRange::new(self.next, after.header.first - 1)
+    }
+
+    /// Goes past a segment whose file has vanished, if there is one behind it.
+    fn skips(&mut self, segment: Lsn) -> bool {
+        let has_next = lock(&self.shared.catalogue).after(segment).is_some();
+        self.place = Place::Unknown;
+        has_next && self.move_on(segment)
+    }
+
     /// At the end of what was readable of `segment`: reads further in it, goes to the next, or says that there is
     /// nothing more.
     fn move_on(&mut self, segment: Lsn) -> bool {
@@ -308,11 +332,21 @@ impl Follower {
             return true;
         }
         if let Some(after) = catalogue.after(segment) {
+            let gap = LsnRange::new(self.next, after.header.first - 1);
             self.place = Place::Behind {
                 segment: after.header.first,
                 offset: SEGMENT_HEADER as u64,
             };
             self.next = self.next.max(after.header.first);
+            drop(catalogue);
+            if gap.is_some() {
+                self.shared.met_damage(BadRange {
+                    segment,
+                    offset: end.unwrap_or_default(),
+                    bytes: 0,
+                    missing: gap,
+                });
+            }
             return true;
         }
         self.next = self.next.max(catalogue.published + 1);

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, atomic::Ordering::Acquire},
     thread::JoinHandle,
@@ -22,7 +22,10 @@ use super::{
     options::{Durability, Options},
     reader::OpenFiles,
     recovery::{self, Recovered},
+    fragment::{self, Fragment},
+    repair::{self, Repair},
     report::Recovery,
+    scan::BadRange,
     shared::{Shared, lock},
     stats::{Counters, Stats},
     verify::{self, Verification},
@@ -313,6 +316,40 @@ impl Journal {
         verify::verify(dir)
     }
 
+    /// What was found damaged so far, at opening and since, oldest segment first; at most 1,024 ranges.
+    pub fn damaged(&self) -> Vec<BadRange> {
+        lock(&self.inner.shared.damage).values().copied().collect()
+    }
+
+    /// What a damaged range still shows of the records that stood in it. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// There is no such segment, or the file system refuses.
+    pub fn fragments(&self, bad: &BadRange) -> Result<Vec<Fragment>, ReadError> {
+        let shared = &self.inner.shared;
+        if bad.bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let open = shared.open_segment(bad.segment)?;
+        fragment::read(&open.file, &open.header, bad).map_err(shared.read_error(bad.segment))
+    }
+
+    /// Repairs the journal in `dir`, which must not be open: see [`Repair`]. `note` gives the words that are kept of
+    /// a range; `at_millis` is the time, since 1970.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses, or a segment is of a newer format. What was done until then stands, and calling it
+    /// again does the rest.
+    pub fn repair(
+        dir: &Path,
+        at_millis: u64,
+        note: impl Fn(&BadRange, &[Fragment]) -> String,
+    ) -> Result<Repair, OpenError> {
+        repair::repair(dir, &RealDisk::new(), at_millis, &note)
+    }
+
     /// Writes what was appended before, syncs it, and ends the committer; later appends are refused. Followers get
     /// what was published and then `None`. Blocks; calling it again does nothing.
     pub fn close(&self) {
@@ -336,6 +373,18 @@ impl Drop for Inner {
     }
 }
 
+/// What opening found, so that it is not counted again when it is met.
+fn known_damage(report: &Recovery) -> BTreeMap<(Lsn, u64), BadRange> {
+    let gaps = report.missing.iter().map(|range| BadRange {
+        segment: range.first,
+        offset: 0,
+        bytes: 0,
+        missing: Some(*range),
+    });
+    let found = report.quarantined.iter().copied().chain(gaps);
+    found.map(|bad| ((bad.segment, bad.offset), bad)).collect()
+}
+
 fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Shared {
     let catalogue = Catalogue {
         segments: recovered.segments.clone(),
@@ -353,9 +402,10 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         counters: Counters::default(),
         last: recovered.last.into(),
         synced: recovered.last.into(),
-        damage: Mutex::new(BTreeSet::new()),
         floor: recovered.first().into(),
         keeps: Mutex::new(0),
+        damage: Mutex::new(known_damage(&recovered.report)),
+        repaired: recovered.repaired.clone(),
         failure: watch::Sender::new(None),
         options,
     }

@@ -24,6 +24,16 @@ pub(super) const REREAD_PAUSE: Duration = Duration::from_millis(250);
 pub(super) const REWRITTEN_END: u64 = MAX_APPEND as u64;
 /// Damaged ranges remembered for reports; further ones are only counted.
 pub(super) const REMEMBERED_DAMAGE: usize = 1024;
+/// Of a damaged range so many bytes are looked through for what stood in it.
+pub(super) const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Records that are named of one damaged range; the first say enough of a range that held thousands.
+pub(super) const FRAGMENTS: usize = 256;
+/// Of a damaged record so much of its body is kept: its id stands in front, and most bodies fit whole.
+pub(super) const FRAGMENT_BODY: usize = 64 * 1024;
+/// The list of repairs is read into memory whole: a larger file is not one.
+pub(super) const REPAIRED_BYTES: u64 = 16 * 1024 * 1024;
+/// The words of one repair, in bytes; what names more events than fit is cut.
+pub(super) const REPAIR_NOTE: usize = 16 * 1024;
 /// A sidecar larger than this is not believed: 64 MiB hold five million configuration records.
 pub(super) const SIDECAR_BYTES: u64 = 64 * 1024 * 1024;
 /// Sequence numbers are 50 bits wide in the ids made from them; a file name that claims more is not believed.

@@ -14,7 +14,7 @@ use super::{
     error::ReadError,
     format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
     limits::{MAX_BODY, OPEN_FILES},
-    scan,
+    scan::{self, BadRange},
     shared::{Shared, lock},
 };
 
@@ -108,7 +108,15 @@ impl Shared {
         let body = bytes.slice(RECORD_HEADER..);
         match head.filter(|head| head.matches(&body)) {
             Some(head) => Ok(scan::entry(&head, body, location)),
-            None => Err(ReadError::Damaged(location)),
+            None => {
+                self.met_damage(BadRange {
+                    segment: location.segment,
+                    offset: location.offset,
+                    bytes: u64::from(location.len),
+                    missing: None,
+                });
+                Err(ReadError::Damaged(location))
+            }
         }
     }
 }

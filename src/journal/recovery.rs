@@ -19,6 +19,7 @@ use super::{
     limits::{READ_CHUNK, REREAD_BLOCK, REWRITTEN_END},
     options::{Durability, Options},
     patience::is_device_error,
+    repaired::{self, Repaired},
     report::{Recovery, TornTail},
     scan::{BadRange, Scanner, Step},
     sidecar::{Place, Sidecar},
@@ -33,6 +34,8 @@ pub(super) struct Recovered {
     pub active: Segment,
     pub file: Arc<File>,
     pub config: Vec<Place>,
+    /// What is known to be missing.
+    pub repaired: Vec<Repaired>,
     pub last: Lsn,
     pub report: Recovery,
 }
@@ -69,6 +72,13 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
         .map_or(survey.floor, |newest| newest.floor().max(survey.floor));
     let next = above.max(last + 1 + u64::from(taken));
     report.missing.extend(gaps(&segments, next));
+    let repaired = repaired::load(dir);
+    report
+        .missing
+        .retain(|range| !repaired::is_known(&repaired, *range));
+    report
+        .quarantined
+        .retain(|bad| !bad.is_known(&repaired));
     report.last_lsn = next - 1;
     let (active, file, config) = match newest {
         Some(newest) if writable && next == last + 1 => {
@@ -89,6 +99,7 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
     report.bytes = segments.values().map(|segment| segment.end).sum();
     Ok(Recovered {
         uuid: survey.uuid,
+        repaired,
         segments,
         active,
         file,
@@ -109,6 +120,8 @@ pub(super) struct Scanned {
     proof: u64,
     /// The end of what the device did not give.
     pub unreadable: u64,
+    /// So many records did not stand in their order.
+    pub misplaced: u64,
 }
 
 pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::Result<Scanned> {
@@ -120,6 +133,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
         tail: None,
         proof: 0,
         unreadable: 0,
+        misplaced: 0,
     };
     let mut scanner = Scanner::new(file.clone(), header, bytes);
     while let Some(step) = scanner.step()? {
@@ -140,6 +154,7 @@ pub(super) fn scan(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::R
     found.last = scanner.last();
     found.proof = scanner.proof();
     found.unreadable = scanner.unreadable();
+    found.misplaced = scanner.misplaced();
     Ok(found)
 }
 
@@ -291,7 +306,7 @@ fn last_nonzero(file: &File, start: u64, end: u64) -> io::Result<Option<u64>> {
     Ok(found)
 }
 
-fn copy_range(file: &File, start: u64, end: u64, to: &Path) -> io::Result<()> {
+pub(super) fn copy_range(file: &File, start: u64, end: u64, to: &Path) -> io::Result<()> {
     let copy = File::create(to)?;
     let mut piece = vec![0; READ_CHUNK];
     let mut at = start;

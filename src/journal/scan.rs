@@ -6,6 +6,7 @@ use super::{
     entry::{Entry, FOLLOWS, Location, Lsn, LsnRange},
     format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
     order::{Found, RecordPlace, Sorted, Stretch},
+    repaired::{self, Repaired},
     window::Window,
 };
 
@@ -20,6 +21,31 @@ pub struct BadRange {
     /// The sequence numbers that stood there. `None`: none is missing, or the stretch ends the segment and what
     /// it held cannot be told from within.
     pub missing: Option<LsnRange>,
+}
+
+impl BadRange {
+    /// Whether the other range says nothing that this one does not.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let holds = |range: LsnRange| {
+            self.missing
+                .is_some_and(|own| own.first <= range.first && range.last <= own.last)
+        };
+        let within = self.offset <= other.offset && other.offset + other.bytes <= self.offset + self.bytes;
+        match other.missing {
+            // A gap without bytes is known by its numbers, wherever it was met.
+            Some(range) if other.bytes == 0 => holds(range),
+            Some(range) => self.segment == other.segment && within && holds(range),
+            None => self.segment == other.segment && within,
+        }
+    }
+
+    /// Whether it is only the place where a repair has cut something out.
+    pub(super) fn is_known(&self, repaired: &[Repaired]) -> bool {
+        self.bytes == 0
+            && self
+                .missing
+                .is_some_and(|range| repaired::is_known(repaired, range))
+    }
 }
 
 pub(super) enum Step {
@@ -246,7 +272,7 @@ pub(super) fn entry(head: &RecordHeader, body: bytes::Bytes, location: Location)
     }
 }
 
-fn find(bytes: &[u8], marker: [u8; 4]) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], marker: [u8; 4]) -> Option<usize> {
     let mut from = 0;
     while let Some(step) = bytes[from..].iter().position(|&byte| byte == marker[0]) {
         let at = from + step;

@@ -1,7 +1,7 @@
 //! What the handle, the committer and the readers have in common.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -20,6 +20,7 @@ use super::{
     limits::REMEMBERED_DAMAGE,
     options::Options,
     reader::OpenFiles,
+    repaired::Repaired,
     scan::BadRange,
     stats::{Counters, add},
 };
@@ -35,11 +36,14 @@ pub(super) struct Shared {
     pub counters: Counters,
     pub last: AtomicU64,
     pub synced: AtomicU64,
-    pub damage: Mutex<BTreeSet<(Lsn, u64, u64)>>,
     /// Below this lsn everything was reclaimed.
     pub floor: AtomicU64,
     /// How many want every segment kept; locked while segments are deleted.
     pub keeps: Mutex<usize>,
+    /// What was found damaged, by segment and offset.
+    pub damage: Mutex<BTreeMap<(Lsn, u64), BadRange>>,
+    /// What is known to be missing.
+    pub repaired: Vec<Repaired>,
     pub failure: watch::Sender<Option<Arc<Failure>>>,
 }
 
@@ -75,13 +79,23 @@ impl Shared {
         move |source| ReadError::Io { path, source }
     }
 
-    /// Counts a damaged range, and says so once however often it is met.
+    /// Counts a damaged range, and says so once however often, and in however many pieces, it is met.
     pub fn met_damage(&self, bad: BadRange) {
+        if bad.is_known(&self.repaired) {
+            return;
+        }
         let mut known = lock(&self.damage);
-        if known.len() >= REMEMBERED_DAMAGE && !known.contains(&(bad.segment, bad.offset, bad.bytes)) {
+        if known.values().any(|other| other.covers(&bad)) {
+            return;
+        }
+        let before = known.len();
+        known.retain(|_, other| !bad.covers(other));
+        let parts = before - known.len();
+        if known.len() >= REMEMBERED_DAMAGE {
             known.pop_first();
         }
-        if known.insert((bad.segment, bad.offset, bad.bytes)) {
+        known.insert((bad.segment, bad.offset), bad);
+        if parts == 0 {
             add(&self.counters.damaged_ranges, 1);
             tracing::error!(range = %bad, "journal damaged: a range was skipped");
         }

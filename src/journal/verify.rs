@@ -6,8 +6,10 @@ use super::{
     entry::{Lsn, LsnRange},
     error::OpenError,
     floor::Floor,
-    format::SEGMENT_HEADER,
+    format::{SEGMENT_HEADER, SegmentHeader},
+    fragment::{self, Fragment},
     recovery,
+    repaired::{self, Repaired},
     scan::BadRange,
     sidecar::Sidecar,
     survey::{self, Candidate},
@@ -26,6 +28,9 @@ pub struct SegmentReport {
     pub tail: Option<BadRange>,
     /// The header is damaged, and was made out all the same.
     pub header_damaged: bool,
+    /// So many records do not stand in their order: blocks have changed places. They are read all the same.
+    pub misplaced: u64,
+    pub(super) header: SegmentHeader,
     /// There is a good sidecar. Only the newest segment has none as a rule.
     pub sidecar: bool,
 }
@@ -42,6 +47,8 @@ pub struct Verification {
     pub duplicate: Vec<LsnRange>,
     /// The file that says what was reclaimed is damaged.
     pub floor_damaged: bool,
+    /// What is known to be missing since a repair, oldest repair first. It is not among `missing`.
+    pub repaired: Vec<Repaired>,
     pub records: u64,
     pub bytes: u64,
 }
@@ -51,7 +58,10 @@ impl Verification {
     pub fn is_whole(&self) -> bool {
         let newest = self.segments.len().saturating_sub(1);
         let whole = |(index, segment): (usize, &SegmentReport)| {
-            segment.bad.is_empty() && !segment.header_damaged && (segment.tail.is_none() || index == newest)
+            segment.bad.is_empty()
+                && !segment.header_damaged
+                && segment.misplaced == 0
+                && (segment.tail.is_none() || index == newest)
         };
         let files = self.segments.iter().enumerate().all(whole);
         files
@@ -59,6 +69,19 @@ impl Verification {
             && self.unusable.is_empty()
             && self.missing.is_empty()
             && self.duplicate.is_empty()
+    }
+
+    /// What a damaged range or an unreadable end still shows of the records that stood in it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn fragments(&self, dir: &Path, bad: &BadRange) -> std::io::Result<Vec<Fragment>> {
+        let segment = self.segments.iter().find(|segment| segment.first == bad.segment);
+        let Some(segment) = segment.filter(|_| bad.bytes > 0) else {
+            return Ok(Vec::new());
+        };
+        fragment::read(&File::open(dir.join(&segment.name))?, &segment.header, bad)
     }
 }
 
@@ -73,14 +96,16 @@ pub(super) fn verify(dir: &Path) -> Result<Verification, OpenError> {
         .or_else(|| most_common_uuid(&candidates))
         .unwrap_or_default();
     let salvaged = survey::salvage_headers(dir, uuid, &mut candidates);
-    let mut report = Verification::default();
+    let mut report = Verification {
+        repaired: repaired::load(dir),
+        ..Verification::default()
+    };
     for candidate in candidates {
         match candidate.header {
             Ok(header) if header.uuid == uuid => {
                 let header_damaged = salvaged.contains(&header.first);
-                report
-                    .segments
-                    .push(read_segment(dir, candidate, header_damaged)?);
+                let segment = read_segment(dir, candidate, header_damaged, &report.repaired)?;
+                report.segments.push(segment);
             }
             Err(_) if candidate.bytes <= SEGMENT_HEADER as u64 => {}
             _ => report.unusable.push(candidate.name),
@@ -92,6 +117,14 @@ pub(super) fn verify(dir: &Path) -> Result<Verification, OpenError> {
     let floor = Floor::load(dir, uuid).map_err(OpenError::io("read the floor of", dir))?;
     report.floor_damaged = floor == Floor::Damaged;
     compare_neighbours(&mut report, floor);
+    let known = |range: &LsnRange| repaired::is_known(&report.repaired, *range);
+    let missing: Vec<_> = report
+        .missing
+        .iter()
+        .filter(|range| !known(range))
+        .copied()
+        .collect();
+    report.missing = missing;
     Ok(report)
 }
 
@@ -109,7 +142,12 @@ fn most_common_uuid(candidates: &[Candidate]) -> Option<[u8; 16]> {
         .map(|(uuid, _)| uuid)
 }
 
-fn read_segment(dir: &Path, candidate: Candidate, header_damaged: bool) -> Result<SegmentReport, OpenError> {
+fn read_segment(
+    dir: &Path,
+    candidate: Candidate,
+    header_damaged: bool,
+    known: &[Repaired],
+) -> Result<SegmentReport, OpenError> {
     let Candidate {
         name,
         path,
@@ -124,7 +162,8 @@ fn read_segment(dir: &Path, candidate: Candidate, header_damaged: bool) -> Resul
     };
     let header = header.map_err(|_| io(std::io::ErrorKind::InvalidData.into()))?;
     let file = Arc::new(File::open(&path).map_err(io)?);
-    let scanned = recovery::scan(&file, header, bytes).map_err(io)?;
+    let mut scanned = recovery::scan(&file, header, bytes).map_err(io)?;
+    scanned.bad.retain(|bad| !bad.is_known(known));
     let sidecar = Sidecar::load(dir, header.first).is_some_and(|sidecar| sidecar.describes(&header, bytes));
     Ok(SegmentReport {
         name,
@@ -135,6 +174,8 @@ fn read_segment(dir: &Path, candidate: Candidate, header_damaged: bool) -> Resul
         bad: scanned.bad,
         tail: scanned.tail,
         header_damaged,
+        misplaced: scanned.misplaced,
+        header,
         sidecar,
     })
 }

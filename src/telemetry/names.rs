@@ -97,6 +97,8 @@ metrics_table! {
         "Time that the last sync of a group to the disk took.";
     JOURNAL_DAMAGED = "posthaste_journal_damaged_ranges_total", Kind::Counter, Count,
         "Damaged ranges met in the journal; run posthaste check.";
+    DAMAGED_EVENTS = "posthaste_damaged_events_total", Kind::Counter, Count,
+        "Events that were to be read and whose records are damaged; run posthaste check.";
     JOURNAL_LAST_LSN = "posthaste_journal_last_lsn", Kind::Gauge, Count,
         "Sequence number of the journal's last record.";
     JOURNAL_FIRST_LSN = "posthaste_journal_first_lsn", Kind::Gauge, Count,

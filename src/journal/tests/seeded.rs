@@ -20,10 +20,11 @@ use super::{
 use crate::journal::{
     CONFIG, Draft, Entry, Journal, Lsn, Options, Verification,
     disk::{Disk, RealDisk},
+    repair,
 };
 
 /// Copies in an ordinary run, and in a long one.
-const COPIES: u64 = 250;
+const COPIES: u64 = 120;
 const MANY: u64 = 20_000;
 
 /// A disk that says it has synced. What is tested is what is read.
@@ -84,14 +85,6 @@ impl Base {
         Self { folder, entries, raw }
     }
 
-    fn copy(&self) -> tempfile::TempDir {
-        let copy = dir();
-        for path in files(self.folder.path()) {
-            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-        }
-        copy
-    }
-
     /// The records that no harm has touched: their bytes stand at their place in every file that says it is their
     /// segment, and that file can be known for what it is.
     fn sound(&self, folder: &Path) -> Vec<Lsn> {
@@ -126,6 +119,14 @@ impl Base {
         let sound = self.entries.values().filter(|entry| is_sound(entry));
         sound.map(|entry| entry.lsn).collect()
     }
+}
+
+fn copy(folder: &Path) -> tempfile::TempDir {
+    let copy = dir();
+    for path in files(folder) {
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
 }
 
 fn some_draft(rng: &mut Rng) -> Draft {
@@ -168,16 +169,18 @@ fn names(report: &Verification, lsn: Lsn) -> bool {
 
 /// One harmed copy; answers how many records were lost, or what is wrong.
 async fn run(base: &Base, rng: &mut Rng) -> (Vec<Harm>, Result<usize, String>) {
-    let copy = base.copy();
-    let folder = copy.path();
+    let harmed = copy(base.folder.path());
+    let folder = harmed.path();
     let all = files(folder);
     let harms: Vec<Harm> = (0..rng.usize(1..4)).map(|_| inflict(&all, rng)).collect();
     let sound = base.sound(folder);
+    let other = copy(folder);
     let result = judge(base, folder, &sound).await;
+    let result = result.and_then(|found| mended(other.path(), &found).map(|()| base.entries.len() - found.len()));
     (harms, result)
 }
 
-async fn judge(base: &Base, folder: &Path, sound: &[Lsn]) -> Result<usize, String> {
+async fn judge(base: &Base, folder: &Path, sound: &[Lsn]) -> Result<Vec<Lsn>, String> {
     let report = Journal::verify(folder).map_err(|error| error.to_string())?;
     let (journal, recovery) = open(folder);
     let found = all_after(&journal, 0);
@@ -225,7 +228,34 @@ async fn judge(base: &Base, folder: &Path, sound: &[Lsn]) -> Result<usize, Strin
         return Err(format!("{} records are lost and nothing is said", lost.len()));
     }
     again(folder, journal, &found, recovery.last_lsn).await?;
-    Ok(lost.len())
+    Ok(lsns.into_iter().collect())
+}
+
+/// A repair leaves every readable record, and nothing to complain of.
+fn mended(folder: &Path, found: &[Lsn]) -> Result<(), String> {
+    let disk = Hasty(RealDisk::new());
+    let repaired = || repair::repair(folder, &disk, 1, &|_, fragments| format!("{} pieces", fragments.len()));
+    repaired().map_err(|error| error.to_string())?;
+    let report = Journal::verify(folder).map_err(|error| error.to_string())?;
+    if !report.is_whole() {
+        return Err(format!("repaired, and not whole: {report:?}"));
+    }
+    let twice = repaired().map_err(|error| error.to_string())?;
+    if !twice.rewritten.is_empty() || !twice.kept.is_empty() || !twice.noted.is_empty() {
+        return Err(format!("repaired twice: {twice:?}"));
+    }
+    let (journal, recovery) = open(folder);
+    if recovery.is_damaged() {
+        return Err(format!("repaired, and found damaged: {recovery}"));
+    }
+    let after: Vec<Lsn> = all_after(&journal, 0).iter().map(|entry| entry.lsn).collect();
+    if after != found || journal.stats().damaged_ranges > 0 {
+        return Err(format!(
+            "read before the repair: {found:?}, after: {after:?}, {:?}",
+            journal.damaged()
+        ));
+    }
+    Ok(())
 }
 
 /// A segment that ends with a record, and no trace of what stood behind it, is as whole as can be told.
