@@ -67,6 +67,10 @@
 //! `floor`, once something was reclaimed: `phJflr` 01 00, the uuid (16), the lsn below which there is nothing any more (8),
 //! CRC32C of all before (4). It is on the device before the first segment below it is unlinked.
 //!
+//! `repaired`, what is known to be missing since a repair: `phJrepr` 01, the number *n* of ranges (4), *n* times when in
+//! milliseconds (8), segment (8), offset (8), bytes (8), first and last lsn that is missing (8 each, 0 for none), length
+//! of a note (4) and the note, CRC32C of all before (4).
+//!
 //! `journal.id`: `phJuuid` 01, the uuid (16), CRC32C (4). `quarantine/`: what was cut off or moved aside. `*.tmp`: a
 //! file that was being made, deleted at open. `*.seg.moved`: a segment on its way to its right name.
 //!
@@ -76,8 +80,8 @@
 //! the next one exists. So a long journal opens as fast as a short one, and damage in a sealed segment is met when
 //! it is read. The newest segment is cut after its last valid record, and synced before anything is built on it,
 //! since records may have come from the page cache of a crashed process. A newest segment with a damaged header is
-//! read on if its salt can be proved, else set aside, and the next lsn is above all that it can have held. Segments below
-//! the floor are leftovers of a reclaim and deleted.
+//! read on if its salt can be proved, which any two of its records do, else set aside, and the next lsn is above all
+//! that it can have held. Segments below the floor are leftovers of a reclaim and deleted.
 
 mod backup;
 mod catalogue;

@@ -1,6 +1,9 @@
 //! From the records that were found in a damaged stretch, wherever they stand, to the order of their lsns.
 
-use std::collections::VecDeque;
+use std::{
+    cmp::Reverse,
+    collections::{HashSet, VecDeque},
+};
 
 use super::{
     entry::{Entry, Lsn, LsnRange},
@@ -41,18 +44,41 @@ pub(super) enum Found {
 pub(super) struct Sorted {
     records: Vec<RecordPlace>,
     pub misplaced: u64,
+    /// Where the last valid record ends, which may be a copy.
+    end: Option<u64>,
+}
+
+/// Whether a record stands right behind the one before it, or right before the one after it.
+fn has_neighbour(records: &[RecordPlace], at: usize) -> bool {
+    let follow = |one: &RecordPlace, next: &RecordPlace| one.lsn + 1 == next.lsn && one.end() == next.offset;
+    let before = at > 0 && follow(&records[at - 1], &records[at]);
+    before || records.get(at + 1).is_some_and(|next| follow(&records[at], next))
 }
 
 impl Sorted {
-    /// `records` are in the order in which they stand.
-    pub fn new(mut records: Vec<RecordPlace>) -> Self {
-        let misplaced = records.windows(2).filter(|pair| pair[1].lsn <= pair[0].lsn).count() as u64;
+    /// `records` are in the order in which they stand, from `from` on, where the one after `last` was to begin.
+    pub fn new(mut records: Vec<RecordPlace>, from: u64, last: Lsn) -> Self {
+        let misplaced = records
+            .windows(2)
+            .filter(|pair| pair[1].lsn <= pair[0].lsn)
+            .count() as u64;
+        let end = records.last().map(RecordPlace::end);
         if misplaced > 0 {
-            // Two records of one segment with one lsn are copies of each other.
-            records.sort_by_key(|place| (place.lsn, place.offset));
+            // Two records of one segment with one lsn are copies of each other: the one among its neighbours stays.
+            let alone: HashSet<u64> = (0..records.len())
+                .filter(|&at| {
+                    !has_neighbour(&records, at) && (records[at].offset, records[at].lsn) != (from, last + 1)
+                })
+                .map(|at| records[at].offset)
+                .collect();
+            records.sort_by_key(|place| (place.lsn, alone.contains(&place.offset), Reverse(place.offset)));
             records.dedup_by_key(|place| place.lsn);
         }
-        Self { records, misplaced }
+        Self {
+            records,
+            misplaced,
+            end,
+        }
     }
 }
 
@@ -68,9 +94,25 @@ pub(super) struct Stretch {
 impl Stretch {
     /// Records by lsn, what lies between them and belongs to none, and the lsns that are not there.
     pub fn findings(&self, sorted: Sorted) -> VecDeque<Found> {
-        let Sorted { records, misplaced } = sorted;
+        let Sorted {
+            records,
+            misplaced,
+            end,
+        } = sorted;
         let mut holes = self.holes(&records, misplaced > 0);
-        let tail = holes.pop_if(|hole| hole.end == self.limit);
+        let mut tail = holes.pop_if(|hole| hole.end == self.limit);
+        // What ends in a copy is no tail that may be cut: the copy may be the one that is known by its place.
+        if let (Some(hole), Some(end)) = (&mut tail, end)
+            && hole.start < end
+        {
+            holes.push(Hole {
+                start: hole.start,
+                end,
+                told: false,
+            });
+            hole.start = end;
+        }
+        let tail = tail.filter(|hole| hole.start < hole.end);
         let mut found = VecDeque::with_capacity(records.len() + holes.len() + 1);
         let (mut last, mut stood) = (self.last, self.from);
         for record in &records {
@@ -100,10 +142,7 @@ impl Stretch {
 
     /// The parts that no record covers, in the order in which they stand.
     fn holes(&self, records: &[RecordPlace], disordered: bool) -> Vec<Hole> {
-        let mut places: Vec<(u64, u64)> = records
-            .iter()
-            .map(|place| (place.offset, place.end()))
-            .collect();
+        let mut places: Vec<(u64, u64)> = records.iter().map(|place| (place.offset, place.end())).collect();
         if disordered {
             places.sort_unstable();
         }
@@ -153,7 +192,7 @@ mod tests {
             limit: 1000,
             last: 4,
         };
-        let found = stretch.findings(Sorted::new(records));
+        let found = stretch.findings(Sorted::new(records, 100, 4));
         let text = |found: Found| match found {
             Found::Record(place) => format!("{}", place.lsn),
             Found::Bad(bad) => format!(
@@ -173,7 +212,10 @@ mod tests {
             told(vec![place(6, 200, 100), place(7, 300, 100), place(9, 500, 500)]),
             ["bad 100+100 5", "6", "7", "bad 400+100 8", "9"]
         );
-        assert_eq!(told(vec![place(5, 150, 50)]), ["bad 100+50 ", "5", "tail 200+800"]);
+        assert_eq!(
+            told(vec![place(5, 150, 50)]),
+            ["bad 100+50 ", "5", "tail 200+800"]
+        );
         assert_eq!(told(vec![]), ["tail 100+900"]);
         assert_eq!(told(vec![place(7, 100, 900)]), ["bad 100+0 5..=6", "7"]);
     }
@@ -192,6 +234,11 @@ mod tests {
 
     #[test]
     fn a_copy_of_a_record_is_told_once_and_its_place_is_damage() {
+        let at_the_end = vec![place(5, 100, 100), place(6, 250, 50), place(5, 900, 50)];
+        assert_eq!(
+            told(at_the_end),
+            ["5", "6", "bad 200+50 ", "bad 300+650 ", "tail 950+50"]
+        );
         let copied = vec![place(5, 100, 100), place(5, 200, 100), place(7, 300, 700)];
         assert_eq!(told(copied), ["5", "bad 200+100 6", "7"]);
     }

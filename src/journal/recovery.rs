@@ -76,9 +76,7 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
     report
         .missing
         .retain(|range| !repaired::is_known(&repaired, *range));
-    report
-        .quarantined
-        .retain(|bad| !bad.is_known(&repaired));
+    report.quarantined.retain(|bad| !bad.is_known(&repaired));
     report.last_lsn = next - 1;
     let (active, file, config) = match newest {
         Some(newest) if writable && next == last + 1 => {

@@ -69,8 +69,10 @@ pub(super) fn repair(
     let list = merged(report.repaired.clone(), &repair.noted);
     repaired::store(dir, disk, &list).map_err(OpenError::io("write", repaired::path(dir)))?;
     for segment in report.segments.iter().filter(|segment| is_damaged(segment)) {
-        rewrite(dir, disk, segment)
-            .map_err(OpenError::io("write anew journal segment", dir.join(&segment.name)))?;
+        rewrite(dir, disk, segment).map_err(OpenError::io(
+            "write anew journal segment",
+            dir.join(&segment.name),
+        ))?;
         repair.rewritten.push(segment.first);
     }
     Ok(repair)
@@ -88,7 +90,10 @@ fn to_note(
     at_millis: u64,
     note: &Note<'_>,
 ) -> Result<Vec<Repaired>, OpenError> {
-    let ends = report.segments.iter().map(|segment| (segment, ends_before(report, segment.first)));
+    let ends = report
+        .segments
+        .iter()
+        .map(|segment| (segment, ends_before(report, segment.first)));
     let damaged = ends.flat_map(|(segment, next)| {
         let tail = segment.tail.map(|tail| BadRange {
             missing: next.and_then(|next| LsnRange::new(segment.last + 1, next - 1)),
@@ -99,7 +104,10 @@ fn to_note(
     let mut ranges: Vec<BadRange> = damaged.collect();
     for gap in &report.missing {
         let told = ranges.iter().filter_map(|bad| bad.missing);
-        if !told.into_iter().any(|told| told.first <= gap.first && gap.last <= told.last) {
+        if !told
+            .into_iter()
+            .any(|told| told.first <= gap.first && gap.last <= told.last)
+        {
             ranges.push(BadRange {
                 segment: gap.first,
                 offset: 0,
@@ -156,7 +164,10 @@ fn keep(dir: &Path, segment: &SegmentReport, repair: &mut Repair) -> io::Result<
         parts = vec![(0, segment.bytes, "whole")];
     } else {
         let bad = segment.bad.iter().chain(&segment.tail);
-        parts.extend(bad.filter(|bad| bad.bytes > 0).map(|bad| (bad.offset, bad.offset + bad.bytes, "cut")));
+        parts.extend(
+            bad.filter(|bad| bad.bytes > 0)
+                .map(|bad| (bad.offset, bad.offset + bad.bytes, "cut")),
+        );
     }
     for (start, end, what) in parts {
         let path = files::quarantine_path(dir, &format!("{}.{start}.{what}", segment.name))?;
@@ -174,7 +185,12 @@ fn keep(dir: &Path, segment: &SegmentReport, repair: &mut Repair) -> io::Result<
 fn rewrite(dir: &Path, disk: &dyn Disk, segment: &SegmentReport) -> io::Result<()> {
     let path = files::segment_path(dir, segment.first);
     let old = Arc::new(File::open(dir.join(&segment.name))?);
-    let temp = dir.join(format!("{:016x}{}{}", segment.first, files::SEGMENT_SUFFIX, files::TEMP_SUFFIX));
+    let temp = dir.join(format!(
+        "{:016x}{}{}",
+        segment.first,
+        files::SEGMENT_SUFFIX,
+        files::TEMP_SUFFIX
+    ));
     let (bytes, config) = copy_records(disk, &old, segment, &File::create(&temp)?)?;
     fs::rename(&temp, &path)?;
     disk.sync_dir(dir)?;
@@ -216,7 +232,9 @@ fn copy_records(
     disk.sync_data(new)?;
     // What was read a moment ago must not be thrown away because it does not read now.
     if records < segment.records {
-        return Err(io::Error::other("a record that could be read cannot be read any more"));
+        return Err(io::Error::other(
+            "a record that could be read cannot be read any more",
+        ));
     }
     Ok((end, config))
 }

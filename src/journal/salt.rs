@@ -4,31 +4,65 @@
 //! checksum is a bijection of what it started from, so one record gives the high half back, and the next record
 //! proves both. So not even a destroyed first block costs more than the records in it.
 
-use std::{fs::File, io, sync::OnceLock};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     entry::Lsn,
     format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, u32_at, u64_at},
     limits::{MAX_BODY, MAX_LSN},
+    scan::{Scanner, Step},
     window::Window,
 };
 
 /// CRC32C, reflected.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// Looks for two records that follow each other, and makes the header of them. `named` is the first lsn that the
-/// file's name claims, which is believed if it fits.
+/// Salts that are looked for in one file. More than one is found where blocks of other segments have got into it.
+const SALTS: usize = 8;
+
+/// Looks for records that follow each other, and makes the header of them: of several that of the most bytes. `named`
+/// is the first lsn that the file's name claims, which is believed if it fits; `known` are the salts of segments that
+/// have sound headers: what is left of those here is a copy.
 pub(super) fn find_header(
-    file: &File,
+    file: &Arc<File>,
     uuid: [u8; 16],
     named: Option<Lsn>,
     bytes: u64,
+    known: &HashSet<u64>,
 ) -> io::Result<Option<SegmentHeader>> {
+    let mut best: Option<(u64, SegmentHeader)> = None;
+    for salt in salts(file, bytes)?
+        .into_iter()
+        .filter(|salt| !known.contains(salt))
+    {
+        let header = SegmentHeader { uuid, first: 1, salt };
+        let held = Held::by(file, header, bytes)?;
+        let first = held.first(named, bytes);
+        if best.is_none_or(|(most, _)| held.bytes > most) {
+            best = Some((held.bytes, SegmentHeader { first, ..header }));
+        }
+    }
+    Ok(best.map(|(_, header)| header))
+}
+
+/// A salt as its records show it: its lowest bit is not told.
+pub(super) const fn shown(salt: u64) -> u64 {
+    salt | 1
+}
+
+/// The salts that two records agree on.
+fn salts(file: &File, bytes: u64) -> io::Result<Vec<u64>> {
     let mut search = Search {
         file,
         bytes,
         window: Window::default(),
     };
+    let mut found: Vec<u64> = Vec::new();
     let mut at = SEGMENT_HEADER as u64;
     while let Some(piece) = search.piece(at)? {
         let last = piece.len() - RECORD_HEADER;
@@ -36,23 +70,51 @@ pub(super) fn find_header(
             let Some(head) = Head::of(&piece[place..]) else {
                 continue;
             };
-            let offset = at + place as u64;
-            if let Some(salt) = search.proven(offset, &head)? {
-                let first = first_lsn(named, head.lsn, offset);
-                return Ok(Some(SegmentHeader { uuid, first, salt }));
+            let is_known = found
+                .iter()
+                .any(|salt| (*salt as u32).to_le_bytes() == head.marker);
+            if !is_known && let Some(salt) = search.proven(at + place as u64, &head)? {
+                found.push(salt);
+                if found.len() == SALTS {
+                    return Ok(found);
+                }
             }
         }
         at += last as u64 + 1;
     }
-    Ok(None)
+    Ok(found)
 }
 
-/// The first lsn of a segment that holds `lsn` at `offset`: what its name says, unless that cannot be.
-fn first_lsn(named: Option<Lsn>, lsn: Lsn, offset: u64) -> Lsn {
-    let before = (offset - SEGMENT_HEADER as u64) / RECORD_HEADER as u64;
-    named
-        .filter(|&named| named <= lsn && lsn - named <= before)
-        .unwrap_or(lsn)
+/// What a salt makes readable of a file.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    lowest: Lsn,
+    highest: Lsn,
+}
+
+impl Held {
+    fn by(file: &Arc<File>, header: SegmentHeader, bytes: u64) -> io::Result<Self> {
+        let mut held = Self::default();
+        let mut scanner = Scanner::new(file.clone(), header, bytes);
+        while let Some(step) = scanner.step()? {
+            if let Step::Record(entry) = step {
+                if held.bytes == 0 {
+                    held.lowest = entry.lsn;
+                }
+                held.highest = entry.lsn;
+                held.bytes += u64::from(entry.location.len);
+            }
+        }
+        Ok(held)
+    }
+
+    /// The first lsn of the segment: what its name says, unless that cannot be.
+    fn first(&self, named: Option<Lsn>, bytes: u64) -> Lsn {
+        let most = bytes / RECORD_HEADER as u64;
+        let fits = |named: &Lsn| *named <= self.lowest && self.highest - *named <= most;
+        named.filter(fits).unwrap_or(self.lowest.max(1))
+    }
 }
 
 /// What looks like the head of a record, before the marker is known.

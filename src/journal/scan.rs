@@ -160,9 +160,7 @@ impl Scanner {
 
     fn yielded(&mut self, entry: Entry) -> Step {
         // What was looked through is behind `at` already, wherever in it the record stands.
-        self.at = self
-            .at
-            .max(entry.location.offset + u64::from(entry.location.len));
+        self.at = self.at.max(entry.location.offset + u64::from(entry.location.len));
         self.last = entry.lsn;
         Step::Record(entry)
     }
@@ -193,7 +191,7 @@ impl Scanner {
             at = place.end();
             places.push(place);
         }
-        let sorted = Sorted::new(places);
+        let sorted = Sorted::new(places, from, self.last);
         self.misplaced += sorted.misplaced;
         let stretch = Stretch {
             segment: self.header.first,

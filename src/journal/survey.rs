@@ -1,7 +1,7 @@
 //! Which files of the directory are the journal's segments. Only names, headers and sidecars are read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -52,7 +52,7 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
     report.leftovers = temps.len();
     report.emptied = candidates.is_empty() && read_identity(dir).is_some();
     report.created = candidates.is_empty() && !report.emptied;
-    let uuid = identity(dir, disk, &candidates)?;
+    let (uuid, is_written) = identity(dir, &candidates)?;
     report.salvaged = salvage_headers(dir, uuid, &mut candidates);
 
     let mut survey = Survey {
@@ -85,6 +85,10 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
         report.set_aside.push(set_aside(dir, disk, &candidate, reason)?);
     }
     report.renamed = restore_names(dir, disk, &mut survey.segments)?;
+    if !is_written {
+        // Not before: a segment may have had its name.
+        write_identity(dir, disk, uuid)?;
+    }
     Ok(survey)
 }
 
@@ -120,6 +124,9 @@ pub(super) fn list(dir: &Path) -> Result<(Vec<Candidate>, Vec<PathBuf>), OpenErr
             temps.push(path);
         } else if name.ends_with(SEGMENT_SUFFIX) || name.ends_with(MOVED_SUFFIX) {
             candidates.push(candidate(name, path, &mut patience)?);
+        } else if let Some(found) = candidate(name, path, &mut patience).ok().filter(|found| found.header.is_ok()) {
+            // A segment under the name of another file: it would be written over.
+            candidates.push(found);
         }
     }
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
@@ -159,9 +166,9 @@ fn read_header(file: &File, patience: &mut Patience) -> io::Result<[u8; SEGMENT_
 }
 
 /// The journal's uuid: from its own file as long as a segment agrees, else what most segments say. A journal
-/// without any segment is a new one, whatever the file says: what was in the old one is gone.
-fn identity(dir: &Path, disk: &dyn Disk, candidates: &[Candidate]) -> Result<[u8; 16], OpenError> {
-    let path = dir.join(IDENTITY);
+/// without any segment is a new one, whatever the file says: what was in the old one is gone. Also answers whether
+/// its file says so.
+fn identity(dir: &Path, candidates: &[Candidate]) -> Result<([u8; 16], bool), OpenError> {
     let written = read_identity(dir);
     let mut votes: HashMap<[u8; 16], usize> = HashMap::new();
     for header in candidates
@@ -187,12 +194,14 @@ fn identity(dir: &Path, disk: &dyn Disk, candidates: &[Candidate]) -> Result<[u8
         }
         None => disk::random().map_err(OpenError::io("make an identity for", dir))?,
     };
-    if written != Some(uuid) {
-        let mut content = [&IDENTITY_MAGIC[..], &uuid[..]].concat();
-        content.extend_from_slice(&crc32c::crc32c(&content).to_le_bytes());
-        files::replace(disk, &path, &content, true).map_err(OpenError::io("write", &path))?;
-    }
-    Ok(uuid)
+    Ok((uuid, written == Some(uuid)))
+}
+
+fn write_identity(dir: &Path, disk: &dyn Disk, uuid: [u8; 16]) -> Result<(), OpenError> {
+    let path = dir.join(IDENTITY);
+    let mut content = [&IDENTITY_MAGIC[..], &uuid[..]].concat();
+    content.extend_from_slice(&crc32c::crc32c(&content).to_le_bytes());
+    files::replace(disk, &path, &content, true).map_err(OpenError::io("write", &path))
 }
 
 pub(super) fn read_identity(dir: &Path) -> Option<[u8; 16]> {
@@ -208,12 +217,17 @@ pub(super) fn read_identity(dir: &Path) -> Option<[u8; 16]> {
 
 /// Gives damaged headers back where something proves what they were. Returns the first lsns of those segments.
 pub(super) fn salvage_headers(dir: &Path, uuid: [u8; 16], candidates: &mut [Candidate]) -> Vec<Lsn> {
+    let sound = candidates
+        .iter()
+        .filter_map(|candidate| candidate.header.as_ref().ok());
+    let mut known: HashSet<u64> = sound.map(|header| salt::shown(header.salt)).collect();
     let mut salvaged = Vec::new();
     for candidate in candidates
         .iter_mut()
         .filter(|candidate| candidate.header.is_err())
     {
-        if let Some(header) = salvaged_header(dir, uuid, candidate) {
+        if let Some(header) = salvaged_header(dir, uuid, candidate, &known) {
+            known.insert(salt::shown(header.salt));
             candidate.header = Ok(header);
             salvaged.push(header.first);
         }
@@ -223,7 +237,12 @@ pub(super) fn salvage_headers(dir: &Path, uuid: [u8; 16], candidates: &mut [Cand
 
 /// The header of a segment, from the first source that a record agrees with: its sidecar, what is left of the header
 /// itself, the records alone. A sidecar of a segment with as many bytes is believed without a record.
-fn salvaged_header(dir: &Path, uuid: [u8; 16], candidate: &Candidate) -> Option<SegmentHeader> {
+fn salvaged_header(
+    dir: &Path,
+    uuid: [u8; 16],
+    candidate: &Candidate,
+    known: &HashSet<u64>,
+) -> Option<SegmentHeader> {
     let (bytes, named) = (candidate.bytes, files::named_lsn(&candidate.name));
     let file = Arc::new(File::open(&candidate.path).ok()?);
     let sidecar = named
@@ -237,7 +256,7 @@ fn salvaged_header(dir: &Path, uuid: [u8; 16], candidate: &Candidate) -> Option<
     of_sidecar
         .filter(|header| is_proven(&file, *header, bytes))
         .or_else(|| remains().filter(|header| is_proven(&file, *header, bytes)))
-        .or_else(|| salt::find_header(&file, uuid, named, bytes).ok()?)
+        .or_else(|| salt::find_header(&file, uuid, named, bytes, known).ok()?)
         .or_else(|| of_sidecar.filter(|_| sidecar.as_ref().is_some_and(|sidecar| sidecar.bytes == bytes)))
 }
 

@@ -38,6 +38,8 @@ pub struct SegmentReport {
 /// What a full reading found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
+    /// Tells this journal from every other.
+    pub uuid: [u8; 16],
     pub segments: Vec<SegmentReport>,
     /// Files named as segments that cannot be read as any of this journal, and foreign ones.
     pub unusable: Vec<String>,
@@ -97,6 +99,7 @@ pub(super) fn verify(dir: &Path) -> Result<Verification, OpenError> {
         .unwrap_or_default();
     let salvaged = survey::salvage_headers(dir, uuid, &mut candidates);
     let mut report = Verification {
+        uuid,
         repaired: repaired::load(dir),
         ..Verification::default()
     };

@@ -217,8 +217,7 @@ async fn records_between_two_blocks_that_changed_places_are_read_and_the_moved_o
         head[one..one + block].swap_with_slice(&mut tail[..block]);
     });
     let straddles = |place: &Location, edge: usize| {
-        (place.offset..place.offset + u64::from(place.len))
-            .contains(&(edge as u64))
+        (place.offset..place.offset + u64::from(place.len)).contains(&(edge as u64))
             && place.offset < edge as u64
     };
     let edges = [one, one + block, other, other + block];

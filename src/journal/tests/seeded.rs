@@ -91,10 +91,12 @@ impl Base {
         let segments: Vec<(Option<Lsn>, Lsn, Vec<u8>)> = files(folder)
             .into_iter()
             .filter_map(|path| {
-                let named = Lsn::from_str_radix(path.file_name()?.to_str()?.strip_suffix(".seg")?, 16).ok()?;
-                let bytes = fs::read(path).unwrap();
+                let name = path.file_name()?.to_str()?.strip_suffix(".seg");
+                let named = name.and_then(|name| Lsn::from_str_radix(name, 16).ok());
+                let bytes = fs::read(&path).unwrap();
                 let header = crate::journal::format::SegmentHeader::decode(&bytes);
-                Some((header.ok().map(|header| header.first), named, bytes))
+                let says = header.ok().map(|header| header.first);
+                (says.is_some() || named.is_some()).then(|| (says, named.unwrap_or_default(), bytes))
             })
             .collect();
         let stands = |bytes: &[u8], entry: &Entry| {
@@ -176,7 +178,8 @@ async fn run(base: &Base, rng: &mut Rng) -> (Vec<Harm>, Result<usize, String>) {
     let sound = base.sound(folder);
     let other = copy(folder);
     let result = judge(base, folder, &sound).await;
-    let result = result.and_then(|found| mended(other.path(), &found).map(|()| base.entries.len() - found.len()));
+    let result =
+        result.and_then(|found| mended(other.path(), &found).map(|()| base.entries.len() - found.len()));
     (harms, result)
 }
 
@@ -234,7 +237,11 @@ async fn judge(base: &Base, folder: &Path, sound: &[Lsn]) -> Result<Vec<Lsn>, St
 /// A repair leaves every readable record, and nothing to complain of.
 fn mended(folder: &Path, found: &[Lsn]) -> Result<(), String> {
     let disk = Hasty(RealDisk::new());
-    let repaired = || repair::repair(folder, &disk, 1, &|_, fragments| format!("{} pieces", fragments.len()));
+    let repaired = || {
+        repair::repair(folder, &disk, 1, &|_, fragments| {
+            format!("{} pieces", fragments.len())
+        })
+    };
     repaired().map_err(|error| error.to_string())?;
     let report = Journal::verify(folder).map_err(|error| error.to_string())?;
     if !report.is_whole() {
