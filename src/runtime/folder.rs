@@ -32,6 +32,9 @@ use crate::domain::time::Timestamp;
 /// folder of format 1 is migrated by saying so; its `format` is kept as `format.1`.
 pub const FORMAT: u32 = 2;
 
+/// A key file is not longer than this, in bytes; what is longer is none.
+const KEY_FILE: u64 = 4096;
+
 const PROOF_OWNER: &[u8] = b"posthaste data folder";
 const PROOF: &[u8] = b"the right key";
 
@@ -52,15 +55,23 @@ pub enum FolderError {
     Locked(PathBuf),
     #[error("{path} is of format {found}, newer than this program's {FORMAT}; use the program that wrote it")]
     Newer { path: PathBuf, found: u32 },
-    #[error("{0} does not say a format; it is not a posthaste data folder, or it is damaged")]
+    #[error(
+        "{0} does not say a format; it is not a posthaste data folder, or the file is damaged: put it back from a backup of this folder"
+    )]
     NotOurs(PathBuf),
+    #[error(
+        "{0} is missing, but there is a journal; put the file back from a backup of this folder"
+    )]
+    FormatMissing(PathBuf),
     #[error("the sealing key {0} is missing; without it the endpoints' secrets cannot be read: put it back")]
     KeyMissing(PathBuf),
     #[error("the sealing key {0} can be read by others; make it yours alone: chmod 600")]
     KeyExposed(PathBuf),
-    #[error("the sealing key {0} is not 64 hexadecimal digits")]
+    #[error("the sealing key {0} is not 64 hexadecimal digits, or is damaged; put it back from a backup")]
     KeyForm(PathBuf),
-    #[error("the sealing key {0} is not the one that this data folder was sealed with")]
+    #[error(
+        "the sealing key {0} is not the one that this data folder was sealed with, or it or the folder's format file is damaged; put the right ones back"
+    )]
     KeyWrong(PathBuf),
 }
 
@@ -93,6 +104,9 @@ impl Folder {
         let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
         let (sealer, found) = if path.join("format").exists() {
             reopen(path, &key_path)?
+        } else if path.join("journal").exists() {
+            // A new key would make every secret in the journal unreadable.
+            return Err(FolderError::FormatMissing(path.join("format")));
         } else {
             sync_way(path)?;
             (establish(path, &key_path)?, FORMAT)
@@ -254,13 +268,15 @@ fn migrate(folder: &Path, found: u32) -> Result<(), FolderError> {
 
 fn reopen(folder: &Path, key_path: &Path) -> Result<(Sealer, u32), FolderError> {
     let path = folder.join("format");
-    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+    let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+    let text = String::from_utf8(bytes).map_err(|_| FolderError::NotOurs(path.clone()))?;
     let field = |name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
     };
     let found: u32 = field("format")
         .and_then(|number| number.parse().ok())
+        .filter(|&number| number > 0)
         .ok_or_else(|| FolderError::NotOurs(path.clone()))?;
     if found > FORMAT {
         return Err(FolderError::Newer {
@@ -316,7 +332,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
-    let mut file = File::open(path).map_err(io_error("read", path))?;
+    let file = File::open(path).map_err(io_error("read", path))?;
     let mode = file
         .metadata()
         .map_err(io_error("read", path))?
@@ -325,8 +341,11 @@ fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
     if mode & 0o077 != 0 {
         return Err(FolderError::KeyExposed(path.to_owned()));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(io_error("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(KEY_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(io_error("read", path))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
     let bytes = hex::decode(text.trim()).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| FolderError::KeyForm(path.to_owned()))
 }
@@ -501,6 +520,42 @@ mod tests {
         assert_eq!(fs::read_to_string(&kept).unwrap(), old);
         fs::rename(&kept, &format).unwrap();
         assert_eq!(Folder::open(dir.path(), None).unwrap().found, 1);
+    }
+
+    #[test]
+    fn a_damaged_or_missing_format_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Folder::open(dir.path(), None).unwrap());
+        let format = dir.path().join("format");
+        let right = fs::read(&format).unwrap();
+        let proof = "posthaste data folder\n".len();
+        let open = || Folder::open(dir.path(), None).map(drop);
+        for at in proof..right.len() - 1 {
+            for bit in 0..8 {
+                let mut bytes = right.clone();
+                bytes[at] ^= 1 << bit;
+                fs::write(&format, &bytes).unwrap();
+                let clear = match open() {
+                    Err(
+                        FolderError::NotOurs(_) | FolderError::Newer { .. } | FolderError::KeyWrong { .. },
+                    ) => true,
+                    Err(_) => false,
+                    // A digit that is another digit, or the same one in capitals.
+                    Ok(()) => bytes[at].is_ascii_hexdigit(),
+                };
+                assert!(clear, "byte {at}, bit {bit}");
+                assert_eq!(fs::read(&format).unwrap(), bytes);
+            }
+        }
+        fs::remove_file(&format).unwrap();
+        fs::create_dir(dir.path().join("journal")).unwrap();
+        assert!(matches!(open(), Err(FolderError::FormatMissing(_))));
+        assert!(!format.exists());
+        fs::write(&format, &right).unwrap();
+        open().unwrap();
+        let key = dir.path().join("key");
+        fs::write(&key, [0xff; 70]).unwrap();
+        assert!(matches!(open(), Err(FolderError::KeyForm(_))));
     }
 
     #[test]
