@@ -28,7 +28,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
         return Err(Failed(format!("{} is not a posthaste data folder", data.display())).into());
     }
     let folder = Folder::open(data, Some(&config.storage.key_file))?;
-    let report = look(&config)?;
+    let report = look(&config, &folder)?;
     let output = Output::new(args.output);
     if args.repair {
         return repair::run(args, &folder, &config, &report);
@@ -42,12 +42,20 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 /// Reads everything, and changes nothing but what sled itself writes.
-fn look(config: &Config) -> anyhow::Result<Report> {
+fn look(config: &Config, owned: &Folder) -> anyhow::Result<Report> {
     let data = &config.storage.data;
     let folder = journal_folder(data);
     let verification = Journal::verify(&folder).context("cannot read the journal")?;
     let (store, opened) = look_at_store(config);
-    let journal = JournalReport::of(&folder, verification, opened.as_ref())?;
+    // After a power cut the store is not believed, so that it cannot tell that something is gone.
+    let believed = opened.as_ref().filter(|_| owned.unsynced_files_hold());
+    let applied = believed
+        .map(Store::applied)
+        .transpose()
+        .unwrap_or_default()
+        .filter(|applied| applied.journal == verification.uuid)
+        .map_or(0, |applied| applied.lsn);
+    let journal = JournalReport::of(&folder, verification, opened.as_ref(), applied)?;
     Ok(Report { journal, store })
 }
 

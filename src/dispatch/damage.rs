@@ -136,7 +136,10 @@ pub fn describe(
     for fragment in fragments {
         let guess = guess(fragment);
         // What lies inside a damaged payload may look like a record too: one event is named once.
-        let again = guess.event_id.as_ref().is_some_and(|id| !events.insert(id.clone()))
+        let again = guess
+            .event_id
+            .as_ref()
+            .is_some_and(|id| !events.insert(id.clone()))
             || guess.lsn.is_some_and(|lsn| !numbers.insert(lsn));
         match guess.lsn {
             _ if again => {}

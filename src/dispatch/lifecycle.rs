@@ -147,6 +147,12 @@ impl Running {
         if let Some(distrust) = &distrusted {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
         }
+        let mut warnings = damage(&recovery);
+        if let Some(Distrust::Ahead { applied, last }) = &distrusted {
+            warnings.push(format!(
+                "journal damaged: it ends with record {last}, but records up to {applied} had been written: they are gone"
+            ));
+        }
         let store = opened.store;
         reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
         let newest = store.newest()?.max(last_written);
@@ -179,7 +185,7 @@ impl Running {
             stopping_now: CancellationToken::new(),
             #[cfg(test)]
             stage: std::sync::OnceLock::new(),
-            warnings: Mutex::new(damage(&recovery)),
+            warnings: Mutex::new(warnings),
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
             damaged_events: DamagedEvents::default(),
         });

@@ -354,9 +354,18 @@ impl Shared {
     fn state_of(&self, delivery: &Delivery) -> &'static str {
         match delivery.stage {
             Stage::Scheduled { .. } if self.in_flight.contains(delivery.key) => "in_flight",
-            Stage::Scheduled { .. } if self.held_because(delivery).is_some() => "held",
+            Stage::Scheduled { .. } if self.is_held(delivery) => "held",
             stage => stage.as_str(),
         }
+    }
+
+    /// What is for an endpoint of which nothing can be read stays until a person ends it.
+    fn is_held(&self, delivery: &Delivery) -> bool {
+        let is_unknown = || {
+            let id = delivery.endpoint;
+            self.registry.get(id).is_none() && !self.registry.is_deleted(id)
+        };
+        self.held_because(delivery).is_some() || is_unknown()
     }
 
     fn held_because(&self, delivery: &Delivery) -> Option<crate::domain::endpoint::EndpointState> {

@@ -26,20 +26,23 @@ impl Shared {
         place: Place,
         is_it: impl FnOnce(Lsn, &EventAccepted) -> bool,
     ) -> Result<EventAccepted, Unread> {
-        let entry = self.journal.read(codec::location(place)).map_err(|error| {
-            tracing::error!(error = %chain(&error), "cannot read an event");
-            match error {
-                ReadError::Io { .. } => Unread::NotNow,
-                ReadError::Damaged(_) | ReadError::NoSegment { .. } => Unread::Damaged,
+        let read = self.journal.read(codec::location(place));
+        let entry = read.map_err(|error| match error {
+            ReadError::Io { .. } => {
+                tracing::error!(error = %chain(&error), "cannot read an event");
+                Unread::NotNow
             }
+            // The journal says so, and whose event it was is told once.
+            ReadError::Damaged(_) | ReadError::NoSegment { .. } => Unread::Damaged,
         })?;
         match codec::decode(&entry) {
             Ok(Record::EventAccepted(accepted)) if is_it(entry.lsn, &accepted) => Ok(accepted),
             Ok(_) => {
                 // The record is sound, and another one: it is the store that is wrong.
-                _ = self
-                    .storage
-                    .failure(StoreError::Missing(format!("of the event at record {}", entry.lsn)));
+                _ = self.storage.failure(StoreError::Missing(format!(
+                    "of the event at record {}",
+                    entry.lsn
+                )));
                 Err(Unread::NotNow)
             }
             Err(error) => {

@@ -49,14 +49,23 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
         ));
     }
     let more = headers_damaged.iter().chain(disordered);
-    lines.extend(more.map(|name| format!("write {name} anew, with a sound header and its records in their order")));
-    let moved = unusable.iter().map(|name| format!("move {name} to journal/quarantine/"));
+    lines.extend(
+        more.map(|name| format!("write {name} anew, with a sound header and its records in their order")),
+    );
+    let moved = unusable
+        .iter()
+        .map(|name| format!("move {name} to journal/quarantine/"));
     lines.extend(moved);
     if !duplicate.is_empty() {
-        lines.push("move segments that are there twice to journal/quarantine/, but for one of each".to_owned());
+        lines.push(
+            "move segments that are there twice to journal/quarantine/, but for one of each".to_owned(),
+        );
     }
     if unfinished.is_some() {
-        lines.push("cut the unfinished end off the newest segment, as the next start does; a copy is kept".to_owned());
+        lines.push(
+            "cut the unfinished end off the newest segment, as the next start does; a copy is kept"
+                .to_owned(),
+        );
     }
     if damaged.iter().any(|range| range.first_lsn.is_some()) {
         lines.push(

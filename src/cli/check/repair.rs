@@ -33,7 +33,7 @@ pub(super) fn run(args: &CheckArgs, folder: &Folder, config: &Config, report: &R
     }
     agreed(args)?;
     let done = repair(folder, config, report)?;
-    let after = look(config)?;
+    let after = look(config, folder)?;
     finish(output, &after, &done)?;
     verdict(&after)
 }
@@ -55,9 +55,14 @@ fn agreed(args: &CheckArgs) -> anyhow::Result<()> {
         return Err(Usage(rule.to_owned()).into());
     }
     let mut err = io::stderr();
-    write!(err, "go on? [y/N] ").and_then(|()| err.flush()).context("cannot ask")?;
+    write!(err, "go on? [y/N] ")
+        .and_then(|()| err.flush())
+        .context("cannot ask")?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("cannot read the answer")?;
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
         return Ok(());
     }
@@ -105,7 +110,9 @@ fn note(report: &Report, bad: &BadRange, fragments: &[Fragment]) -> String {
     });
     let records = match told {
         Some(range) => range.records.clone(),
-        None => damage::describe(bad, fragments, None).map(|range| range.records).unwrap_or_default(),
+        None => damage::describe(bad, fragments, None)
+            .map(|range| range.records)
+            .unwrap_or_default(),
     };
     records.iter().map(|record| record.name() + "\n").collect()
 }

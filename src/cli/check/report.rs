@@ -24,6 +24,9 @@ pub(super) struct Report {
 pub(super) struct JournalReport {
     pub whole: bool,
     pub segments: u64,
+    /// The first and the last record that a segment holds; 0 when there is none.
+    pub first_lsn: u64,
+    pub last_lsn: u64,
     pub records: u64,
     pub bytes: u64,
     /// What cannot be read, within segments and between them.
@@ -76,24 +79,27 @@ impl StoreReport {
 
 impl JournalReport {
     /// Names what the verification of the journal in `dir` found.
-    pub fn of(dir: &Path, found: Verification, store: Option<&Store>) -> anyhow::Result<Self> {
+    /// `applied` is the last record that a store has applied which can be believed; 0 when there is none.
+    pub fn of(dir: &Path, found: Verification, store: Option<&Store>, applied: u64) -> anyhow::Result<Self> {
         let describe = |bad: &BadRange| {
-            let fragments = found
-                .fragments(dir, bad)
-                .context("cannot read the journal")?;
+            let fragments = found.fragments(dir, bad).context("cannot read the journal")?;
             // A store that does not read says nothing; what it should be is told elsewhere.
             damage::describe(bad, &fragments, store)
                 .or_else(|_| damage::describe(bad, &fragments, None))
                 .context("cannot name what is damaged")
         };
-        let (ranges, unfinished) = ranges(&found);
+        let (mut ranges, unfinished) = ranges(&found);
+        let gone = gone(&found, applied);
+        ranges.extend(gone);
         let name = |wanted: fn(&crate::journal::SegmentReport) -> bool| {
             let named = found.segments.iter().filter(|segment| wanted(segment));
             named.map(|segment| segment.name.clone()).collect()
         };
         Ok(Self {
-            whole: found.is_whole(),
+            whole: found.is_whole() && gone.is_none(),
             segments: found.segments.len() as u64,
+            first_lsn: found.segments.first().map_or(0, |segment| segment.first),
+            last_lsn: found.segments.last().map_or(0, |segment| segment.last),
             records: found.records,
             bytes: found.bytes,
             damaged: ranges.iter().map(describe).collect::<Result<_, _>>()?,
@@ -142,6 +148,20 @@ fn ranges(found: &Verification) -> (Vec<BadRange>, Option<BadRange>) {
         }
     }
     (ranges, unfinished)
+}
+
+/// What the store has applied, and the journal has not: its end is gone, and nothing in it tells.
+fn gone(found: &Verification, applied: u64) -> Option<BadRange> {
+    let last = found.segments.last().map_or(0, |segment| segment.last);
+    (applied > last).then(|| BadRange {
+        segment: last + 1,
+        offset: 0,
+        bytes: 0,
+        missing: Some(LsnRange {
+            first: last + 1,
+            last: applied,
+        }),
+    })
 }
 
 impl Range {
