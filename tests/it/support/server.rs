@@ -102,6 +102,44 @@ impl Server {
         }
     }
 
+    /// Starts it, or says how it ended and what it said when it did not come up.
+    pub fn start_or_end(
+        data: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, (ExitStatus, String)> {
+        let arguments: Vec<String> = [&["--dev"], arguments]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut child = spawn(data, &arguments, &environment);
+        let status = wait_for("the server to be ready or to end", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                return Some(Some(status));
+            }
+            let ready = raw(
+                &data.join("posthaste.sock"),
+                b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            );
+            ready.is_ok_and(|answer| answer.status == 200).then_some(None)
+        });
+        let server = Self {
+            data: data.to_owned(),
+            child,
+            environment,
+            arguments,
+        };
+        match status {
+            None => Ok(server),
+            Some(status) => Err((status, server.log())),
+        }
+    }
+
     pub fn socket(&self) -> PathBuf {
         socket_given(&self.arguments).unwrap_or_else(|| self.data.join("posthaste.sock"))
     }
