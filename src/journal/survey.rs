@@ -124,7 +124,10 @@ pub(super) fn list(dir: &Path) -> Result<(Vec<Candidate>, Vec<PathBuf>), OpenErr
             temps.push(path);
         } else if name.ends_with(SEGMENT_SUFFIX) || name.ends_with(MOVED_SUFFIX) {
             candidates.push(candidate(name, path, &mut patience)?);
-        } else if let Some(found) = candidate(name, path, &mut patience).ok().filter(|found| found.header.is_ok()) {
+        } else if let Some(found) = candidate(name, path, &mut patience)
+            .ok()
+            .filter(|found| found.header.is_ok())
+        {
             // A segment under the name of another file: it would be written over.
             candidates.push(found);
         }

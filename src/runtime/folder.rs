@@ -59,9 +59,7 @@ pub enum FolderError {
         "{0} does not say a format; it is not a posthaste data folder, or the file is damaged: put it back from a backup of this folder"
     )]
     NotOurs(PathBuf),
-    #[error(
-        "{0} is missing, but there is a journal; put the file back from a backup of this folder"
-    )]
+    #[error("{0} is missing, but there is a journal; put the file back from a backup of this folder")]
     FormatMissing(PathBuf),
     #[error("the sealing key {0} is missing; without it the endpoints' secrets cannot be read: put it back")]
     KeyMissing(PathBuf),

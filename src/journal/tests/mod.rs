@@ -7,8 +7,8 @@ mod config;
 mod damage;
 mod faults;
 mod follow;
-mod reclaim;
 mod harm;
+mod reclaim;
 mod seeded;
 mod segments;
 
