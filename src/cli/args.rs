@@ -74,7 +74,7 @@ pub struct ServeArgs {
 }
 
 /// Check a data directory whose server is not running.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct CheckArgs {
     /// The data directory (else storage.data of the configuration)
     #[arg(long, value_name = "DIR")]

@@ -9,8 +9,9 @@ use super::table::{Column, details, table};
 use crate::config::text::json_line;
 
 /// How results are printed.
-#[derive(clap::ValueEnum, Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    #[default]
     Table,
     Json,
 }

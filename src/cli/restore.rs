@@ -54,6 +54,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = CheckArgs {
         data: args.data.clone(),
+        ..CheckArgs::default()
     }
     .load()?
     .config;

@@ -220,7 +220,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
 /// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
 fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
     shared
-        .event_of_delivery(row.delivery.event, row.place)
+        .event_or_why(row.delivery.event, row.place)
         .map_err(|unread| {
             Box::new(match unread {
                 Unread::NotNow => Seen::nothing(None, Fault::Disk),

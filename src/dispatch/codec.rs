@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
+        id::Lsn,
         reclaim::{Carried, Home},
         record::{EventAccepted, EventTypePut, Place, Record},
     },
@@ -90,6 +91,19 @@ pub fn event(record: Record) -> Option<EventAccepted> {
             ..
         }) => Some(*event),
         _ => None,
+    }
+}
+
+/// Whether a record holds the event that the one at `lsn` accepted: is that one, or carries it.
+pub fn holds_event(entry: &Entry, lsn: Lsn) -> bool {
+    match entry.kind {
+        // What does not decode is told of where it is to be used.
+        1 => entry.lsn == lsn,
+        13 => matches!(
+            decode(entry),
+            Ok(Record::Carried(Carried { home: Home::Event { lsn: home, .. }, .. })) if home == lsn
+        ),
+        _ => false,
     }
 }
 

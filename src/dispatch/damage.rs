@@ -16,6 +16,7 @@ use crate::{
     domain::{
         event::EventType,
         id::{EndpointId, EventId, Lsn},
+        reclaim::{Carried, Home},
         record::Record,
     },
     journal::{BadRange, Entry, Fragment, Location},
@@ -111,6 +112,18 @@ const fn meaning(kind: u8) -> (&'static str, &'static str) {
         12 => (
             "event_type_deletion",
             "after a rebuild of the store the declaration may be there again",
+        ),
+        13 => (
+            "carried",
+            "after a rebuild of the store what it carried forward of older segments is gone; an event in it cannot be sent any more",
+        ),
+        14..=16 | 18 => (
+            "forgotten",
+            "after a rebuild of the store what was forgotten may be there again, until it is forgotten once more",
+        ),
+        17 => (
+            "floor",
+            "after a rebuild of the store what stood below the reclaimed segments is not known to be gone",
         ),
         _ => ("unknown", "what it said is not known"),
     }
@@ -239,6 +252,10 @@ fn event_of(record: &Record) -> Option<String> {
     match record {
         Record::EventAccepted(event) => Some(event.id.as_str().to_owned()),
         Record::AttemptSettled(attempt) => Some(attempt.event_id.as_str().to_owned()),
+        Record::Carried(Carried {
+            home: Home::Event { event, .. },
+            ..
+        }) => Some(event.id.as_str().to_owned()),
         _ => None,
     }
 }

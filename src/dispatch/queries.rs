@@ -23,9 +23,9 @@ use crate::{
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         outcome::Reason,
-        record::{AttemptSettled, EventAccepted, Place, Record},
+        record::{AttemptSettled, EventAccepted, Record},
     },
-    journal::{Entry, ReadError},
+    journal::Entry,
     runtime::hex,
     store::{
         Store, StoreError, keys,
@@ -326,7 +326,7 @@ impl Shared {
     }
 
     pub(super) fn event_view(&self, lsn: Lsn, row: &EventRow, with_payload: bool) -> EventView {
-        match self.event_or_why(lsn, row) {
+        match self.event_or_why(lsn, row.place) {
             Ok(accepted) => event_view(row, &accepted, with_payload),
             // What the store knows is what there is.
             Err(why) => EventView {
@@ -410,7 +410,8 @@ impl Shared {
         row: &AttemptRow,
         with_excerpt: bool,
     ) -> Option<AttemptView> {
-        let entry = self.journal.read(codec::location(row.place)).ok()?;
+        let is_it = |entry: &Entry| entry.lsn == lsn;
+        let entry = self.journal.read_where(codec::location(row.place), is_it).ok()?;
         let Ok(Record::AttemptSettled(attempt)) = codec::decode(&entry) else {
             return None;
         };

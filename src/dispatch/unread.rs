@@ -4,10 +4,10 @@ use super::{codec, engine::Shared, error::chain};
 use crate::{
     domain::{
         id::Lsn,
-        record::{EventAccepted, Place, Record},
+        record::{EventAccepted, Place},
     },
-    journal::ReadError,
-    store::{StoreError, rows::EventRow},
+    journal::{Entry, ReadError},
+    store::rows::EventRow,
 };
 
 /// Why there is no record of an event.
@@ -20,61 +20,56 @@ pub(super) enum Unread {
 }
 
 impl Shared {
-    /// The record of an event of which the store knows the place and what holds of it.
-    pub fn read_event(
-        &self,
-        place: Place,
-        is_it: impl FnOnce(Lsn, &EventAccepted) -> bool,
-    ) -> Result<EventAccepted, Unread> {
-        let read = self.journal.read(codec::location(place));
-        let entry = read.map_err(|error| match error {
+    /// The record that holds an event which the one at `lsn` accepted. Between the look into the store and this one it
+    /// may have been carried forward, and its old place be gone: then the store knows the new one.
+    fn read_event(&self, lsn: Lsn, place: Place) -> Result<Entry, ReadError> {
+        let mut place = place;
+        loop {
+            let is_it = |entry: &Entry| codec::holds_event(entry, lsn);
+            let error = match self.journal.read_where(codec::location(place), is_it) {
+                Err(error) => error,
+                read => return read,
+            };
+            match self.event_row_at(lsn) {
+                Some(row) if row.place != place => place = row.place,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn event_row_at(&self, lsn: Lsn) -> Option<EventRow> {
+        self.storage.get().ok()?.event(lsn).ok()?
+    }
+
+    /// The whole of an event, unless its record cannot be read.
+    pub fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
+        self.event_or_why(lsn, row.place).ok()
+    }
+
+    /// The whole of an event. One that is damaged is counted and told of.
+    pub fn event_or_why(&self, lsn: Lsn, place: Place) -> Result<EventAccepted, Unread> {
+        let entry = self.read_event(lsn, place).map_err(|error| match error {
             ReadError::Io { .. } => {
                 tracing::error!(error = %chain(&error), "cannot read an event");
                 Unread::NotNow
             }
             // The journal says so, and whose event it was is told once.
-            ReadError::Damaged(_) | ReadError::NoSegment { .. } => Unread::Damaged,
+            ReadError::Damaged(_) | ReadError::NoSegment { .. } => self.met_damaged(lsn),
         })?;
-        match codec::decode(&entry) {
-            Ok(Record::EventAccepted(accepted)) if is_it(entry.lsn, &accepted) => Ok(accepted),
-            Ok(_) => {
-                // The record is sound, and another one: it is the store that is wrong.
-                _ = self.storage.failure(StoreError::Missing(format!(
-                    "of the event at record {}",
-                    entry.lsn
-                )));
-                Err(Unread::NotNow)
-            }
+        match codec::decode(&entry).map(codec::event) {
+            Ok(Some(accepted)) => Ok(accepted),
+            Ok(None) => Err(self.met_damaged(lsn)),
             Err(error) => {
                 tracing::error!(lsn = entry.lsn, error = %chain(&error), "cannot decode an event");
-                Err(Unread::Damaged)
+                Err(self.met_damaged(lsn))
             }
         }
     }
 
-    /// The whole of an event, unless its record cannot be read.
-    pub fn event_record(&self, row: &EventRow) -> Option<EventAccepted> {
-        self.event_or_why(row).ok()
-    }
-
-    /// The whole of an event. One that is damaged is counted and told of.
-    pub fn event_or_why(&self, row: &EventRow) -> Result<EventAccepted, Unread> {
-        let read = self.read_event(row.place, |_, accepted| accepted.id == row.id);
-        if read == Err(Unread::Damaged) {
+    fn met_damaged(&self, lsn: Lsn) -> Unread {
+        if let Some(row) = self.event_row_at(lsn) {
             self.damaged_events.met(&row.id);
         }
-        read
-    }
-
-    /// The event that a delivery is to bring.
-    pub fn event_of_delivery(&self, event: Lsn, place: Place) -> Result<EventAccepted, Unread> {
-        let read = self.read_event(place, |lsn, _| lsn == event);
-        if read == Err(Unread::Damaged)
-            && let Ok(store) = self.storage.get()
-            && let Ok(Some(row)) = store.event(event)
-        {
-            self.damaged_events.met(&row.id);
-        }
-        read
+        Unread::Damaged
     }
 }

@@ -16,6 +16,7 @@ use super::{
 pub(super) const SEGMENT_SUFFIX: &str = ".seg";
 /// A segment on its way to its right name. Holds records: never deleted.
 pub(super) const MOVED_SUFFIX: &str = ".seg.moved";
+pub(super) const SIDECAR_SUFFIX: &str = ".cfg";
 pub(super) const TEMP_SUFFIX: &str = ".tmp";
 pub(super) const IDENTITY: &str = "journal.id";
 pub(super) const QUARANTINE: &str = "quarantine";

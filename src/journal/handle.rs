@@ -20,6 +20,7 @@ use super::{
     format::encoded_len,
     fragment::{self, Fragment},
     limits::{MAX_APPEND, MAX_BODY},
+    moved::Moved,
     options::{Durability, Options},
     reader::OpenFiles,
     recovery::{self, Recovered},
@@ -205,6 +206,16 @@ impl Journal {
     /// There is no such segment, no whole record at that place, or the file system refuses.
     pub fn read(&self, location: Location) -> Result<Entry, ReadError> {
         self.inner.shared.read(location)
+    }
+
+    /// The record at a place of which `is_it` holds. Where something else stands there, since blocks have changed
+    /// places, it is looked for in the rest of its segment. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_where(&self, location: Location, is_it: impl Fn(&Entry) -> bool) -> Result<Entry, ReadError> {
+        self.inner.shared.read_where(location, is_it)
     }
 
     /// Follows the journal from the record after `after` on; 0 for all of it. Records are published right after
@@ -406,6 +417,7 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         keeps: Mutex::new(0),
         damage: Mutex::new(known_damage(&recovered.report)),
         repaired: recovered.repaired.clone(),
+        moved: Moved::default(),
         failure: watch::Sender::new(None),
         options,
     }

@@ -24,6 +24,9 @@ pub(super) const REREAD_PAUSE: Duration = Duration::from_millis(250);
 pub(super) const REWRITTEN_END: u64 = MAX_APPEND as u64;
 /// Damaged ranges remembered for reports; further ones are only counted.
 pub(super) const REMEMBERED_DAMAGE: usize = 1024;
+/// Segments of which it is remembered where their records stand, when they do not stand in their order: up to 24 bytes
+/// a record. More of them at once are read through again.
+pub(super) const MOVED_SEGMENTS: usize = 64;
 /// Of a damaged range so many bytes are looked through for what stood in it.
 pub(super) const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// Records that are named of one damaged range; the first say enough of a range that held thousands.

@@ -99,6 +99,7 @@ mod handle;
 #[cfg(test)]
 pub(crate) mod in_place;
 mod limits;
+mod moved;
 mod options;
 mod order;
 mod patience;

@@ -18,6 +18,7 @@ use super::{
     error::{Failure, ReadError},
     files,
     limits::REMEMBERED_DAMAGE,
+    moved::Moved,
     options::Options,
     reader::OpenFiles,
     repaired::Repaired,
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub keeps: Mutex<usize>,
     /// What was found damaged, by segment and offset.
     pub damage: Mutex<BTreeMap<(Lsn, u64), BadRange>>,
+    pub moved: Moved,
     /// What is known to be missing.
     pub repaired: Vec<Repaired>,
     pub failure: watch::Sender<Option<Arc<Failure>>>,

@@ -38,7 +38,7 @@ pub(super) struct Sidecar {
 
 impl Sidecar {
     pub fn path(dir: &Path, first: Lsn) -> PathBuf {
-        dir.join(format!("{first:016x}.cfg"))
+        dir.join(format!("{first:016x}{}", files::SIDECAR_SUFFIX))
     }
 
     /// The sidecar of the segment `first`, when there is one that is whole.

@@ -13,7 +13,7 @@ use super::{
     disk::{self, Disk},
     entry::Lsn,
     error::OpenError,
-    files::{self, IDENTITY, MOVED_SUFFIX, SEGMENT_SUFFIX, TEMP_SUFFIX},
+    files::{self, IDENTITY, MOVED_SUFFIX, SEGMENT_SUFFIX, SIDECAR_SUFFIX, TEMP_SUFFIX},
     format::{HeaderError, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader},
     limits::MAX_LSN,
     patience::{Patience, is_device_error},
@@ -36,6 +36,7 @@ pub(super) struct Candidate {
 }
 
 /// The segments of the journal, by first lsn.
+#[derive(Default)]
 pub(super) struct Survey {
     pub uuid: [u8; 16],
     pub segments: BTreeMap<Lsn, Candidate>,
@@ -94,7 +95,7 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
 
 impl Survey {
     /// Of two files that say they are the same segment, the one that also has its name stays.
-    fn admit(&mut self, first: Lsn, candidate: Candidate, aside: &mut Vec<(Candidate, AsideReason)>) {
+    pub fn admit(&mut self, first: Lsn, candidate: Candidate, aside: &mut Vec<(Candidate, AsideReason)>) {
         let Some(other) = self.segments.remove(&first) else {
             self.segments.insert(first, candidate);
             return;
@@ -190,10 +191,10 @@ fn identity(dir: &Path, candidates: &[Candidate]) -> Result<([u8; 16], bool), Op
         Some(uuid) => uuid,
         None if written.is_some() && !candidates.is_empty() => written.unwrap_or_default(),
         // What cannot be read now must not become another journal's.
-        None if let Err(error) = fs::read(&path)
+        None if let Err(error) = fs::read(dir.join(IDENTITY))
             && is_device_error(&error) =>
         {
-            return Err(OpenError::io("read", path)(error));
+            return Err(OpenError::io("read", dir.join(IDENTITY))(error));
         }
         None => disk::random().map_err(OpenError::io("make an identity for", dir))?,
     };
@@ -259,8 +260,26 @@ fn salvaged_header(
     of_sidecar
         .filter(|header| is_proven(&file, *header, bytes))
         .or_else(|| remains().filter(|header| is_proven(&file, *header, bytes)))
-        .or_else(|| salt::find_header(&file, uuid, named, bytes, known).ok()?)
+        .or_else(|| {
+            let found = salt::find_header(&file, uuid, named, bytes, known).ok()??;
+            // Its name may not be its own; the sidecar of its own name says where it begins.
+            Some(sidecar_with(dir, &found).unwrap_or(found))
+        })
         .or_else(|| of_sidecar.filter(|_| sidecar.as_ref().is_some_and(|sidecar| sidecar.bytes == bytes)))
+}
+
+/// The header in whichever sidecar has this salt.
+fn sidecar_with(dir: &Path, header: &SegmentHeader) -> Option<SegmentHeader> {
+    let names = fs::read_dir(dir).ok()?.flatten();
+    let firsts = names.filter_map(|item| {
+        let name = item.file_name().to_string_lossy().into_owned();
+        Lsn::from_str_radix(name.strip_suffix(SIDECAR_SUFFIX)?, 16).ok()
+    });
+    let headers = firsts.filter_map(|first| Some(Sidecar::load(dir, first)?.header));
+    let same = |other: &SegmentHeader| {
+        other.uuid == header.uuid && salt::shown(other.salt) == salt::shown(header.salt)
+    };
+    headers.into_iter().find(same)
 }
 
 /// The salt is right if a record's checksum agrees with it.

@@ -12,7 +12,7 @@ use super::{
     repaired::{self, Repaired},
     scan::BadRange,
     sidecar::Sidecar,
-    survey::{self, Candidate},
+    survey::{self, Candidate, Survey},
 };
 
 /// One segment file as it stands.
@@ -103,18 +103,21 @@ pub(super) fn verify(dir: &Path) -> Result<Verification, OpenError> {
         repaired: repaired::load(dir),
         ..Verification::default()
     };
+    let (mut survey, mut aside) = (Survey::default(), Vec::new());
     for candidate in candidates {
         match candidate.header {
-            Ok(header) if header.uuid == uuid => {
-                let header_damaged = salvaged.contains(&header.first);
-                let segment = read_segment(dir, candidate, header_damaged, &report.repaired)?;
-                report.segments.push(segment);
-            }
+            Ok(header) if header.uuid == uuid => survey.admit(header.first, candidate, &mut aside),
             Err(_) if candidate.bytes <= SEGMENT_HEADER as u64 => {}
             _ => report.unusable.push(candidate.name),
         }
     }
-    report.segments.sort_by_key(|segment| segment.first);
+    let leave = aside.into_iter().map(|(candidate, _)| candidate.name);
+    report.unusable.extend(leave);
+    for (first, candidate) in survey.segments {
+        let header_damaged = salvaged.contains(&first);
+        let segment = read_segment(dir, candidate, header_damaged, &report.repaired)?;
+        report.segments.push(segment);
+    }
     report.records = report.segments.iter().map(|segment| segment.records).sum();
     report.bytes = report.segments.iter().map(|segment| segment.bytes).sum();
     let floor = Floor::load(dir, uuid).map_err(OpenError::io("read the floor of", dir))?;

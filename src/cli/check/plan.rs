@@ -33,6 +33,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
         headers_damaged,
         disordered,
         duplicate,
+        floor_damaged,
         ..
     } = &report.journal;
     let mut lines = Vec::new();
@@ -60,6 +61,9 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
         lines.push(
             "move segments that are there twice to journal/quarantine/, but for one of each".to_owned(),
         );
+    }
+    if *floor_damaged {
+        lines.push("write journal/floor again, as the next start does".to_owned());
     }
     if unfinished.is_some() {
         lines.push(

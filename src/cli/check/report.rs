@@ -35,6 +35,8 @@ pub(super) struct JournalReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<DamagedRange>,
     pub unusable: Vec<String>,
+    /// The file that says what was reclaimed is damaged.
+    pub floor_damaged: bool,
     pub headers_damaged: Vec<String>,
     /// Segments whose records do not stand in their order.
     pub disordered: Vec<String>,
@@ -105,6 +107,7 @@ impl JournalReport {
             damaged: ranges.iter().map(describe).collect::<Result<_, _>>()?,
             unfinished: unfinished.as_ref().map(describe).transpose()?,
             unusable: found.unusable.clone(),
+            floor_damaged: found.floor_damaged,
             headers_damaged: name(|segment| segment.header_damaged),
             disordered: name(|segment| segment.misplaced > 0),
             duplicate: found.duplicate.iter().map(Range::of).collect(),
@@ -231,6 +234,12 @@ impl JournalReport {
             writeln!(
                 text,
                 "journal: {name}: parts have changed places, their records can be read"
+            )?;
+        }
+        if self.floor_damaged {
+            writeln!(
+                text,
+                "journal: the file that says what was reclaimed is damaged; the next start writes it again"
             )?;
         }
         for name in &self.unusable {

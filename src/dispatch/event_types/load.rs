@@ -13,6 +13,7 @@ use crate::{
         record::{EventTypePut, Place},
         time::Timestamp,
     },
+    journal::Entry,
     store::{Store, StoreError, rows::EventTypeRow},
 };
 
@@ -86,7 +87,11 @@ impl Shared {
         let damaged = |error: &dyn std::error::Error| {
             tracing::error!(event.type = %name, error = %chain(error), "an event type's declaration cannot be read");
         };
-        let entry = self.journal.read(codec::location(row.place));
+        let is_it = |entry: &Entry| {
+            let put = codec::decode(entry).ok().and_then(codec::event_type);
+            put.is_some_and(|put| put.event_type == *name)
+        };
+        let entry = self.journal.read_where(codec::location(row.place), is_it);
         let entry = entry.inspect_err(|error| damaged(error)).ok()?;
         let record = codec::decode(&entry).inspect_err(|error| damaged(error)).ok()?;
         match codec::event_type(record) {

@@ -222,12 +222,11 @@ async fn judge(base: &Base, folder: &Path, sound: &[Lsn]) -> Result<Vec<Lsn>, St
         .filter(|lsn| !lsns.contains(lsn))
         .copied()
         .collect();
-    let first = report.segments.first().map_or(1, |segment| segment.first);
-    let unnamed = lost.iter().find(|lsn| **lsn >= first && !names(&report, **lsn));
+    let unnamed = lost.iter().find(|lsn| !names(&report, **lsn));
     if let Some(lsn) = unnamed {
         return Err(format!("{lsn} is lost and not named: {report:?}"));
     }
-    if lost.iter().any(|lsn| *lsn >= first) && !base_is_shorter(base, &report) && report.is_whole() {
+    if !lost.is_empty() && !base_is_shorter(base, &report) && report.is_whole() {
         return Err(format!("{} records are lost and nothing is said", lost.len()));
     }
     again(folder, journal, &found, recovery.last_lsn).await?;

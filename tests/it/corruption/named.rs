@@ -12,13 +12,12 @@ pub fn names(report: &Value, lsn: u64, id: &str) -> bool {
         let records = range["records"].as_array().unwrap();
         (range["first_lsn"].is_u64() && within) || records.iter().any(|record| record["event_id"] == id)
     });
-    // Of a segment that is gone with all before it, or whose end is, nothing tells but that it is not there.
+    // Of an end that is gone nothing tells when the store is damaged too.
     ranges.next().is_some() || !journal["unusable"].as_array().unwrap().is_empty() || beyond(journal, lsn)
 }
 
-/// Whether the record lies before all that the journal holds, or behind it.
+/// Whether the record lies behind all that the journal holds.
 fn beyond(journal: &Value, lsn: u64) -> bool {
-    let first = journal["first_lsn"].as_u64().unwrap_or(1);
     let last = journal["last_lsn"].as_u64().unwrap_or_default();
-    lsn < first || lsn > last
+    lsn > last
 }
