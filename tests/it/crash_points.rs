@@ -105,11 +105,10 @@ fn try_some(template: &Template, count: usize, tally: &Tally) {
     }
     let all = points.len();
     let mut rng = Rng::new();
-    let step = all.div_ceil(count).max(1);
-    let chosen: Vec<Point> = points
-        .into_iter()
-        .skip(rng.usize(0..step))
-        .step_by(step)
+    let count = count.clamp(1, all);
+    let offset = rng.usize(0..all.div_ceil(count));
+    let chosen: Vec<Point> = (0..count)
+        .map(|index| points[(index * all / count + offset) % all])
         .collect();
     println!("{} of about {all} points", chosen.len());
     let next = AtomicU64::new(0);
@@ -133,7 +132,7 @@ fn try_all(template: &Template, tally: &Tally) {
         while let Some((scene, syscall)) = kinds.get(next.fetch_add(1, Relaxed) as usize).copied() {
             let mut in_vain = 0;
             let kind = next.load(Relaxed);
-            for n in (1..).take_while(|_| true) {
+            for n in 1.. {
                 let point = Point { scene, syscall, n };
                 let killed = try_point(template, point, kind * 1_000_000 + n);
                 tally.count(point, killed);

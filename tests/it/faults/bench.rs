@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fastrand::Rng;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     disk::{Cut, Disk, Fault, Image},
-    server::{Answer, Server, raw, wait_for, wait_for_all},
+    server::{Answer, PATIENCE, Server, raw, wait_for, wait_for_all},
     sink::Sink,
 };
 
@@ -258,6 +258,28 @@ impl Bench {
             self.server.respawn();
         }
         self.server.wait_ready();
+    }
+
+    /// Waits until the server is ready, and starts it again if it ends before: of something that it met when the disk
+    /// was not well yet.
+    pub fn comes_back(&mut self) {
+        let started = Instant::now();
+        loop {
+            if self.server.ended().is_some() {
+                self.server.respawn();
+            }
+            let answer = self.server.try_request("GET", "/readyz", None, b"");
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            if started.elapsed() > PATIENCE {
+                let log = self.server.log();
+                let lines: Vec<_> = log.lines().rev().take(40).collect();
+                let lines: Vec<_> = lines.into_iter().rev().collect();
+                panic!("the server neither ends nor is ready:\n{}", lines.join("\n"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The power is cut and comes back: another boot, of what was on the device.

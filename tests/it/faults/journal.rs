@@ -115,6 +115,22 @@ fn what_a_failed_sync_had_dropped_is_on_the_device_before_it_is_acknowledged_aga
 }
 
 #[test]
+fn a_disk_that_takes_nothing_at_all_ends_the_server_and_not_more() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.under_load(8, |bench| {
+        for _ in 0..5 {
+            bench.wait_acknowledged(10);
+            bench.arm(fail(&[Op::Write, Op::Sync, Op::SyncFolder], "*", u64::MAX));
+            bench.ends_saying(&["journal segment", EIO]);
+            bench.heal();
+        }
+    });
+    bench.is_whole();
+}
+
+#[test]
 fn short_writes_and_interrupted_calls_are_invisible() {
     let ops = [
         Op::Open,

@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, env, thread, time::Duration};
 use fastrand::Rng;
 
 use super::bench::Bench;
-use crate::support::{
-    disk::{Cut, Effect, Errno, Fault, Op},
-    server::wait_for,
-};
+use crate::support::disk::{Cut, Effect, Errno, Fault, Op};
 
 const ROUNDS: u64 = 12;
 const SOAK_ROUNDS: u64 = 1000;
@@ -152,15 +149,7 @@ fn round(bench: &mut Bench, rng: &mut Rng) -> &'static str {
             "{log}"
         );
     }
-    // It may yet be about to end, of what it met before.
-    let up = wait_for("a server that is ready", || {
-        if bench.server.ended().is_some() {
-            bench.server.respawn();
-        }
-        let answer = bench.server.try_request("GET", "/readyz", None, b"");
-        answer.is_ok_and(|answer| answer.status == 200).then_some(())
-    });
-    let () = up;
+    bench.comes_back();
     bench.wait_acknowledged(3);
     match (bench.disk().struck() > struck, ended) {
         (false, _) => "nothing",
