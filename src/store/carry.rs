@@ -225,7 +225,6 @@ impl Store {
     }
 
     /// Idempotency keys whose time is over at `now`, among `looks` rows beyond `beyond`; and where to go on.
-    #[expect(clippy::type_complexity, reason = "what was found, and where to go on")]
     pub fn keys_over(
         &self,
         beyond: Option<Vec<u8>>,

@@ -54,8 +54,9 @@ use crate::{
 };
 
 /// Types of events that the server makes itself; they have no schema, since their form is the server's.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "endpoint.caught_up",
+    "endpoint.deliveries_expired",
     "endpoint.disabled",
     "endpoint.overdue",
     "endpoint.ping",

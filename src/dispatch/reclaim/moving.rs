@@ -110,6 +110,8 @@ impl Reclaimer {
     /// Says what else must be known, and has the segments deleted.
     fn finish(&mut self, bench: &mut Bench<'_>, task: &Move) -> Result<Piece, Trouble> {
         task.last(bench)?;
+        // After a crash of the process the store must not need records that are gone.
+        bench.store.flush()?;
         let reclaimed = bench.journal.reclaim(task.before)?;
         self.weighed_up_to(task.before);
         if reclaimed.segments == 0 {
