@@ -11,11 +11,9 @@ use super::*;
 
 /// Backups that are killed, in an ordinary run; the long form has `SOAK`.
 const KILLS: u64 = 12;
-const SOAK: u64 = 300;
+const SOAK: u64 = 120;
 /// Kills in one scene: what is copied and restored grows with each.
 const PER_SCENE: u64 = 12;
-/// A backup is killed at most so late, in microseconds: by then a small one is through.
-const LATEST: u64 = 40_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -27,6 +25,8 @@ struct Killed {
     events: usize,
     /// How many were killed before they were whole.
     broken: u64,
+    /// How long a backup took that was let be.
+    took: Duration,
     /// For messages.
     what: String,
 }
@@ -35,8 +35,10 @@ impl Killed {
     fn new() -> Self {
         let scene = Scene::new();
         scene.events("start", 50);
+        let began = Instant::now();
         scene.backup("backup", &[]);
         Self {
+            took: began.elapsed(),
             scene,
             events: 50,
             broken: 0,
@@ -64,7 +66,7 @@ impl Killed {
             .spawn()
             .unwrap();
         // Somewhere between its start and its end; where, is for the scheduler to say.
-        let moment = Instant::now() + Duration::from_micros(rng.u64(0..LATEST));
+        let moment = Instant::now() + self.took.mul_f64(rng.f64() * 1.2);
         while Instant::now() < moment && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
