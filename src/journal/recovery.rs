@@ -91,6 +91,9 @@ pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, O
         }
     };
     segments.insert(active.header.first, active);
+    if report.created {
+        survey::write_identity(dir, disk, survey.uuid)?;
+    }
     disk.sync_dir(dir)
         .map_err(OpenError::io("sync journal directory", dir))?;
     report.segments = segments.len();

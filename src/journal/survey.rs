@@ -86,7 +86,7 @@ pub(super) fn survey(dir: &Path, disk: &dyn Disk, report: &mut Recovery) -> Resu
         report.set_aside.push(set_aside(dir, disk, &candidate, reason)?);
     }
     report.renamed = restore_names(dir, disk, &mut survey.segments)?;
-    if !is_written {
+    if !is_written && !report.created {
         // Not before: a segment may have had its name.
         write_identity(dir, disk, uuid)?;
     }
@@ -201,7 +201,8 @@ fn identity(dir: &Path, candidates: &[Candidate]) -> Result<([u8; 16], bool), Op
     Ok((uuid, written == Some(uuid)))
 }
 
-fn write_identity(dir: &Path, disk: &dyn Disk, uuid: [u8; 16]) -> Result<(), OpenError> {
+/// A new journal's identity is written once there is a segment: without one it would say that all are gone.
+pub(super) fn write_identity(dir: &Path, disk: &dyn Disk, uuid: [u8; 16]) -> Result<(), OpenError> {
     let path = dir.join(IDENTITY);
     let mut content = [&IDENTITY_MAGIC[..], &uuid[..]].concat();
     content.extend_from_slice(&crc32c::crc32c(&content).to_le_bytes());

@@ -105,6 +105,18 @@ async fn short_writes_are_completed() {
     assert_eq!(journal.last_lsn(), 200);
 }
 
+#[tokio::test]
+async fn a_beginning_that_was_interrupted_is_not_the_loss_of_all_records() {
+    for room in 0..100 {
+        let (dir, disk) = (dir(), TestDisk::new());
+        disk.plan(|plan| plan.room = Some(room));
+        let begun = Journal::open_on(options(&dir), disk).is_ok();
+        let (_, recovery) = open(&dir);
+        assert!(!recovery.is_damaged(), "room for {room} bytes: {recovery}");
+        assert!(recovery.created || begun || room >= 64);
+    }
+}
+
 /// A disk that fills up at every possible byte of a run across several segments, and has space again.
 #[tokio::test]
 async fn a_full_disk_refuses_and_goes_on_when_there_is_space_again() {
