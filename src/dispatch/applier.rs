@@ -143,6 +143,8 @@ impl Applier {
         loop {
             match self.follow() {
                 Ok(Pause::Stopped) => break,
+                // A store that fails at the end is not opened again for it.
+                _ if self.stop.stopped.load(Ordering::Acquire) => break,
                 Ok(Pause::Reopen) => self.reopen(),
                 Ok(Pause::Swap) => self.swap(),
                 Err(error) => {
@@ -158,8 +160,7 @@ impl Applier {
 
     fn follow(&mut self) -> Result<Pause, StoreError> {
         let Some(store) = self.store.clone() else {
-            let stopped = self.stop.stopped.load(Ordering::Acquire);
-            return Ok(if stopped { Pause::Stopped } else { Pause::Reopen });
+            return Ok(Pause::Reopen);
         };
         loop {
             self.pace();

@@ -84,3 +84,21 @@ fn a_server_whose_store_cannot_be_opened_still_stops_when_it_is_told_to() {
     bench.knows_all();
     bench.is_whole();
 }
+
+#[test]
+fn a_store_that_fails_keeps_no_server_from_stopping() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.under_load(4, |bench| {
+        for after in 0..12 {
+            bench.wait_acknowledged(5);
+            let fault = Fault::new(&[Op::Write], STORE, Effect::Fail(Errno::EIO));
+            bench.arm(fault.after(after % 6).times(1 + after / 6));
+            bench.server.terminate();
+            bench.server.wait();
+            bench.heal();
+        }
+    });
+    bench.is_whole();
+}
