@@ -24,6 +24,7 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
+    runtime::disk,
     sender::{AttemptLimits, Exchange, KeptHeaders, Way},
     store::DueRow,
     wire::{
@@ -94,7 +95,7 @@ impl Seen {
 
 /// Makes the attempt of a due delivery.
 pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow) -> Seen {
-    let accepted = match read(shared, row) {
+    let accepted = match disk::waiting(|| read(shared, row)) {
         Ok(accepted) => accepted,
         Err(seen) => return *seen,
     };

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod disk;
 pub mod folder;
 pub mod hex;
 pub mod random;

@@ -1,11 +1,15 @@
 //! Disks that do not answer.
 
-use std::{os::unix::net::UnixDatagram, thread, time::Duration};
+use std::{os::unix::net::UnixDatagram, sync::mpsc, thread, time::Duration};
+
+use serde_json::json;
 
 use super::bench::Bench;
 use crate::support::{
     disk::{Effect, Fault, Op},
-    server::wait_for,
+    gate::Gate,
+    server::{raw, wait_for},
+    sink::{Sink, answer},
 };
 
 #[test]
@@ -42,17 +46,36 @@ fn a_disk_that_does_not_answer_at_all_leaves_the_server_answering() {
     let Some(mut bench) = Bench::start() else {
         return;
     };
-    bench.under_load(6, |bench| {
-        bench.wait_acknowledged(20);
-        bench.disk().freeze();
-        // Whoever reads a payload waits for the disk; more of them than there are threads to serve requests.
-        thread::sleep(Duration::from_millis(300));
-        for _ in 0..20 {
-            assert_eq!(bench.server.request("GET", "/healthz", None, b"").status, 200);
-        }
-        bench.disk().thaw();
-        bench.wait_acknowledged(20);
+    let gate = Gate::default();
+    let door = gate.clone();
+    let slow = Sink::deciding(move |_, _| {
+        door.pass();
+        answer(200, "")
     });
+    bench
+        .server
+        .endpoint(&json!({"url": slow.url(), "timeout": "5m", "concurrency": 8}));
+    bench.accept(40);
+    wait_for("attempts", || (slow.count() == 8).then_some(()));
+    bench.all_arrive();
+    bench.disk().freeze();
+    // The next attempts read their payloads from a disk that does not answer: more than there are threads that serve.
+    gate.open();
+    let patience = Duration::from_secs(5);
+    let (said, heard) = mpsc::channel();
+    let socket = bench.server.socket();
+    thread::spawn(move || {
+        for _ in 0..200 {
+            let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            assert_eq!(raw(&socket, request).unwrap().status, 200);
+            thread::sleep(Duration::from_millis(5));
+        }
+        said.send(()).unwrap();
+    });
+    let answered = heard.recv_timeout(patience);
+    bench.disk().thaw();
+    assert!(answered.is_ok(), "requests wait for the disk");
+    wait_for("the other attempts", || (slow.count() >= 40).then_some(()));
     bench.is_whole();
 }
 
