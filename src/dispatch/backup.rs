@@ -36,8 +36,6 @@ use crate::{
     runtime::{folder::Folder, hex},
 };
 
-/// Tries at segments that are deleted between the look at the journal and the opening.
-const TRIES: u32 = 5;
 /// An answer's first bytes, before the head.
 const PRELUDE: usize = MAGIC.len() + 4;
 
@@ -75,13 +73,6 @@ struct Part {
     crc: u32,
 }
 
-/// Why the client cannot be sent what it lacks.
-enum Unplanned {
-    /// A segment is gone: it was deleted meanwhile.
-    Moved,
-    Failed(EngineError),
-}
-
 impl Engine {
     /// What a client lacks of this server's data. Everything that was acknowledged before is in it, or, when it is not
     /// complete yet, in what follows.
@@ -99,28 +90,16 @@ impl Engine {
         let created_at = self.now();
         // A group is published before the next is written, so that after this all earlier ones are.
         shared.journal.append(Vec::new()).await.map_err(refused)?;
-        let held = Arc::new(Held::new(&request.held)?);
-        let mut tries = 0;
-        let (head, parts) = loop {
-            tries += 1;
-            let planner = Planner {
-                journal: shared.journal.clone(),
-                format: shared.backups.format.clone(),
-                key: request.key.then(|| shared.backups.key.clone()),
-                of_journal: request.journal.clone(),
-                held: held.clone(),
-                created_at,
-            };
-            let planned = tokio::task::spawn_blocking(move || planner.plan()).await;
-            match planned.map_err(|error| storage(io::Error::other(error)))? {
-                Ok(planned) => break planned,
-                Err(Unplanned::Moved) if tries < TRIES => {}
-                Err(Unplanned::Moved) => {
-                    return Err(EngineError::NotNow("segments are being deleted; try again"));
-                }
-                Err(Unplanned::Failed(error)) => return Err(error),
-            }
+        let planner = Planner {
+            journal: shared.journal.clone(),
+            format: shared.backups.format.clone(),
+            key: request.key.then(|| shared.backups.key.clone()),
+            of_journal: request.journal,
+            held: Held::new(&request.held)?,
+            created_at,
         };
+        let planned = tokio::task::spawn_blocking(move || planner.plan()).await;
+        let (head, parts) = planned.map_err(|error| storage(io::Error::other(error)))??;
         // What was written and not synced when the segments were listed is now.
         shared.journal.append(Vec::new()).await.map_err(refused)?;
         tracing::info!(
@@ -162,22 +141,21 @@ struct Planner {
     format: PathBuf,
     key: Option<PathBuf>,
     of_journal: Option<String>,
-    held: Arc<Held>,
+    held: Held,
     created_at: Timestamp,
 }
 
 impl Planner {
-    fn plan(self) -> Result<(Head, Vec<Part>), Unplanned> {
+    fn plan(self) -> Result<(Head, Vec<Part>), EngineError> {
         let journal = hex::encode(&self.journal.uuid());
         if self.of_journal.as_ref().is_some_and(|of| *of != journal) {
-            return Err(not_now(
+            return Err(EngineError::NotNow(
                 "the backup in the directory is of another journal; use an empty directory",
             ));
         }
-        let snapshot = self
-            .journal
-            .snapshot()
-            .map_err(|error| Unplanned::Failed(storage(error)))?;
+        // Until every segment that is to be sent is open, none is deleted.
+        let _kept = self.journal.keep();
+        let snapshot = self.journal.snapshot().map_err(storage)?;
         let about = About {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             journal,
@@ -216,9 +194,9 @@ impl Planner {
     }
 
     /// What the client lacks of a segment; `None` when it has all of it.
-    fn lacking(&self, segment: &SegmentCopy) -> Result<Option<Part>, Unplanned> {
+    fn lacking(&self, segment: &SegmentCopy) -> Result<Option<Part>, EngineError> {
         let part = |at, crc| {
-            let file = File::open(&segment.path).map_err(|error| unreadable(&segment.path, error))?;
+            let file = File::open(&segment.path).map_err(|error| unreadable(&segment.path, &error))?;
             Ok(Part {
                 file: Arc::new(file),
                 path: segment.path.clone(),
@@ -239,41 +217,32 @@ impl Planner {
         }
         // It may have been written anew since: after a restore, or a power cut without syncs.
         let begin = part(held.bytes, held.crc32c)?;
-        if crc_of(&begin.file, held.bytes).map_err(|error| unreadable(&segment.path, error))? != held.crc32c {
+        if crc_of(&begin.file, held.bytes).map_err(|error| unreadable(&segment.path, &error))? != held.crc32c
+        {
             return Err(parted());
         }
         Ok((held.bytes < segment.bytes).then_some(begin))
     }
 }
 
-fn parted() -> Unplanned {
-    not_now(
+const fn parted() -> EngineError {
+    EngineError::NotNow(
         "the backup in the directory and this journal have parted ways, since one of them was restored from an \
          earlier state; use an empty directory",
     )
-}
-
-const fn not_now(why: &'static str) -> Unplanned {
-    Unplanned::Failed(EngineError::NotNow(why))
 }
 
 fn storage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Storage(error.into())
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Unplanned {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Unplanned::Moved;
-    }
-    let text = format!("could not read {}", path.display());
-    Unplanned::Failed(storage(io::Error::new(error.kind(), format!("{text}: {error}"))))
+fn unreadable(path: &Path, error: &io::Error) -> EngineError {
+    let text = format!("could not read {} for a backup: {error}", path.display());
+    storage(io::Error::new(error.kind(), text))
 }
 
-fn text(path: &Path) -> Result<String, Unplanned> {
-    fs::read_to_string(path).map_err(|error| {
-        let text = format!("could not read {} for a backup: {error}", path.display());
-        Unplanned::Failed(storage(io::Error::new(error.kind(), text)))
-    })
+fn text(path: &Path) -> Result<String, EngineError> {
+    fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
 
 fn crc_of(file: &File, bytes: u64) -> io::Result<u32> {

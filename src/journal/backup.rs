@@ -11,8 +11,6 @@ use super::{
 
 /// The file that says below which record everything was deleted.
 const FLOOR: &str = "floor";
-/// Looks at a floor that moves meanwhile. It moves once a segment at the most.
-const LOOKS: u32 = 100;
 
 /// The journal at one moment.
 #[derive(Clone, Debug)]
@@ -39,23 +37,10 @@ pub struct SegmentCopy {
 }
 
 impl Shared {
-    /// What stands there now. A segment may be deleted before its file is opened; then a new snapshot has to be taken.
+    /// What stands there now. With a [`Keep`](super::Keep) held, floor and segments go together, and every file is there
+    /// as long as it is.
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        let mut floor = self.floor_file()?;
-        for _ in 0..LOOKS {
-            let snapshot = self.segments_with(floor)?;
-            floor = self.floor_file()?;
-            // What a floor stands for was said again before it, so it must not be newer than the segments.
-            if floor == snapshot.floor {
-                return Ok(snapshot);
-            }
-        }
-        Err(self.unreadable(FLOOR)(io::Error::other(
-            "it changes all the time",
-        )))
-    }
-
-    fn segments_with(&self, floor: Option<Vec<u8>>) -> Result<Snapshot, ReadError> {
+        let floor = self.floor_file()?;
         let identity = fs::read(self.options.dir.join(IDENTITY)).map_err(self.unreadable(IDENTITY))?;
         let catalogue = lock(&self.catalogue);
         let segments = catalogue.segments.values().map(|segment| SegmentCopy {

@@ -103,7 +103,7 @@ fn a_damaged_configuration_record_neither_stops_the_boot_nor_cancels_anything() 
         .iter()
         .find(|delivery| delivery["endpoint_id"] == json!(lost))
         .unwrap();
-    assert_eq!(of_lost["state"], "scheduled", "{of_lost}");
+    assert_eq!(of_lost["state"], "held", "{of_lost}");
     server.event(&json!({"type": "a", "data": 2}));
     wait_for("a delivery after the damage", || {
         (sink.count() >= 2).then_some(())

@@ -232,7 +232,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn past_seeds_hold() {
-    all_hold(&corpus());
+    let seeds = corpus();
+    assert!(!seeds.is_empty(), "corpus.txt has no seeds");
+    all_hold(&seeds);
 }
 
 #[test]

@@ -110,3 +110,67 @@ fn a_backup_under_load_loses_nothing_that_was_acknowledged_before_it_began() {
     assert_eq!(restored.stop().code(), Some(0), "{}", restored.log());
     restored.assert_whole();
 }
+
+#[test]
+fn a_backup_of_a_server_that_reclaims_has_what_still_waits_and_gives_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        SMALL[0],
+        SMALL[1],
+        ("POSTHASTE_STORAGE__MIN_FREE_BYTES", "1MiB"),
+        ("POSTHASTE_STORAGE__RETENTION", "2s"),
+    ];
+    let server = Server::start_with(&dir.path().join("data"), &["--no-listen"], &settings);
+    let mut scene = Scene { dir, server };
+    let tired = Sink::deciding(|_, _| crate::support::sink::answer(503, ""));
+    let wait = json!({"url": tired.url(), "events": ["wait.*"], "retry": {"delays": ["1d"]}});
+    let endpoint = scene.server.endpoint(&wait);
+    let waiting: Vec<String> = (0..5)
+        .map(|number| scene.server.event(&json!({"type": "wait.long", "data": number})))
+        .collect();
+    wait_for("their first attempts", || {
+        let stats = scene.server.get(&format!("/v1/endpoints/{endpoint}/stats"));
+        (stats["deliveries"]["attempts"] == 5).then_some(())
+    });
+    let journal = |scene: &Scene, member: &str| {
+        scene.server.get("/v1/status")["journal"][member]
+            .as_u64()
+            .unwrap()
+    };
+    scene.backup("backup", &[]);
+    for round in 0..3 {
+        let before = journal(&scene, "last_lsn");
+        let mut filled = 0;
+        wait_for("the journal to begin behind it", || {
+            filled += 1;
+            scene.events(&format!("filler-{round}-{filled}"), 15);
+            // Some of them are taken while segments go.
+            scene.backup("backup", &[]);
+            (journal(&scene, "first_lsn") > before).then_some(())
+        });
+        let taken = scene.backup("backup", &[]);
+        let files = fs::read_dir(scene.path("backup/journal")).unwrap().count();
+        assert_eq!(taken["segments"], files, "{taken}");
+        assert!(!scene.path("backup/journal/0000000000000001.seg").exists());
+        scene.backup("backup", &["--verify"]);
+        let name = format!("restored-{round}");
+        let done = scene.restore("backup", &name);
+        assert_eq!(done["whole"], true, "{done}");
+        let mut restored = scene.restored(&name);
+        for event in &waiting {
+            let deliveries = restored.list(&format!("/v1/events/{event}/deliveries"));
+            assert_eq!(
+                (
+                    deliveries.len(),
+                    &deliveries[0]["state"],
+                    &deliveries[0]["attempts"]
+                ),
+                (1, &json!("scheduled"), &json!(1)),
+                "{deliveries:?}"
+            );
+        }
+        assert_eq!(restored.stop().code(), Some(0), "{}", restored.log());
+        restored.assert_whole();
+    }
+    assert_eq!(scene.server.stop().code(), Some(0), "{}", scene.server.log());
+}

@@ -51,6 +51,9 @@ pub fn make(data: &Path) -> Value {
     maker.declare();
     let key = maker.keys();
     maker.fill();
+    if std::env::var_os("POSTHASTE_FIXTURE_RECLAIMED").is_some() {
+        maker.reclaim(data, &small);
+    }
     let shown = maker.shown(&key);
     assert_eq!(maker.server.stop().code(), Some(0), "{}", maker.server.log());
     shown
@@ -267,6 +270,26 @@ impl Maker {
             br#"{"description": "patched"}"#,
         );
         assert_eq!(patched.status, 200, "{}", patched.text());
+    }
+
+    /// Has everything that is settled forgotten, and what is not carried forward.
+    fn reclaim(&mut self, data: &Path, settings: &[(&str, &str)]) {
+        assert_eq!(self.server.stop().code(), Some(0), "{}", self.server.log());
+        let tight = [settings, &[("POSTHASTE_STORAGE__MAX_JOURNAL_BYTES", "64KiB")]].concat();
+        self.server = Server::start_with(data, &["--no-listen"], &tight);
+        let journal =
+            |server: &Server, member: &str| server.get("/v1/status")["journal"][member].as_u64().unwrap();
+        let last = journal(&self.server, "last_lsn");
+        let mut number = 0;
+        wait_for("the journal to begin behind it", || {
+            number += 1;
+            let (id, data) = (format!("filler-{number}"), "x".repeat(27 * 1024));
+            self.post(
+                "/v1/events",
+                &json!({"id": id, "type": "nobody.fills", "data": data}),
+            );
+            (journal(&self.server, "first_lsn") > last).then_some(())
+        });
     }
 
     fn shown(&self, key: &str) -> Value {
