@@ -30,8 +30,11 @@ use crate::{
     wire::transform,
 };
 
+/// Takes any bytes; fails if a rule breaks.
+pub type Fuzzed = fn(&[u8]);
+
 /// What can be fuzzed, by name.
-pub const ALL: [(&str, fn(&[u8])); 9] = [
+pub const ALL: [(&str, Fuzzed); 9] = [
     ("journal_record", journal_record),
     ("store_row", store_row),
     ("event_document", event_document),

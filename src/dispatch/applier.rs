@@ -266,7 +266,7 @@ impl Applier {
 
     /// A piece of what gives space back; answers when the next is due.
     fn reclaim(&mut self, store: &Store) -> Result<Again, StoreError> {
-        if !self.shared.storage.is_ready() {
+        if !self.shared.storage.is_ready() || self.shared.segments_unread {
             return Ok(Again::In(UNTIL_READY));
         }
         let shared = self.shared.clone();
@@ -433,10 +433,16 @@ impl Applier {
         let opened = open::open(&open::Options {
             trust,
             last_lsn,
-            first_lsn: self.shared.journal.first_lsn(),
+            first_lsn: if self.shared.segments_unread {
+                1
+            } else {
+                self.shared.journal.first_lsn()
+            },
             ..self.open.clone()
         })?;
-        reclaim::begin(&self.shared.journal, &opened.store)?;
+        if !self.shared.segments_unread {
+            reclaim::begin(&self.shared.journal, &opened.store)?;
+        }
         self.reclaimer.reset();
         let applied = opened.store.applied()?.lsn;
         let rebuilding = trust == Trust::No || opened.distrusted.is_some();

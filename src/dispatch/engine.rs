@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub jitter: Jitter,
     pub journal: Journal,
     pub storage: Storage,
+    /// The disk did not give some of the journal's segments at the start.
+    pub segments_unread: bool,
     pub registry: Registry,
     pub event_types: Catalogue,
     pub reservations: Reservations,

@@ -130,17 +130,19 @@ impl Running {
         report(&recovery);
         let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;
+        // What the disk does not give today is not gone: it is neither reclaimed nor is the store without it to go.
+        let segments_unread = !recovery.unread.is_empty();
         let open = open::Options {
             data: folder.path().to_owned(),
             cache_bytes: options.store_cache_bytes,
             journal: journal.uuid(),
             last_lsn: recovery.last_lsn,
-            first_lsn: journal.first_lsn(),
+            first_lsn: if segments_unread { 1 } else { journal.first_lsn() },
             trust: Trust::Yes,
             check_bytes: CHECK_BYTES,
         };
         let opened = open::open(&open)?;
-        if !recovery.unread.is_empty() {
+        if segments_unread {
             open::mark_incomplete(&open.data);
         }
         let distrusted = opened.distrusted.or(discarded.then_some(Distrust::Reboot));
@@ -154,7 +156,9 @@ impl Running {
             ));
         }
         let store = opened.store;
-        reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
+        if !segments_unread {
+            reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
+        }
         let newest = store.newest()?.max(last_written);
         let clock = EngineClock::new(options.clock, newest);
         let (verifier, asks) = Verifier::new();
@@ -165,6 +169,7 @@ impl Running {
             jitter: options.jitter,
             journal,
             storage: Storage::new(),
+            segments_unread,
             registry: Registry::default(),
             event_types: Catalogue::default(),
             reservations: Reservations::default(),

@@ -21,7 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Storage {
     store: RwLock<Option<Store>>,
-    applied: watch::Sender<Lsn>,
+    applied: AtomicU64,
+    /// Wakes those who wait for a record to be applied, in the order in which they came.
+    advanced: Notify,
     /// The store has caught up with the journal since it was last opened.
     ready: watch::Sender<bool>,
     rebuilds: AtomicU64,
@@ -33,7 +35,8 @@ impl Storage {
     pub fn new() -> Self {
         Self {
             store: RwLock::new(None),
-            applied: watch::Sender::new(0),
+            applied: AtomicU64::new(0),
+            advanced: Notify::new(),
             ready: watch::Sender::new(false),
             rebuilds: AtomicU64::new(0),
             failed: Notify::new(),
@@ -55,13 +58,23 @@ impl Storage {
     /// `Rebuilding` when there is none, or when it takes too long.
     pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, EngineError> {
         self.get()?;
-        let mut applied = self.applied.subscribe();
-        let reached = tokio::time::timeout(PATIENCE, applied.wait_for(|applied| *applied >= lsn)).await;
-        match reached {
+        match tokio::time::timeout(PATIENCE, self.reached(lsn)).await {
             // Taken again: it may have been replaced in between.
-            Ok(Ok(_)) => self.get(),
-            Ok(Err(_)) => Err(EngineError::Stopping),
+            Ok(()) => self.get(),
             Err(_) => Err(EngineError::Rebuilding),
+        }
+    }
+
+    async fn reached(&self, lsn: Lsn) {
+        loop {
+            // Registered before looking, so that no wake-up is lost.
+            let advanced = self.advanced.notified();
+            tokio::pin!(advanced);
+            advanced.as_mut().enable();
+            if self.applied() >= lsn {
+                return;
+            }
+            advanced.await;
         }
     }
 
@@ -79,7 +92,7 @@ impl Storage {
     }
 
     pub fn applied(&self) -> Lsn {
-        *self.applied.borrow()
+        self.applied.load(Ordering::Acquire)
     }
 
     pub fn rebuilds(&self) -> u64 {
@@ -106,17 +119,14 @@ impl Storage {
     pub fn begin(&self, store: Store, applied: Lsn, rebuilding: bool) {
         self.rebuilds.fetch_add(u64::from(rebuilding), Ordering::Relaxed);
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
-        self.applied.send_replace(applied);
+        self.applied.store(applied, Ordering::Release);
+        self.advanced.notify_waiters();
     }
 
     pub fn set_applied(&self, lsn: Lsn) {
-        self.applied.send_if_modified(|applied| {
-            let later = lsn > *applied;
-            if later {
-                *applied = lsn;
-            }
-            later
-        });
+        if self.applied.fetch_max(lsn, Ordering::AcqRel) < lsn {
+            self.advanced.notify_waiters();
+        }
     }
 
     pub fn set_ready(&self) {

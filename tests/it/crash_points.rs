@@ -36,7 +36,10 @@ const WORKERS: usize = 2;
 
 /// What was tried, and how often it was a kill.
 #[derive(Default)]
-struct Tally(Mutex<BTreeMap<(Scene, &'static str), (u64, u64)>>);
+struct Tally(Mutex<BTreeMap<Kind, (u64, u64)>>);
+
+/// Where a system call was made, and which.
+type Kind = (Scene, &'static str);
 
 impl Tally {
     fn count(&self, point: Point, killed: bool) {

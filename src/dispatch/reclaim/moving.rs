@@ -35,6 +35,7 @@ pub(super) struct Move {
     unreadable: BTreeSet<Lsn>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Stage {
     /// The records of one segment after the other.
     Records {

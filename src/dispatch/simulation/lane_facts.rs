@@ -102,7 +102,7 @@ impl LaneFacts {
 
     /// Takes a token for an attempt that is begun; whether there was one.
     pub fn takes_token(&mut self, rate: Option<Rate>, now: u64) -> bool {
-        let known = std::mem::replace(&mut self.rate, Some(rate));
+        let known = self.rate.replace(rate);
         let Some(rate) = rate else {
             return true;
         };
