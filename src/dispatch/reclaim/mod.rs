@@ -4,7 +4,7 @@
 //!
 //! The [`Reclaimer`] works in the applier's thread, a bounded piece at a time, between the batches that that applies.
 //! [`weigh`] finds out what of the oldest segments is still needed, [`moving`] carries that forward and has the segments
-//! deleted, [`held`] ends what was held for too long. [`begin`] is how a store begins whose journal has lost its oldest
+//! deleted, [`held`] ends what was held for too long. [`begin()`] is how a store begins whose journal has lost its oldest
 //! records in this way.
 //!
 //! # The flow
