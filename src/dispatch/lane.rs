@@ -61,6 +61,8 @@ pub(super) struct Lane {
     trouble_pause: Duration,
     /// A verdict has disabled the endpoint; until the store says so too, nothing more goes out.
     pub stopped: bool,
+    /// Whose verdict that was. Once it is in the store, the endpoint's state there says all.
+    pub stopped_by: Option<DeliveryKey>,
     /// Waits in the line of lanes whose turn may come.
     pub queued: bool,
     /// When the lane is to be looked at again.
@@ -96,6 +98,7 @@ impl Lane {
             troubled: false,
             trouble_pause: settle::OURS_DELAY,
             stopped: false,
+            stopped_by: None,
             queued: false,
             wake: None,
             endpoint,
@@ -119,6 +122,10 @@ impl Lane {
     /// The store has settled a delivery that was out.
     pub fn settled(&mut self, key: DeliveryKey) {
         self.busy.remove(&key);
+        if self.stopped_by == Some(key) {
+            self.stopped_by = None;
+            self.stopped = false;
+        }
         if let Some(order) = &mut self.order {
             order.settled(key);
         }

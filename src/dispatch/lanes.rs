@@ -108,7 +108,10 @@ impl Lanes {
             Effect::Moved { endpoint, key } => self.with(endpoint, |lane| lane.moved(key)),
             Effect::Endpoint(id) => match registry.get(id) {
                 Some(endpoint) => self.look_at(store, &endpoint)?,
-                None => self.with(id, |lane| lane.stopped = true),
+                None => self.with(id, |lane| {
+                    lane.stopped = true;
+                    lane.stopped_by = None;
+                }),
             },
             Effect::ApiKeys | Effect::EventType(_) => {}
         }
@@ -280,7 +283,10 @@ impl Lanes {
         self.with(id, |lane| {
             lane.in_flight = lane.in_flight.saturating_sub(1);
             lane.health = verdict.health;
-            lane.stopped |= verdict.disable.is_some();
+            if verdict.disable.is_some() && !lane.stopped {
+                lane.stopped = true;
+                lane.stopped_by = Some(row.delivery.key);
+            }
             lane.learn(outcome, trigger == Trigger::Probe, breaker_after, now, random);
         });
         verdict

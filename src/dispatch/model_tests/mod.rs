@@ -7,13 +7,17 @@
 
 mod fact;
 mod op;
+mod past;
 mod world;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::{op::op, world::World};
+use self::{
+    op::{Op, op},
+    world::World,
+};
 use crate::domain::time::Timestamp;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -34,19 +38,28 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_early_doubled_or_beyond_its_policy(ops in prop::collection::vec(op(), 1..250)) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let mut world = World::new();
-            for op in ops {
-                world.run(op).await;
-            }
-            world.heal().await;
-            world.nothing_is_missing();
-            world.a_rebuilt_store_is_the_same();
-        });
+        holds(ops);
     }
+}
+
+#[test]
+fn past_histories_hold() {
+    holds(past::paused_at_the_end());
+}
+
+fn holds(ops: Vec<Op>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new();
+        for op in ops {
+            world.run(op).await;
+        }
+        world.heal().await;
+        world.nothing_is_missing();
+        world.a_rebuilt_store_is_the_same();
+    });
 }
