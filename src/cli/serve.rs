@@ -66,7 +66,7 @@ async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()
     let mut running = Running::start(folder, start_options(config, rules, sender))?;
     let engine = running.engine().clone();
     announce(config, &listeners);
-    service_manager::ready();
+    service_manager::ready().await;
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -94,7 +94,7 @@ async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()
     if failed.is_none() {
         tracing::info!("stopping");
     }
-    service_manager::stopping();
+    service_manager::stopping().await;
     // Whoever is being answered gets the answer before the journal closes.
     stop.cancel();
     tokio::select! {
