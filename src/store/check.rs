@@ -51,7 +51,7 @@ impl Store {
         let mut report = CheckReport::default();
         let mut seen = Seen::default();
         guarded(|| {
-            for entry in &*self.db {
+            for entry in self.db.iter() {
                 let (key, row) = entry?;
                 report.rows += 1;
                 seen.row(self, &key, &row, &mut report)?;

@@ -64,7 +64,7 @@ pub enum StoreError {
 /// The open store. One writer, any number of readers; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    db: sled::Db,
+    db: Db,
     twin: rewrite::Twin,
 }
 
@@ -97,6 +97,36 @@ impl Store {
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<RawRow>, StoreError> {
         guarded(|| Ok(self.db.iter().collect::<Result<_, _>>()?))
+    }
+}
+
+/// sled's handle. The last one that is dropped writes, and panics when it cannot: that must not end who drops it.
+#[derive(Clone, Debug)]
+struct Db(Option<sled::Db>);
+
+impl From<sled::Db> for Db {
+    fn from(db: sled::Db) -> Self {
+        Self(Some(db))
+    }
+}
+
+impl std::ops::Deref for Db {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        // Only dropping it takes it out.
+        self.0.as_ref().unwrap_or_else(|| unreachable!("a handle in use"))
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!(
+                "the store could not be closed; it is read anew, or begun afresh, at the next start"
+            );
+        }
     }
 }
 

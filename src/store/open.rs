@@ -150,7 +150,7 @@ pub fn open_as_is(data: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
 
 /// Opens a database of sled's in a folder, a new one if there is none.
 pub(super) fn open_folder(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    open_sled(folder, cache_bytes).map(|store| store.db)
+    open_sled(folder, cache_bytes).map(|store| sled::Db::clone(&store.db))
 }
 
 fn believed(options: &Options) -> Result<Store, Distrust> {
@@ -209,7 +209,7 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
             }
             result => {
                 return result.map(|db| Store {
-                    db,
+                    db: db.into(),
                     twin: Twin::default(),
                 });
             }

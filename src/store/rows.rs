@@ -401,7 +401,7 @@ mod tests {
     fn a_schedule_entry_of_the_first_version_is_completed() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store {
-            db: sled::open(dir.path()).unwrap(),
+            db: sled::open(dir.path()).unwrap().into(),
             twin: Default::default(),
         };
         let endpoint = EndpointId::from_bytes([1; 16]);
