@@ -64,7 +64,7 @@ fn look_at_store(config: &Config) -> (StoreReport, Option<Store>) {
     if !store::folder(data).exists() {
         return (StoreReport::default(), None);
     }
-    let checked = open::open_as_is(data, config.storage.store_cache_bytes.as_bytes())
+    let checked = open::open_as_is(data, super::serve::store_options(&config.storage))
         .and_then(|store| Ok((store.applied()?, store.check()?, store)));
     match checked {
         Err(error) => (

@@ -15,7 +15,7 @@ use crate::{
         self, Api, ApiLimits,
         listen::{ListenOptions, Listeners},
     },
-    config::{Config, Durability, Origin, Problem, Problems},
+    config::{Config, Durability, Origin, Problem, Problems, Storage},
     dispatch::{
         Retention, Running, StartOptions,
         engine::{Engine, EngineOptions},
@@ -24,6 +24,7 @@ use crate::{
     journal,
     runtime::{clock::SystemClock, folder::Folder, random::Jitter},
     sender::{Sender, SenderOptions, roots_from_pem},
+    store::TableOptions,
     telemetry::Metrics,
 };
 
@@ -185,11 +186,19 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
             lazy_sync: LAZY_SYNC,
             ..journal::Options::new(journal_folder(&config.storage.data))
         },
-        store_cache_bytes: config.storage.store_cache_bytes.as_bytes(),
+        store: store_options(&config.storage),
         store_rewrite_bytes: config.storage.store_rewrite_bytes.as_bytes(),
         clock: Arc::new(SystemClock),
         jitter: Jitter::new(),
         sender,
+    }
+}
+
+/// How the store is kept.
+pub(super) const fn store_options(storage: &Storage) -> TableOptions {
+    TableOptions {
+        cache_bytes: storage.store_cache_bytes.as_bytes(),
+        buffer_bytes: storage.store_buffer_bytes.as_bytes(),
     }
 }
 

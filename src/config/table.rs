@@ -126,9 +126,11 @@ settings! {
         /// Size at which a new journal segment is begun. The newest segment is read whole at
         /// every start; larger ones make fewer files.
         segment_bytes: ByteSize = "64MiB", "64KiB"..="1GiB";
-        /// Cache of the store. It takes about twice this in memory, and 60 bytes more for each waiting
-        /// delivery.
+        /// Cache of the store. It takes about twice this in memory.
         store_cache_bytes: ByteSize = "16MiB", "1MiB"..="64GiB";
+        /// Memory in which changes to the store gather before they are written to it; up to twice as much while they
+        /// are. More writes less; after a crash as much is read from the journal again.
+        store_buffer_bytes: ByteSize = "16MiB", "16KiB"..="16GiB";
         /// Size from which the store is written afresh, beside the one that serves, when it has become three times as
         /// large as it was the last time: the database gives no space back by itself.
         store_rewrite_bytes: ByteSize = "64MiB", "1MiB"..="1TiB";

@@ -41,8 +41,11 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// At least this long from one batch to the next. Every batch, however small, costs sled two writes and the waking of
 /// all its threads, so while records keep coming they are let gather; one that comes alone is applied at once.
 const PACE: Duration = Duration::from_millis(2);
-/// Between handing sled's buffers to the operating system; what is younger is replayed after a crash.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// At least this long from one writing out of the store's memory to the next that is not for want of room: soon after a
+/// change of what is configured, which must not depend on the journal alone; sometimes in any case, so that the replay
+/// after a crash stays short.
+const FOLD_SOON: Duration = Duration::from_secs(1);
+const FOLD_LATER: Duration = Duration::from_secs(60);
 /// A store that fails again within this time is not opened as it is a second time.
 const RELAPSE: Duration = Duration::from_secs(60);
 /// Between looks whether the store has caught up.
@@ -84,7 +87,9 @@ pub(super) struct Applier {
     /// The store is behind until it has applied this record.
     target: Lsn,
     applied_at: Instant,
-    flushed_at: Instant,
+    folded_at: Option<Instant>,
+    /// When the store's memory is to be written out, if there is anything in it.
+    fold_at: Option<Instant>,
     reopened_at: Option<Instant>,
     rewriter: Rewriter,
     /// Gives space back, between batches.
@@ -128,7 +133,8 @@ impl Applier {
             stop,
             target,
             applied_at: Instant::now(),
-            flushed_at: Instant::now(),
+            folded_at: None,
+            fold_at: None,
             reopened_at: None,
             rewriter,
         }
@@ -164,6 +170,7 @@ impl Applier {
         };
         loop {
             self.pace();
+            self.fold(&store)?;
             let work = self.rewrite(&store);
             if work == Work::Swap {
                 return Ok(Pause::Swap);
@@ -172,6 +179,7 @@ impl Applier {
                 (Work::More, Again::In(patience)) => Again::In(patience.min(PACE)),
                 (_, again) => again,
             };
+            let again = self.no_later_than_fold(again);
             let entries = self.next(&store, again)?;
             if self.follower.take_unread() {
                 open::mark_incomplete(&self.open.data);
@@ -242,13 +250,44 @@ impl Applier {
         self.applied_at = Instant::now();
         self.applied += placed.len();
         let effects = store.apply(self.shared.journal.uuid(), &placed)?;
+        self.plan_fold(&effects);
         self.publish(store, effects)?;
         self.advance(last);
-        if self.flushed_at.elapsed() >= FLUSH_EVERY {
-            store.flush()?;
-            self.flushed_at = Instant::now();
+        Ok(())
+    }
+
+    fn plan_fold(&mut self, effects: &[Effect]) {
+        let configured = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Endpoint(_) | Effect::ApiKeys | Effect::EventType(_)
+            )
+        };
+        let at = match self.folded_at {
+            None => self.applied_at,
+            Some(folded) if effects.iter().any(configured) => folded + FOLD_SOON,
+            Some(folded) => folded + FOLD_LATER,
+        };
+        self.fold_at = Some(self.fold_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    fn fold(&mut self, store: &Store) -> Result<(), StoreError> {
+        let now = Instant::now();
+        if self.fold_at.is_some_and(|at| at <= now) {
+            self.fold_at = None;
+            self.folded_at = Some(now);
+            store.begin_fold()?;
         }
         Ok(())
+    }
+
+    fn no_later_than_fold(&self, again: Again) -> Again {
+        match (again, self.fold_at) {
+            (Again::In(patience), Some(at)) => {
+                Again::In(patience.min(at.saturating_duration_since(Instant::now())))
+            }
+            (again, _) => again,
+        }
     }
 
     /// As much of what gives space back as was applied since, so that it is not outrun; answers when more is due.
@@ -339,10 +378,6 @@ impl Applier {
             self.shared.verifier.wake();
             open::remove_discarded(&self.open.data);
             tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
-        }
-        if self.flushed_at.elapsed() >= FLUSH_EVERY {
-            store.flush()?;
-            self.flushed_at = Instant::now();
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ use crate::{
     },
     sender::Sender,
     store::{
-        StoreError,
+        StoreError, TableOptions,
         open::{self, Distrust, Trust},
     },
 };
@@ -50,8 +50,7 @@ use crate::{
 pub struct StartOptions {
     pub engine: EngineOptions,
     pub journal: journal::Options,
-    /// Bytes that sled may cache.
-    pub store_cache_bytes: u64,
+    pub store: TableOptions,
     /// A smaller store is never written afresh, in bytes.
     pub store_rewrite_bytes: u64,
     pub clock: Arc<dyn Clock>,
@@ -134,7 +133,7 @@ impl Running {
         let segments_unread = !recovery.unread.is_empty();
         let open = open::Options {
             data: folder.path().to_owned(),
-            cache_bytes: options.store_cache_bytes,
+            table: options.store,
             journal: journal.uuid(),
             last_lsn: recovery.last_lsn,
             first_lsn: if segments_unread { 1 } else { journal.first_lsn() },
@@ -201,7 +200,7 @@ impl Running {
         } else {
             shared.load_registry(&store)?;
         }
-        let rewriter = Rewriter::new(open.data.clone(), open.cache_bytes, options.store_rewrite_bytes);
+        let rewriter = Rewriter::new(open.data.clone(), open.table, options.store_rewrite_bytes);
         Ok(Self::spawn(folder, shared, store, (open, rewriter), asks))
     }
 

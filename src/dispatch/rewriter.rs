@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::error::chain;
 use crate::{
     store::{
-        Store,
+        Store, TableOptions,
         rewrite::{self, Progress},
     },
     telemetry::metrics,
@@ -25,7 +25,7 @@ const GROWTH: u64 = 3;
 /// Decides, and does the copying; driven by the applier.
 pub(super) struct Rewriter {
     data: PathBuf,
-    cache_bytes: u64,
+    table: TableOptions,
     /// Smaller stores are left alone, in bytes.
     least: u64,
     written: u64,
@@ -44,11 +44,11 @@ pub(super) enum Work {
 }
 
 impl Rewriter {
-    pub fn new(data: PathBuf, cache_bytes: u64, least: u64) -> Self {
+    pub fn new(data: PathBuf, table: TableOptions, least: u64) -> Self {
         Self {
             written: rewrite::written_size(&data),
             data,
-            cache_bytes,
+            table,
             least,
             look_at: None,
         }
@@ -64,7 +64,7 @@ impl Rewriter {
                 "the store is written afresh, to free space"
             );
             store
-                .begin_rewrite(&self.data, self.cache_bytes)
+                .begin_rewrite(&self.data, self.table)
                 .map(|()| Progress::More)
         } else {
             return Work::None;

@@ -1,5 +1,7 @@
 //! From records to rows. Deterministic and idempotent: a record at or below the applied sequence number is skipped.
 
+use std::collections::HashMap;
+
 use super::{
     Placed, Store, StoreError,
     draft::Draft,
@@ -47,10 +49,8 @@ impl Store {
     /// When sled fails; then nothing of the batch is applied.
     pub fn apply(&self, journal: [u8; 16], records: &[Placed]) -> Result<Vec<Effect>, StoreError> {
         let applied = self.applied()?;
-        let mut writer = Writer {
-            draft: Draft::new(self)?,
-            effects: Vec::with_capacity(records.len() * 2),
-        };
+        let mut writer = Writer::new(self)?;
+        writer.effects.reserve(records.len() * 2);
         let mut last = applied.lsn;
         for placed in records.iter().filter(|placed| placed.lsn > applied.lsn) {
             writer.record(placed)?;
@@ -64,6 +64,26 @@ impl Store {
 pub(super) struct Writer<'a> {
     pub draft: Draft<'a>,
     pub effects: Vec<Effect>,
+    /// What was asked of endpoints; forgotten when any of them changes.
+    known: HashMap<EndpointId, Known>,
+}
+
+/// What deliveries have to know of their endpoint.
+#[derive(Copy, Clone, Debug)]
+struct Known {
+    deleted: bool,
+    /// Since when it is in its present state.
+    since: Timestamp,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(store: &'a Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            draft: Draft::new(store)?,
+            effects: Vec::new(),
+            known: HashMap::new(),
+        })
+    }
 }
 
 impl Writer<'_> {
@@ -105,14 +125,20 @@ impl Writer<'_> {
                 self.draft.remove(keys::event_type(&deleted.event_type));
                 Ok(())
             }
-            Record::Carried(carried) => self.carried(placed, carried),
+            Record::Carried(carried) => {
+                self.known.clear();
+                self.carried(placed, carried)
+            }
             Record::EventsForgotten(gone) => {
                 gone.events.iter().try_for_each(|gone| self.event_forgotten(gone))
             }
             Record::AttemptsForgotten(gone) => self.attempts_forgotten(gone),
             Record::IdempotencyForgotten(gone) => self.keys_forgotten(gone),
             Record::FloorRaised(raised) => self.floor_raised(raised),
-            Record::EndpointsForgotten(gone) => self.endpoints_forgotten(gone),
+            Record::EndpointsForgotten(gone) => {
+                self.known.clear();
+                self.endpoints_forgotten(gone)
+            }
         }
     }
 
@@ -133,8 +159,8 @@ impl Writer<'_> {
             place: placed.place,
             key: event.ordering_key.as_ref().map(Strand::of_key),
         };
-        self.draft.put(keys::event(placed.lsn), &row)?;
-        self.draft.put(id_key, &placed.lsn)?;
+        self.draft.put_new(keys::event(placed.lsn), &row)?;
+        self.draft.put_new(id_key, &placed.lsn)?;
         if let Some(key) = &event.idempotency_key {
             let row = IdempotencyRow {
                 event: placed.lsn,
@@ -183,7 +209,7 @@ impl Writer<'_> {
         };
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(lsn, index);
-            self.draft.put(keys::added(replayed.event, key), &())?;
+            self.draft.put_new(keys::added(replayed.event, key), &())?;
             let delivery = Delivery {
                 key,
                 event: replayed.event,
@@ -205,19 +231,29 @@ impl Writer<'_> {
     /// Writes a new delivery; one to an endpoint that was deleted meanwhile is cancelled from the start. One to an
     /// endpoint of which nothing is known, since its record is damaged, stays scheduled: it is not ours to drop.
     fn create(&mut self, mut delivery: Delivery, order: Option<Strand>) -> Result<(), StoreError> {
-        if self.is_deleted(delivery.endpoint)? {
+        if self.known(delivery.endpoint)?.deleted {
             delivery.settled_at = Some(delivery.created_at);
             delivery.stage = Stage::Cancelled;
         }
         let stage = delivery.stage;
         self.draft
             .count(delivery.endpoint, |counts| *counts.of(stage) += 1)?;
-        self.write(&delivery, Slot::fresh(&delivery, order))
+        self.draft.put_new(keys::delivery(delivery.key), &delivery)?;
+        self.index(&delivery, Slot::fresh(&delivery, order))
     }
 
-    fn is_deleted(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
+    /// One of which nothing is known is not deleted, and stands since the beginning of time.
+    fn known(&mut self, endpoint: EndpointId) -> Result<Known, StoreError> {
+        if let Some(known) = self.known.get(&endpoint) {
+            return Ok(*known);
+        }
         let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(endpoint))?;
-        Ok(row.is_some_and(|row| row.deleted_at.is_some()))
+        let known = Known {
+            deleted: row.as_ref().is_some_and(|row| row.deleted_at.is_some()),
+            since: row.map_or(Timestamp::EPOCH, |row| row.standing.since),
+        };
+        self.known.insert(endpoint, known);
+        Ok(known)
     }
 
     /// What an event's ordering key makes of its deliveries.
@@ -237,12 +273,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes a delivery's row and what indexes it; `slot` is for one that is scheduled.
-    fn write(&mut self, delivery: &Delivery, slot: Slot) -> Result<(), StoreError> {
+    /// Writes what indexes a delivery, where nothing does yet; `slot` is for one that is scheduled.
+    fn index(&mut self, delivery: &Delivery, slot: Slot) -> Result<(), StoreError> {
         let Delivery {
             key, endpoint, stage, ..
         } = *delivery;
-        self.draft.put(keys::delivery(key), delivery)?;
         match stage {
             Stage::Scheduled { due } => {
                 self.effects.push(Effect::Due {
@@ -251,9 +286,9 @@ impl Writer<'_> {
                     key,
                     slot,
                 });
-                self.draft.put(keys::due(endpoint, due, key), &slot)
+                self.draft.put_new(keys::due(endpoint, due, key), &slot)
             }
-            Stage::Failed => self.draft.put(keys::failed(endpoint, key), &()),
+            Stage::Failed => self.draft.put_new(keys::failed(endpoint, key), &()),
             Stage::Delivered | Stage::Expired | Stage::Cancelled => Ok(()),
         }
     }
@@ -276,7 +311,8 @@ impl Writer<'_> {
             *counts.of(stage) += 1;
         })?;
         delivery.stage = stage;
-        self.write(delivery, slot)
+        self.draft.put(keys::delivery(key), delivery)?;
+        self.index(delivery, slot)
     }
 
     fn attempt_settled(&mut self, placed: &Placed, attempt: &AttemptSettled) -> Result<(), StoreError> {
@@ -297,7 +333,7 @@ impl Writer<'_> {
             reason: attempt.reason,
             status: attempt.status,
         };
-        self.draft.put(keys::attempt(lsn), &row)?;
+        self.draft.put_new(keys::attempt(lsn), &row)?;
         self.draft
             .count(attempt.endpoint, |counts| counts.attempts += 1)?;
         if let Some(delivery) = delivery {
@@ -336,7 +372,7 @@ impl Writer<'_> {
         let ended_meanwhile = delivery.stage.is_final() && attempt.stage != Stage::Delivered;
         let stage = match attempt.stage {
             _ if ended_meanwhile => delivery.stage,
-            Stage::Scheduled { .. } if self.is_deleted(delivery.endpoint)? => Stage::Cancelled,
+            Stage::Scheduled { .. } if self.known(delivery.endpoint)?.deleted => Stage::Cancelled,
             stage => stage,
         };
         if stage.is_final() {
@@ -353,9 +389,8 @@ impl Writer<'_> {
     }
 
     /// Whether nobody has changed the endpoint's state since the attempt began: what it met before that is forgiven.
-    fn began_in_present_state(&self, attempt: &AttemptSettled) -> Result<bool, StoreError> {
-        let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(attempt.endpoint))?;
-        Ok(row.is_none_or(|row| row.standing.since <= attempt.started_at))
+    fn began_in_present_state(&mut self, attempt: &AttemptSettled) -> Result<bool, StoreError> {
+        Ok(self.known(attempt.endpoint)?.since <= attempt.started_at)
     }
 
     /// Changes the row of the endpoint that the record is about.
@@ -368,6 +403,7 @@ impl Writer<'_> {
         match EndpointRow::after(row.as_ref(), placed.lsn, &placed.record) {
             None => Ok(()),
             Some(row) => {
+                self.known.clear();
                 self.effects.push(Effect::Endpoint(id));
                 self.draft.put(key, &row)
             }
@@ -379,7 +415,7 @@ impl Writer<'_> {
             let Some(mut delivery) = self.draft.get::<Delivery>(&keys::delivery(key))? else {
                 continue;
             };
-            if self.is_deleted(delivery.endpoint)? {
+            if self.known(delivery.endpoint)?.deleted {
                 continue;
             }
             let slot = match delivery.stage {
@@ -421,7 +457,7 @@ impl Writer<'_> {
 impl Store {
     /// Reads one row.
     pub(super) fn row<T: Row>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let row = super::guarded(|| Ok(self.db.get(key)?))?;
+        let row = self.table.get(key)?;
         row.map(|row| super::draft::decode(key, &row)).transpose()
     }
 }

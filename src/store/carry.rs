@@ -3,7 +3,7 @@
 use super::{
     Store, StoreError,
     draft::decode,
-    guarded, keys,
+    keys,
     query::Window,
     rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, FloorRow, Forgotten, IdempotencyRow},
 };
@@ -102,10 +102,8 @@ impl Store {
     }
 
     fn added(&self, event: Lsn) -> Result<Vec<DeliveryKey>, StoreError> {
-        guarded(|| {
-            let keys = self.db.scan_prefix(keys::added_to(event)).keys();
-            keys.map(|key| Ok(keys::delivery_in(&key?))).collect()
-        })
+        let rows = self.table.prefix(&keys::added_to(event));
+        rows.map(|row| Ok(keys::delivery_in(&row?.0))).collect()
     }
 
     /// Whether all deliveries of an event have ended; an event that is not there has none.
@@ -154,34 +152,30 @@ impl Store {
 
     /// A row as it stands.
     pub fn copy(&self, key: Vec<u8>) -> Result<Option<RowCopy>, StoreError> {
-        let row = guarded(|| Ok(self.db.get(&key)?))?;
+        let row = self.table.get(&key)?;
         Ok(row.map(|row| RowCopy {
             key: key.into(),
-            row: row.to_vec().into(),
+            row: row.into(),
         }))
     }
 
     /// All rows of a kind as they stand.
     pub fn copies(&self, kind: u8) -> Result<Vec<RowCopy>, StoreError> {
-        guarded(|| {
-            let rows = self.db.scan_prefix([kind]);
-            rows.map(|entry| {
-                let (key, row) = entry?;
-                Ok(RowCopy {
-                    key: key.to_vec().into(),
-                    row: row.to_vec().into(),
-                })
+        let rows = self.table.prefix(&[kind]);
+        rows.map(|entry| {
+            let (key, row) = entry?;
+            Ok(RowCopy {
+                key: key.into(),
+                row: row.into(),
             })
-            .collect()
         })
+        .collect()
     }
 
     /// How many rows there are of a kind.
     pub fn count(&self, kind: u8) -> Result<usize, StoreError> {
-        guarded(|| {
-            let mut keys = self.db.scan_prefix([kind]).keys();
-            keys.try_fold(0, |count, key| Ok(key.map(|_| count + 1)?))
-        })
+        let mut rows = self.table.prefix(&[kind]);
+        rows.try_fold(0, |count, row| row.map(|_| count + 1))
     }
 
     /// The newest times that rows of records below `lsn` tell.
@@ -211,17 +205,15 @@ impl Store {
         if from >= before {
             return Ok(Vec::new());
         }
-        guarded(|| {
-            let range = self.db.range(keys::attempt(from)..keys::attempt(before));
-            range
-                .take(limit)
-                .map(|entry| {
-                    let (key, row) = entry?;
-                    let row: AttemptRow = decode(&key, &row)?;
-                    Ok((keys::lsn_in(&key), row.started_at))
-                })
-                .collect()
-        })
+        let range = self.table.range(keys::attempt(from), Some(keys::attempt(before)));
+        range
+            .take(limit)
+            .map(|entry| {
+                let (key, row) = entry?;
+                let row: AttemptRow = decode(&key, &row)?;
+                Ok((keys::lsn_in(&key), row.started_at))
+            })
+            .collect()
     }
 
     /// Idempotency keys whose time is over at `now`, among `looks` rows beyond `beyond`; and where to go on.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::{
     Store, StoreError,
     draft::decode,
-    guarded, keys,
+    keys,
     rows::{AttemptRow, Counts, EventRow, EventTypeRow, Tally},
 };
 use crate::{
@@ -50,14 +50,11 @@ impl Store {
     pub fn check(&self) -> Result<CheckReport, StoreError> {
         let mut report = CheckReport::default();
         let mut seen = Seen::default();
-        guarded(|| {
-            for entry in self.db.iter() {
-                let (key, row) = entry?;
-                report.rows += 1;
-                seen.row(self, &key, &row, &mut report)?;
-            }
-            Ok(())
-        })?;
+        for entry in self.table.prefix(&[]) {
+            let (key, row) = entry?;
+            report.rows += 1;
+            seen.row(self, &key, &row, &mut report)?;
+        }
         self.compare(&seen, &mut report)?;
         Ok(report)
     }
@@ -186,7 +183,7 @@ impl Seen {
                     .of(delivery.stage) += 1;
                 if let Stage::Scheduled { due } = delivery.stage {
                     let entry = keys::due(delivery.endpoint, due, delivery.key);
-                    if !store.db.contains_key(entry)? {
+                    if !store.table.contains(&entry)? {
                         report.fault(format!(
                             "delivery {} is scheduled but not in the schedule",
                             delivery.id()

@@ -1,10 +1,11 @@
 //! A batch in the making: writes are gathered and seen by later reads, then committed at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, btree_map::Entry};
 
 use super::{
     Store, StoreError, keys,
     rows::{self, Row},
+    table::{Change, Changes},
 };
 use crate::{
     domain::{id::EndpointId, reclaim::RowCopy},
@@ -13,9 +14,6 @@ use crate::{
         hex,
     },
 };
-
-/// Rows by key; `None` removes one.
-pub(super) type Changes = HashMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Gathered writes over the store as it is.
 pub(super) struct Draft<'a> {
@@ -32,7 +30,7 @@ impl<'a> Draft<'a> {
         let totals = store.row(&keys::totals())?.unwrap_or_default();
         Ok(Self {
             store,
-            changes: HashMap::new(),
+            changes: Changes::new(),
             tallies: HashMap::new(),
             totals,
             forgotten: None,
@@ -41,27 +39,50 @@ impl<'a> Draft<'a> {
 
     pub fn get<T: Row>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         match self.changes.get(key) {
-            Some(Some(row)) => decode(key, row).map(Some),
-            Some(None) => Ok(None),
+            Some(change) => change.row().map(|row| decode(key, row)).transpose(),
             None => self.store.row(key),
         }
     }
 
     pub fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
         match self.changes.get(key) {
-            Some(row) => Ok(row.is_some()),
-            None => super::guarded(|| Ok(self.store.db.contains_key(key)?)),
+            Some(change) => Ok(change.row().is_some()),
+            None => self.store.table.contains(key),
         }
     }
 
     pub fn put<T: Row>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
         let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?;
-        self.changes.insert(key, Some(row));
+        match self.changes.entry(key) {
+            Entry::Vacant(entry) => _ = entry.insert(Change::Put(row)),
+            Entry::Occupied(mut entry) => {
+                let is_new = matches!(entry.get(), Change::New(_));
+                entry.insert(if is_new {
+                    Change::New(row)
+                } else {
+                    Change::Put(row)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row where there is none.
+    pub fn put_new<T: Row>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
+        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?;
+        match self.changes.entry(key) {
+            Entry::Vacant(entry) => _ = entry.insert(Change::New(row)),
+            Entry::Occupied(mut entry) => _ = entry.insert(Change::Put(row)),
+        }
         Ok(())
     }
 
     pub fn remove(&mut self, key: Vec<u8>) {
-        self.changes.insert(key, None);
+        match self.changes.entry(key) {
+            Entry::Occupied(entry) if matches!(entry.get(), Change::New(_)) => _ = entry.remove(),
+            Entry::Occupied(mut entry) => _ = entry.insert(Change::Gone),
+            Entry::Vacant(entry) => _ = entry.insert(Change::Gone),
+        }
     }
 
     pub const fn totals(&mut self) -> &mut rows::Totals {
@@ -69,10 +90,10 @@ impl<'a> Draft<'a> {
     }
 
     pub fn tally(&mut self, endpoint: EndpointId) -> Result<&mut rows::Tally, StoreError> {
-        use std::collections::hash_map::Entry;
+        use std::collections::hash_map::Entry as Known;
         match self.tallies.entry(endpoint) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
+            Known::Occupied(entry) => Ok(entry.into_mut()),
+            Known::Vacant(entry) => {
                 let key = keys::endpoint_tally(endpoint);
                 let row = match self.changes.get(&key) {
                     Some(_) => None,
@@ -107,7 +128,7 @@ impl<'a> Draft<'a> {
             }
             _ if key == keys::totals() => self.totals = decode(key, &copy.row)?,
             _ if key == keys::forgotten() => self.forgotten = Some(decode(key, &copy.row)?),
-            _ => _ = self.changes.insert(key.to_vec(), Some(copy.row.to_vec())),
+            _ => _ = self.changes.insert(key.to_vec(), Change::Put(copy.row.to_vec())),
         }
         Ok(())
     }
@@ -115,17 +136,13 @@ impl<'a> Draft<'a> {
     /// The keys from `low` on and below `high`, those of this batch among them.
     pub fn keys_between(&self, low: &[u8], high: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
         let mut found = BTreeSet::new();
-        super::guarded(|| {
-            for key in self.store.db.range(low..high).keys() {
-                found.insert(key?.to_vec());
-            }
-            Ok(())
-        })?;
-        for (key, row) in &self.changes {
-            match row {
-                Some(_) if (low..high).contains(&&key[..]) => _ = found.insert(key.clone()),
-                Some(_) => {}
-                None => _ = found.remove(key),
+        for row in self.store.table.range(low.to_vec(), Some(high.to_vec())) {
+            found.insert(row?.0);
+        }
+        for (key, change) in self.changes.range(low.to_vec()..high.to_vec()) {
+            match change {
+                Change::New(_) | Change::Put(_) => _ = found.insert(key.clone()),
+                Change::Gone => _ = found.remove(key),
             }
         }
         Ok(found)
@@ -153,15 +170,9 @@ impl<'a> Draft<'a> {
         let totals = self.totals;
         self.put(keys::totals(), &totals)?;
         self.put(keys::applied(), applied)?;
-        let mut batch = sled::Batch::default();
-        for (key, row) in &self.changes {
-            match row {
-                Some(row) => batch.insert(&**key, &**row),
-                None => batch.remove(&**key),
-            }
-        }
-        super::guarded(|| Ok(self.store.db.apply_batch(batch)?))?;
-        self.store.twin.follow(&self.changes);
+        let copied = self.store.twin.part_of(&self.changes);
+        self.store.table.apply(self.changes)?;
+        self.store.twin.follow(copied);
         Ok(())
     }
 }

@@ -34,6 +34,7 @@ pub mod query;
 mod reclaim;
 pub mod rewrite;
 pub mod rows;
+mod table;
 
 use std::path::Path;
 
@@ -43,6 +44,7 @@ pub use check::CheckReport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use draft::decode as decode_row;
 pub use query::{DueRow, Scan};
+pub use table::{Options as TableOptions, Row};
 
 use crate::{domain::id::Lsn, runtime::codec::CodecError};
 
@@ -53,6 +55,10 @@ pub enum StoreError {
     Sled(#[from] sled::Error),
     #[error("sled panicked: {0}")]
     Panicked(String),
+    #[error("a page of rows is damaged")]
+    Page,
+    #[error("its layout is another version's")]
+    Layout,
     #[error("row {key} does not decode")]
     Row { key: String, source: CodecError },
     #[error("cannot encode a row")]
@@ -64,7 +70,7 @@ pub enum StoreError {
 /// The open store. One writer, any number of readers; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    db: Db,
+    table: table::Table,
     twin: rewrite::Twin,
 }
 
@@ -77,61 +83,35 @@ impl Store {
         Ok(self.row(&keys::applied())?.unwrap_or_default())
     }
 
-    /// Hands what sled has buffered to the operating system, so that the replay after a crash stays short. Not a
-    /// sync.
+    /// Hands all there is to the operating system, so that nothing is replayed after a crash. Not a sync.
     ///
     /// # Errors
     /// When writing fails.
     pub fn flush(&self) -> Result<(), StoreError> {
-        guarded(|| Ok(self.db.flush().map(|_| ())?))
+        self.table.flush()
+    }
+
+    /// Begins to write out what there is in memory, in the background, unless that is under way.
+    ///
+    /// # Errors
+    /// When the last such writing has failed.
+    pub fn begin_fold(&self) -> Result<(), StoreError> {
+        self.table.begin_fold()
     }
 
     /// Bytes of sled's files.
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.table.size_on_disk()
     }
 
     /// Every row in key order: what makes two stores comparable.
     ///
     /// # Errors
     /// When sled fails.
-    pub fn dump(&self) -> Result<Vec<RawRow>, StoreError> {
-        guarded(|| Ok(self.db.iter().collect::<Result<_, _>>()?))
+    pub fn dump(&self) -> Result<Vec<Row>, StoreError> {
+        self.table.prefix(&[]).collect()
     }
 }
-
-/// sled's handle. The last one that is dropped writes, and panics when it cannot: that must not end who drops it.
-#[derive(Clone, Debug)]
-struct Db(Option<sled::Db>);
-
-impl From<sled::Db> for Db {
-    fn from(db: sled::Db) -> Self {
-        Self(Some(db))
-    }
-}
-
-impl std::ops::Deref for Db {
-    type Target = sled::Db;
-
-    fn deref(&self) -> &sled::Db {
-        // Only dropping it takes it out.
-        self.0.as_ref().unwrap_or_else(|| unreachable!("a handle in use"))
-    }
-}
-
-impl Drop for Db {
-    fn drop(&mut self) {
-        let db = self.0.take();
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db))).is_err() {
-            tracing::error!(
-                "the store could not be closed; it is read anew, or begun afresh, at the next start"
-            );
-        }
-    }
-}
-
-/// A row as it is stored: key and value.
-pub type RawRow = (sled::IVec, sled::IVec);
 
 /// The store's folder below the data folder.
 pub fn folder(data: &Path) -> std::path::PathBuf {

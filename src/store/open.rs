@@ -12,11 +12,9 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
-use super::{Store, StoreError, guarded, rewrite::Twin, rows::Applied};
+use super::{Store, StoreError, TableOptions, rewrite::Twin, rows::Applied, table::Table};
 
 /// Whether the files may be believed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -32,8 +30,7 @@ pub enum Trust {
 pub struct Options {
     /// The data folder; the store is `store` in it.
     pub data: PathBuf,
-    /// Bytes that sled may cache; it uses up to twice as many.
-    pub cache_bytes: u64,
+    pub table: TableOptions,
     /// The journal's identity and its last record: a store of another journal, or ahead of it, is not of this one.
     pub journal: [u8; 16],
     pub last_lsn: u64,
@@ -57,6 +54,8 @@ pub enum Distrust {
     Ahead { applied: u64, last: u64 },
     #[error("it is behind the journal: {applied} is applied, and the records before {first} are gone")]
     Behind { applied: u64, first: u64 },
+    #[error("it was written by another version")]
+    Layout,
     #[error("its rows disagree: {0}")]
     Check(String),
     #[error("what the disk did not give when it was made is missing from it")]
@@ -78,10 +77,6 @@ pub enum OpenError {
     #[error("cannot open an empty store")]
     Empty(#[source] StoreError),
 }
-
-/// Tries at a lock that lingers, and the pause between them: half a second in all.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Moves a store aside that cannot be trusted, durably, so that a crash right after cannot bring it back. To be called
 /// before the data folder notes that files are being written in this boot. Answers whether there was one.
@@ -133,7 +128,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let fresh = !folder.exists();
     move_aside(&folder)?;
     _ = fs::remove_file(incomplete(&options.data));
-    let store = open_sled(&folder, options.cache_bytes).map_err(OpenError::Empty)?;
+    let store = Store::open_folder(&folder, options.table).map_err(OpenError::Empty)?;
     Ok(Opened {
         store,
         distrusted: (!fresh).then_some(distrusted),
@@ -144,13 +139,17 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
 ///
 /// # Errors
 /// When sled does not open it.
-pub fn open_as_is(data: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
-    open_sled(&super::folder(data), cache_bytes)
+pub fn open_as_is(data: &Path, options: TableOptions) -> Result<Store, StoreError> {
+    Store::open_folder(&super::folder(data), options)
 }
 
-/// Opens a database of sled's in a folder, a new one if there is none.
-pub(super) fn open_folder(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    open_sled(folder, cache_bytes).map(|store| sled::Db::clone(&store.db))
+impl Store {
+    fn open_folder(folder: &Path, options: TableOptions) -> Result<Self, StoreError> {
+        Ok(Self {
+            table: Table::open(folder, options)?,
+            twin: Twin::default(),
+        })
+    }
 }
 
 fn believed(options: &Options) -> Result<Store, Distrust> {
@@ -164,7 +163,10 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
     if incomplete(&options.data).exists() {
         return Err(Distrust::Incomplete);
     }
-    let store = open_sled(&folder, options.cache_bytes).map_err(Distrust::Unopenable)?;
+    let store = Store::open_folder(&folder, options.table).map_err(|error| match error {
+        StoreError::Layout => Distrust::Layout,
+        other => Distrust::Unopenable(other),
+    })?;
     let Applied { lsn, journal } = store.applied().map_err(Distrust::Unopenable)?;
     if lsn > 0 && journal != options.journal {
         return Err(Distrust::OtherJournal);
@@ -192,49 +194,6 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
         }
     }
     Ok(store)
-}
-
-fn open_sled(folder: &Path, cache_bytes: u64) -> Result<Store, StoreError> {
-    remove_half_snapshots(folder);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let config = sled::Config::new()
-            .path(folder)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None);
-        match guarded(|| Ok(config.open()?)) {
-            Err(StoreError::Sled(sled::Error::Io(error))) if lingers(&error) && tries < LOCK_TRIES => {
-                thread::sleep(LOCK_PAUSE);
-            }
-            result => {
-                return result.map(|db| Store {
-                    db: db.into(),
-                    twin: Twin::default(),
-                });
-            }
-        }
-    }
-}
-
-/// sled reports a lock that is held as an error of kind `Other` around the real one.
-fn lingers(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Other | io::ErrorKind::ResourceBusy
-    )
-}
-
-fn remove_half_snapshots(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().ends_with(".generating") {
-            // A file that stays makes the open fail, which is reported then.
-            _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 fn move_aside(folder: &Path) -> Result<(), OpenError> {

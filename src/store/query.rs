@@ -1,11 +1,11 @@
 //! Questions. Every scan is bounded; a scan that stops early says where to go on.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 use super::{
     Store, StoreError,
     draft::decode,
-    guarded, keys,
+    keys,
     rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, IdempotencyRow, Row, Slot, Tally, Totals},
 };
 use crate::{
@@ -91,25 +91,22 @@ impl Store {
         let start = keys::due(endpoint, from.0, from.1);
         let end = keys::after(&keys::due_of(endpoint));
         let mut scan = Scan::default();
-        guarded(|| {
-            for entry in self.db.range(start..end).keys() {
-                let entry = entry?;
-                let (due, key) = (keys::due_in(&entry), keys::delivery_in(&entry));
-                if skip(key) {
-                    continue;
-                }
-                if due > now || scan.rows.len() == limit {
-                    scan.next_due = Some(due);
-                    break;
-                }
-                match self.due_row(due, key) {
-                    // It was settled, and has gone with its event, since the schedule was read.
-                    Err(StoreError::Missing(_)) if !self.db.contains_key(&entry)? => {}
-                    row => scan.rows.push(row?),
-                }
+        for entry in self.table.range(start, Some(end)) {
+            let (entry, _) = entry?;
+            let (due, key) = (keys::due_in(&entry), keys::delivery_in(&entry));
+            if skip(key) {
+                continue;
             }
-            Ok(())
-        })?;
+            if due > now || scan.rows.len() == limit {
+                scan.next_due = Some(due);
+                break;
+            }
+            match self.due_row(due, key) {
+                // It was settled, and has gone with its event, since the schedule was read.
+                Err(StoreError::Missing(_)) if !self.table.contains(&entry)? => {}
+                row => scan.rows.push(row?),
+            }
+        }
         Ok(scan)
     }
 
@@ -130,7 +127,7 @@ impl Store {
     /// When sled fails or a row is damaged.
     pub fn due_at(&self, endpoint: EndpointId, at: Position) -> Result<Option<DueRow>, StoreError> {
         let entry = keys::due(endpoint, at.0, at.1);
-        let stands = || guarded(|| Ok(self.db.contains_key(&entry)?));
+        let stands = || self.table.contains(&entry);
         if !stands()? {
             return Ok(None);
         }
@@ -154,24 +151,22 @@ impl Store {
     ) -> Result<Walk, StoreError> {
         let start = keys::due(endpoint, from.0, from.1);
         let end = keys::after(&keys::due_of(endpoint));
-        guarded(|| {
-            for (entry, looked) in self.db.range(start..end).zip(0..) {
-                let (entry, value) = entry?;
-                let at = (keys::due_in(&entry), keys::delivery_in(&entry));
-                if looked == limit {
-                    return Ok(Walk::Limit(at));
-                }
-                let mut slot: Slot = decode(&entry, &value)?;
-                if slot.unsaid {
-                    let row = self.due_row(at.0, at.1)?;
-                    slot = Slot::of_old(&row.delivery, row.key);
-                }
-                if visit(at, slot).is_break() {
-                    return Ok(Walk::Stopped);
-                }
+        for (entry, looked) in self.table.range(start, Some(end)).zip(0..) {
+            let (entry, value) = entry?;
+            let at = (keys::due_in(&entry), keys::delivery_in(&entry));
+            if looked == limit {
+                return Ok(Walk::Limit(at));
             }
-            Ok(Walk::End)
-        })
+            let mut slot: Slot = decode(&entry, &value)?;
+            if slot.unsaid {
+                let row = self.due_row(at.0, at.1)?;
+                slot = Slot::of_old(&row.delivery, row.key);
+            }
+            if visit(at, slot).is_break() {
+                return Ok(Walk::Stopped);
+            }
+        }
+        Ok(Walk::End)
     }
 
     fn expect<T: Row>(&self, key: &[u8]) -> Result<T, StoreError> {
@@ -184,12 +179,8 @@ impl Store {
     /// # Errors
     /// When sled fails.
     pub fn first_due(&self, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
-        guarded(
-            || match self.db.scan_prefix(keys::due_of(endpoint)).keys().next() {
-                None => Ok(None),
-                Some(key) => Ok(Some(keys::due_in(&key?))),
-            },
-        )
+        let first = self.table.prefix(&keys::due_of(endpoint)).next().transpose()?;
+        Ok(first.map(|(key, _)| keys::due_in(&key)))
     }
 
     /// Some of the endpoint's scheduled deliveries, earliest first, but those for which `skip` holds.
@@ -202,19 +193,17 @@ impl Store {
         limit: usize,
         skip: impl Fn(DeliveryKey) -> bool,
     ) -> Result<Vec<DeliveryKey>, StoreError> {
-        guarded(|| {
-            let mut found = Vec::new();
-            for key in self.db.scan_prefix(keys::due_of(endpoint)).keys() {
-                let key = keys::delivery_in(&key?);
-                if !skip(key) {
-                    found.push(key);
-                }
-                if found.len() == limit {
-                    break;
-                }
+        let mut found = Vec::new();
+        for row in self.table.prefix(&keys::due_of(endpoint)) {
+            let key = keys::delivery_in(&row?.0);
+            if !skip(key) {
+                found.push(key);
             }
-            Ok(found)
-        })
+            if found.len() == limit {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Rows of one kind within a window, those that `keep` keeps.
@@ -226,40 +215,34 @@ impl Store {
         window: &Window,
         keep: impl Fn(&[u8], &T) -> bool,
     ) -> Result<Rows<T>, StoreError> {
-        let low = Bound::Included(window.prefix.clone());
-        let high = Bound::Excluded(keys::after(&window.prefix));
+        let (low, high) = (window.prefix.clone(), keys::after(&window.prefix));
         let (low, high) = match (&window.beyond, window.ascending) {
             (None, _) => (low, high),
-            (Some(key), true) => (Bound::Excluded(key.clone()), high),
-            (Some(key), false) => (low, Bound::Excluded(key.clone())),
+            (Some(key), true) => (low.max([&key[..], &[0]].concat()), high),
+            (Some(key), false) => (low, high.min(key.clone())),
         };
         let mut rows = Rows {
             found: Vec::new(),
             stopped_at: None,
         };
-        guarded(|| {
-            let mut range = self.db.range::<Vec<u8>, _>((low, high));
-            for look in 1.. {
-                let next = if window.ascending {
-                    range.next()
-                } else {
-                    range.next_back()
-                };
-                let Some(entry) = next else {
-                    break;
-                };
-                let (key, row) = entry?;
-                let value: T = decode(&key, &row)?;
-                if keep(&key, &value) {
-                    rows.found.push((key.to_vec(), value));
-                }
-                if rows.found.len() == window.limit || look == window.looks {
-                    rows.stopped_at = Some(key.to_vec());
-                    break;
-                }
+        let range = self.table.range(low, Some(high));
+        let range = if window.ascending {
+            range
+        } else {
+            range.descending()
+        };
+        for (entry, look) in range.zip(1..) {
+            let (key, row) = entry?;
+            let value: T = decode(&key, &row)?;
+            let enough = look == window.looks;
+            if keep(&key, &value) {
+                rows.found.push((key.clone(), value));
             }
-            Ok(())
-        })?;
+            if enough || rows.found.len() == window.limit {
+                rows.stopped_at = Some(key);
+                break;
+            }
+        }
         Ok(rows)
     }
 
@@ -279,18 +262,16 @@ impl Store {
 
     /// Events from the one that this record accepted on, or the next, in the order of their acceptance.
     pub fn events_from(&self, lsn: Lsn, limit: usize) -> Result<Vec<(Lsn, EventRow)>, StoreError> {
-        guarded(|| {
-            let range = self
-                .db
-                .range(keys::event(lsn)..keys::after(&[keys::EVENT]))
-                .take(limit);
-            range
-                .map(|entry| {
-                    let (key, row) = entry?;
-                    Ok((keys::lsn_in(&key), decode(&key, &row)?))
-                })
-                .collect()
-        })
+        let range = self
+            .table
+            .range(keys::event(lsn), Some(keys::after(&[keys::EVENT])));
+        range
+            .take(limit)
+            .map(|entry| {
+                let (key, row) = entry?;
+                Ok((keys::lsn_in(&key), decode(&key, &row)?))
+            })
+            .collect()
     }
 
     pub fn idempotency(&self, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
@@ -303,16 +284,14 @@ impl Store {
 
     /// An event's deliveries, those of its fan-out first; at most `limit`.
     pub fn deliveries_of(&self, event: Lsn, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        guarded(|| {
-            let first = self.db.scan_prefix(keys::deliveries_of(event)).keys();
-            let added = self.db.scan_prefix(keys::added_to(event)).keys();
-            let found = first.chain(added).take(limit);
-            // One that is gone by now was forgotten while this was read.
-            found
-                .map(|key| self.delivery(keys::delivery_in(&key?)))
-                .filter_map(Result::transpose)
-                .collect()
-        })
+        let first = self.table.prefix(&keys::deliveries_of(event));
+        let added = self.table.prefix(&keys::added_to(event));
+        let found = first.chain(added).take(limit);
+        // One that is gone by now was forgotten while this was read.
+        found
+            .map(|row| self.delivery(keys::delivery_in(&row?.0)))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
     pub fn attempt(&self, lsn: Lsn) -> Result<Option<AttemptRow>, StoreError> {

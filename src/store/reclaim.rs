@@ -4,7 +4,6 @@
 use super::{
     Placed, Store, StoreError,
     apply::Writer,
-    draft::Draft,
     keys,
     rows::{Applied, EndpointRow, EventRow, EventTypeRow, FloorRow, IdempotencyRow},
 };
@@ -23,10 +22,7 @@ impl Store {
     /// # Errors
     /// When sled fails; then nothing is changed.
     pub fn begin_at(&self, journal: [u8; 16], raised: &FloorRaised) -> Result<(), StoreError> {
-        let mut writer = Writer {
-            draft: Draft::new(self)?,
-            effects: Vec::new(),
-        };
+        let mut writer = Writer::new(self)?;
         writer.draft.totals().accepted_at = raised.accepted_at;
         for copy in &raised.rows {
             writer.draft.put_copy(copy)?;

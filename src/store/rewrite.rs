@@ -17,7 +17,10 @@ use std::{
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
-use super::{Store, StoreError, guarded, open};
+use super::{
+    Store, StoreError, TableOptions,
+    table::{Change, Changes, Table},
+};
 
 /// The copy in the making; shared by all clones of a store.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +28,7 @@ pub(super) struct Twin(Arc<Mutex<Option<Copy>>>);
 
 #[derive(Debug)]
 struct Copy {
-    db: sled::Db,
+    table: Table,
     /// Everything below has been copied; `None`: everything.
     next: Option<Vec<u8>>,
     /// Rows written to the store since the last portion.
@@ -63,19 +66,22 @@ impl Twin {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes to the copy what was just written to the store. A copy that fails is given up, the store goes on.
-    pub fn follow(&self, changes: &super::draft::Changes) {
+    /// What of this is to be written to the copy too.
+    pub fn part_of(&self, changes: &Changes) -> Option<Changes> {
         let mut twin = self.lock();
-        let Some(copy) = &mut *twin else { return };
+        let copy = twin.as_mut()?;
         copy.written += changes.len();
-        let mut batch = sled::Batch::default();
-        for (key, row) in changes.iter().filter(|(key, _)| copy.has(key)) {
-            match row {
-                Some(row) => batch.insert(&**key, &**row),
-                None => batch.remove(&**key),
-            }
-        }
-        if let Err(error) = guarded(|| Ok(copy.db.apply_batch(batch)?)) {
+        let part = changes.iter().filter(|(key, _)| copy.has(key));
+        Some(part.map(|(key, change)| (key.clone(), change.clone())).collect())
+    }
+
+    /// Writes that part to the copy. A copy that fails is given up, the store goes on.
+    pub fn follow(&self, part: Option<Changes>) {
+        let mut twin = self.lock();
+        let (Some(copy), Some(part)) = (&mut *twin, part) else {
+            return;
+        };
+        if let Err(error) = copy.table.apply(part) {
             tracing::warn!(error = %error, "writing the store afresh was given up");
             *twin = None;
         }
@@ -87,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// When the copy cannot be opened; the store is as it was.
-    pub fn begin_rewrite(&self, data: &Path, cache_bytes: u64) -> Result<(), StoreError> {
+    pub fn begin_rewrite(&self, data: &Path, options: TableOptions) -> Result<(), StoreError> {
         let folder = copy_folder(data);
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -95,9 +101,9 @@ impl Store {
             }
             _ => {}
         }
-        let db = open::open_folder(&folder, cache_bytes)?;
+        let table = Table::open(&folder, options)?;
         *self.twin.lock() = Some(Copy {
-            db,
+            table,
             next: Some(Vec::new()),
             written: 0,
         });
@@ -123,16 +129,15 @@ impl Store {
         };
         // Never slower than rows are written, else a busy store would grow ahead of its copy.
         let rows = rows.max(2 * std::mem::take(&mut copy.written));
-        let copied = guarded(|| {
-            let mut batch = sled::Batch::default();
-            let mut last = None;
-            for row in self.db.range(next..).take(rows) {
-                let (key, value) = row?;
-                last = Some(key.clone());
-                batch.insert(key, value);
-            }
-            copy.db.apply_batch(batch)?;
-            Ok(last)
+        let portion: Result<Changes, _> = self
+            .table
+            .range(next, None)
+            .take(rows)
+            .map(|row| row.map(|(key, value)| (key, Change::Put(value))))
+            .collect();
+        let copied = portion.and_then(|portion| {
+            let last = portion.last_key_value().map(|(key, _)| key.clone());
+            copy.table.apply(portion).map(|()| last)
         });
         match copied {
             Ok(None) => {
@@ -158,7 +163,7 @@ impl Store {
         let Some(copy) = self.twin.lock().take() else {
             return Ok(());
         };
-        guarded(|| Ok(copy.db.flush().map(|_| ())?))
+        copy.table.flush()
     }
 }
 
@@ -223,25 +228,33 @@ fn size_file(data: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::draft::Changes;
+    use crate::store::open;
+
+    const OPTIONS: TableOptions = TableOptions {
+        cache_bytes: 1 << 20,
+        buffer_bytes: 4096,
+    };
 
     /// Writes as the thread that applies does.
     fn write(store: &Store, changes: &Changes) {
-        for (key, row) in changes {
-            match row {
-                Some(row) => drop(store.db.insert(key, &**row).unwrap()),
-                None => drop(store.db.remove(key).unwrap()),
-            }
-        }
-        store.twin.follow(changes);
+        let part = store.twin.part_of(changes);
+        store.table.apply(changes.clone()).unwrap();
+        store.twin.follow(part);
     }
 
     fn random_changes(rng: &mut fastrand::Rng) -> Changes {
         (0..rng.usize(0..30))
             .map(|_| {
                 let key = vec![rng.u8(0..8), rng.u8(..)];
-                let row = rng.bool().then(|| vec![rng.u8(..); rng.usize(1..40)]);
-                (key, row)
+                let row = vec![rng.u8(..); rng.usize(1..40)];
+                (
+                    key,
+                    if rng.bool() {
+                        Change::Put(row)
+                    } else {
+                        Change::Gone
+                    },
+                )
             })
             .collect()
     }
@@ -251,9 +264,9 @@ mod tests {
         for seed in 0..30 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let dir = tempfile::tempdir().unwrap();
-            let store = open::open_as_is(dir.path(), 1 << 20).unwrap();
+            let store = open::open_as_is(dir.path(), OPTIONS).unwrap();
             (0..20).for_each(|_| write(&store, &random_changes(&mut rng)));
-            store.begin_rewrite(dir.path(), 1 << 20).unwrap();
+            store.begin_rewrite(dir.path(), OPTIONS).unwrap();
             loop {
                 write(&store, &random_changes(&mut rng));
                 if store.rewrite_some(rng.usize(1..60)).unwrap() == Progress::Done {
@@ -266,7 +279,7 @@ mod tests {
             store.end_rewrite().unwrap();
             drop(store);
             exchange(dir.path()).unwrap();
-            let fresh = open::open_as_is(dir.path(), 1 << 20).unwrap();
+            let fresh = open::open_as_is(dir.path(), OPTIONS).unwrap();
             assert!(fresh.dump().unwrap() == rows, "seed {seed}");
             assert!(!copy_folder(dir.path()).exists());
         }
@@ -275,9 +288,9 @@ mod tests {
     #[test]
     fn a_store_that_is_still_open_keeps_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open::open_as_is(dir.path(), 1 << 20).unwrap();
-        write(&store, &Changes::from([(vec![1], Some(vec![2]))]));
-        store.begin_rewrite(dir.path(), 1 << 20).unwrap();
+        let store = open::open_as_is(dir.path(), OPTIONS).unwrap();
+        write(&store, &Changes::from([(vec![1], Change::Put(vec![2]))]));
+        store.begin_rewrite(dir.path(), OPTIONS).unwrap();
         assert_eq!(store.rewrite_some(10).unwrap(), Progress::More);
         assert_eq!(store.rewrite_some(10).unwrap(), Progress::Done);
         store.end_rewrite().unwrap();
@@ -290,26 +303,32 @@ mod tests {
     #[test]
     fn space_that_removed_rows_took_is_given_back() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open::open_as_is(dir.path(), 1 << 20).unwrap();
-        for round in 0..40u8 {
-            let row = |index: u16| (index.to_be_bytes().to_vec(), Some(vec![round; 200]));
-            write(&store, &(0..1000).map(row).collect());
+        let store = open::open_as_is(dir.path(), OPTIONS).unwrap();
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..40 {
+            // Nothing that could be compressed.
+            let mut row = |index: u16| {
+                let mut row = vec![0; 200];
+                rng.fill(&mut row);
+                (index.to_be_bytes().to_vec(), Change::Put(row))
+            };
+            write(&store, &(0..1000).map(&mut row).collect());
             store.flush().unwrap();
         }
         write(
             &store,
             &(1..1000u16)
-                .map(|index| (index.to_be_bytes().to_vec(), None))
+                .map(|index| (index.to_be_bytes().to_vec(), Change::Gone))
                 .collect(),
         );
         store.flush().unwrap();
         let before = store.size_on_disk();
-        store.begin_rewrite(dir.path(), 1 << 20).unwrap();
+        store.begin_rewrite(dir.path(), OPTIONS).unwrap();
         while store.rewrite_some(100).unwrap() == Progress::More {}
         store.end_rewrite().unwrap();
         drop(store);
         exchange(dir.path()).unwrap();
-        let fresh = open::open_as_is(dir.path(), 1 << 20).unwrap();
+        let fresh = open::open_as_is(dir.path(), OPTIONS).unwrap();
         assert_eq!(fresh.dump().unwrap().len(), 1);
         let after = fresh.size_on_disk();
         assert!(after * 4 < before, "{after} of {before} bytes");

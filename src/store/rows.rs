@@ -365,12 +365,18 @@ mod tests {
         },
         runtime::{codec::encode_row, hex},
         store::{
-            Placed, Store,
+            Placed, TableOptions,
             draft::decode,
             keys,
-            open::{Options, Trust, open},
+            open::{Options, Trust, open, open_as_is},
             query::Walk,
+            table::Change,
         },
+    };
+
+    const OPTIONS: TableOptions = TableOptions {
+        cache_bytes: 1024 * 1024,
+        buffer_bytes: 1024,
     };
 
     /// What version 1 wrote, and what is read of it.
@@ -400,9 +406,9 @@ mod tests {
     #[test]
     fn a_schedule_entry_of_the_first_version_is_completed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store {
-            db: sled::open(dir.path()).unwrap().into(),
-            twin: Default::default(),
+        let store = open_as_is(dir.path(), OPTIONS).unwrap();
+        let put = |key: Vec<u8>, row: Vec<u8>| {
+            store.table.apply([(key, Change::Put(row))].into()).unwrap();
         };
         let endpoint = EndpointId::from_bytes([1; 16]);
         let (key, at) = (DeliveryKey::new(7, 0), Timestamp::from_millis(1_000));
@@ -430,14 +436,11 @@ mod tests {
                 .nth(1)
                 .unwrap(),
         );
-        store.db.insert(keys::event(7), event.unwrap()).unwrap();
+        put(keys::event(7), event.unwrap());
         let slot = |delivery: &Delivery| {
             let due = delivery.stage.due().unwrap();
-            store
-                .db
-                .insert(keys::delivery(key), encode_row(1, delivery).unwrap())
-                .unwrap();
-            store.db.insert(keys::due(endpoint, due, key), vec![1]).unwrap();
+            put(keys::delivery(key), encode_row(1, delivery).unwrap());
+            put(keys::due(endpoint, due, key), vec![1]);
             let mut found = None;
             let walk = store.walk(endpoint, (Timestamp::EPOCH, DeliveryKey::MIN), 10, |at, slot| {
                 found = Some((at, slot));
@@ -466,7 +469,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&Options {
             data: dir.path().to_owned(),
-            cache_bytes: 1024 * 1024,
+            table: OPTIONS,
             journal: [7; 16],
             last_lsn: 0,
             first_lsn: 1,

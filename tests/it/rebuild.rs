@@ -12,15 +12,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use posthaste::store::{RawRow, open};
+use posthaste::store::{Row, open};
 use serde_json::{Value, json};
 
 use self::{harm::Harm, workload::Workload};
-use crate::support::server::{Server, wait_for};
+use crate::support::{
+    STORE,
+    server::{Server, wait_for},
+};
 
 /// Damaged copies in an ordinary run.
 const CORRUPTIONS: u64 = 10;
-const CACHE: u64 = 16 * 1024 * 1024;
 /// The boot that the workload runs in.
 const BOOT: &str = "the first boot";
 
@@ -30,16 +32,16 @@ fn start(data: &Path, boot: &str) -> Server {
 }
 
 /// Every row of the store of a stopped server.
-fn dump(data: &Path) -> Vec<RawRow> {
-    open::open_as_is(data, CACHE).unwrap().dump().unwrap()
+fn dump(data: &Path) -> Vec<Row> {
+    open::open_as_is(data, STORE).unwrap().dump().unwrap()
 }
 
 /// What differs, in a form that can be read.
-fn difference(expected: &[RawRow], found: &[RawRow]) -> Option<String> {
+fn difference(expected: &[Row], found: &[Row]) -> Option<String> {
     if expected == found {
         return None;
     }
-    let lacks = |rows: &[RawRow], other: &[RawRow]| -> Vec<String> {
+    let lacks = |rows: &[Row], other: &[Row]| -> Vec<String> {
         let other: std::collections::HashSet<_> = other.iter().collect();
         let lacking = rows.iter().filter(|row| !other.contains(row));
         lacking
@@ -84,7 +86,7 @@ impl Copy {
     }
 
     /// Starts on it and stops; answers how often the store was begun afresh, and what is wrong with it now.
-    fn run(&self, boot: &str, expected: &[RawRow]) -> (u64, Option<String>) {
+    fn run(&self, boot: &str, expected: &[Row]) -> (u64, Option<String>) {
         let mut server = start(&self.data, boot);
         let status = server.get("/v1/status");
         assert_eq!(

@@ -10,10 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use posthaste::store::{RawRow, open};
+use posthaste::store::{Row, open};
 use serde_json::{Value, json};
 
 use crate::support::{
+    STORE,
     server::{Server, wait_for},
     sink::{Received, Sink, answer},
 };
@@ -21,7 +22,6 @@ use crate::support::{
 const ENDPOINTS: usize = 100;
 /// What the journal may take: some two seconds of what is written, and what still waits.
 const BOUND: u64 = 1536 * 1024;
-const CACHE: u64 = 16 * 1024 * 1024;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -71,8 +71,8 @@ fn journal(server: &Server, member: &str) -> u64 {
     server.get("/v1/status")["journal"][member].as_u64().unwrap()
 }
 
-fn dump(data: &Path) -> Vec<RawRow> {
-    open::open_as_is(data, CACHE).unwrap().dump().unwrap()
+fn dump(data: &Path) -> Vec<Row> {
+    open::open_as_is(data, STORE).unwrap().dump().unwrap()
 }
 
 /// Keeps segments coming until the journal no longer has what is there now.
@@ -213,7 +213,7 @@ fn the_store_is_made_again(server: &mut Server, data: &Path, seed: u64) {
     assert_eq!(server.stop().code(), Some(0), "{}", server.log());
     server.assert_whole();
     let found = dump(data);
-    let lacks = |rows: &[RawRow], other: &[RawRow]| rows.iter().filter(|row| !other.contains(row)).count();
+    let lacks = |rows: &[Row], other: &[Row]| rows.iter().filter(|row| !other.contains(row)).count();
     assert!(
         expected == found,
         "seed {seed}: {} rows lack, {} are too many\n{}",

@@ -549,7 +549,10 @@ impl World {
 fn open_store(dir: &TempDir, trust: Trust) -> Store {
     let options = open::Options {
         data: dir.path().to_owned(),
-        cache_bytes: 1024 * 1024,
+        table: crate::store::TableOptions {
+            cache_bytes: 1024 * 1024,
+            buffer_bytes: 16 * 1024,
+        },
         journal: JOURNAL,
         last_lsn: u64::MAX,
         trust,

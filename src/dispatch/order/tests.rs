@@ -39,7 +39,10 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let options = open::Options {
             data: dir.path().to_owned(),
-            cache_bytes: 1024 * 1024,
+            table: crate::store::TableOptions {
+                cache_bytes: 1024 * 1024,
+                buffer_bytes: 16 * 1024,
+            },
             journal: [7; 16],
             last_lsn: u64::MAX,
             trust: Trust::No,

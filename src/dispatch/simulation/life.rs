@@ -259,7 +259,10 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
             segment_bytes: profile.segment_bytes,
             ..journal::Options::new(dir)
         },
-        store_cache_bytes: 1024 * 1024,
+        store: crate::store::TableOptions {
+            cache_bytes: 1024 * 1024,
+            buffer_bytes: 16 * 1024,
+        },
         // The applier is stepped without it.
         store_rewrite_bytes: u64::MAX,
         clock,

@@ -134,7 +134,10 @@ impl Stepped {
                 min_free_bytes: 0,
                 ..journal::Options::new(dir.path().join("data/journal"))
             },
-            store_cache_bytes: 1024 * 1024,
+            store: posthaste::store::TableOptions {
+                cache_bytes: 1024 * 1024,
+                buffer_bytes: 1024 * 1024,
+            },
             store_rewrite_bytes: 1024 * 1024 * 1024,
             clock: clock.clone(),
             jitter: Jitter::seeded(7),

@@ -13,3 +13,9 @@ pub mod server;
 pub mod sink;
 pub mod skip;
 pub mod times;
+
+/// How tests open the store of a server that has stopped.
+pub const STORE: posthaste::store::TableOptions = posthaste::store::TableOptions {
+    cache_bytes: 16 * 1024 * 1024,
+    buffer_bytes: 16 * 1024 * 1024,
+};

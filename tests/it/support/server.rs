@@ -393,6 +393,8 @@ fn stdout_path(data: &Path, arguments: &[String]) -> PathBuf {
     log_path(data, arguments).with_extension("out")
 }
 
+const STORE_BUFFER: &str = "POSTHASTE_STORAGE__STORE_BUFFER_BYTES";
+
 fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
     let append = |path: PathBuf| {
         fs::OpenOptions::new()
@@ -403,10 +405,13 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
     };
     // Another program is run where a folder of its format is to be made.
     let program = std::env::var_os("POSTHASTE_TEST_PROGRAM");
+    // What an ordinary day writes to the store within minutes, a test is to write within moments.
+    let small = program.is_none().then_some((STORE_BUFFER, "16KiB"));
     Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_posthaste").into()))
         .args(["serve", "--data"])
         .arg(data)
         .args(arguments)
+        .envs(small)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(append(stdout_path(data, arguments)))
         .stderr(append(log_path(data, arguments)))

@@ -21,7 +21,7 @@ use crate::{
     journal::{self, Follower, Journal},
     runtime::hex,
     store::{
-        Placed, RawRow, Store, keys,
+        Placed, Row, Store, keys,
         open::{self, Trust},
         query::Window,
         rows::EventRow,
@@ -65,7 +65,10 @@ fn folder() -> TempDir {
 fn open_store(dir: &Path, journal: &Journal) -> Store {
     let opened = open::open(&open::Options {
         data: dir.to_owned(),
-        cache_bytes: 1024 * 1024,
+        table: crate::store::TableOptions {
+            cache_bytes: 1024 * 1024,
+            buffer_bytes: 16 * 1024,
+        },
         journal: journal.uuid(),
         last_lsn: journal.last_lsn(),
         first_lsn: journal.first_lsn(),
@@ -156,7 +159,7 @@ impl World {
     }
 
     /// A store that is made from what is left of the journal, in batches of this size.
-    pub fn rebuilt(&self, batch: usize) -> Vec<RawRow> {
+    pub fn rebuilt(&self, batch: usize) -> Vec<Row> {
         let dir = folder();
         let store = open_store(dir.path(), &self.journal);
         begin(&self.journal, &store).unwrap();
@@ -171,9 +174,9 @@ impl World {
         assert!(report.is_clean(), "{:?}", report.faults);
         let (live, rebuilt) = (self.store.dump().unwrap(), self.rebuilt(batch));
         if live != rebuilt {
-            let lacks = |rows: &[RawRow], other: &[RawRow]| -> Vec<String> {
+            let lacks = |rows: &[Row], other: &[Row]| -> Vec<String> {
                 let lacking = rows.iter().filter(|row| !other.contains(row));
-                let text = |row: &RawRow| format!("{} = {}", hex::encode(&row.0), hex::encode(&row.1));
+                let text = |row: &Row| format!("{} = {}", hex::encode(&row.0), hex::encode(&row.1));
                 lacking.map(text).take(8).collect()
             };
             panic!(

@@ -1,0 +1,378 @@
+//! The table: rows by key, many of them to one entry of sled's.
+//!
+//! # Why
+//!
+//! sled keeps some sixty bytes in memory for each entry, rewrites a node for each that changes, and wakes all its threads
+//! for each batch. A queue of millions cannot have an entry for each row, and a delivery that is done within the second
+//! should not be written, changed and removed there.
+//!
+//! # How
+//!
+//! What is written stays in memory ([`memory`]) until it has become [`Options::buffer_bytes`] large. Then it is folded
+//! ([`fold`]), by a thread of its own, into pages ([`page`]): each holds the rows between its key and its upper bound, and
+//! the pages tile all keys. A fold is one batch of sled's, so that what is in the pages is always the table after some
+//! [`Table::apply`]. Who reads sees memory over pages ([`range`]).
+//!
+//! # What it does not do
+//!
+//! Rows in memory are gone after a crash: the store says how far its pages have come, and the journal has the rest.
+//!
+//! # In sled
+//!
+//! | key | value |
+//! |---|---|
+//! | `00` | the layout's version (1 byte): 2 |
+//! | `01` | what a program that knows only the first layout takes for another journal's store, so that it begins its own afresh |
+//! | `80`, key | a page |
+//!
+//! The first layout had an entry for each row, and its keys began with `01` to `50`.
+
+mod db;
+mod fold;
+mod memory;
+mod page;
+mod range;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread,
+};
+
+pub(super) use memory::Change;
+use memory::Memory;
+use page::Page;
+use range::Range;
+
+use db::Db;
+
+use super::{StoreError, guarded};
+
+/// A row: its key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// What is written at once.
+pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
+
+/// How a table is kept.
+#[derive(Copy, Clone, Debug)]
+pub struct Options {
+    /// Bytes that sled may cache; it uses up to twice as many.
+    pub cache_bytes: u64,
+    /// Bytes of rows, with what they take in memory besides, that gather before they are folded. As many more may be
+    /// written while a fold is under way.
+    pub buffer_bytes: u64,
+}
+
+/// Pages kept open of those that were read last, in each of [`CACHE_SETS`].
+const CACHE_WAYS: usize = 4;
+/// A set for each kind of rows.
+const CACHE_SETS: usize = 32;
+
+/// The open table. One writer, any number of readers; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Table(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pages: Pages,
+    memory: RwLock<Memory>,
+    cache: Mutex<Cache>,
+    fold: Mutex<Option<Fold>>,
+    buffer_bytes: usize,
+}
+
+/// A fold that is under way.
+type Fold = thread::JoinHandle<Result<(), StoreError>>;
+
+/// The pages, in sled.
+#[derive(Debug)]
+struct Pages(Db);
+
+/// Pages that were read in this epoch, by kind.
+#[derive(Debug, Default)]
+struct Cache {
+    epoch: u64,
+    sets: [Vec<(Vec<u8>, Arc<Page>)>; CACHE_SETS],
+}
+
+impl Table {
+    /// Opens the table in a folder, a new one if there is none.
+    ///
+    /// # Errors
+    /// When sled does not open it, or it has another layout.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        let pages = Pages(db::open(folder, options.cache_bytes)?);
+        pages.begin()?;
+        Ok(Self(Arc::new(Inner {
+            pages,
+            memory: RwLock::default(),
+            cache: Mutex::default(),
+            fold: Mutex::default(),
+            buffer_bytes: usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX),
+        })))
+    }
+
+    /// # Errors
+    /// When sled fails or a page is damaged; so for all that read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.find(key, |row| row.map(<[u8]>::to_vec))
+    }
+
+    pub fn contains(&self, key: &[u8]) -> Result<bool, StoreError> {
+        self.find(key, |row| row.is_some())
+    }
+
+    fn find<T>(&self, key: &[u8], found: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StoreError> {
+        let epoch = {
+            let memory = self.memory();
+            if let Some(row) = memory.get(key) {
+                return Ok(found(row));
+            }
+            memory.epoch
+        };
+        Ok(found(self.covering(key, epoch)?.get(key)))
+    }
+
+    /// The rows from `low` on and below `high`.
+    pub fn range(&self, low: Vec<u8>, high: Option<Vec<u8>>) -> Range<'_> {
+        Range::new(self, low, high)
+    }
+
+    /// The rows whose keys start with `prefix`.
+    pub fn prefix(&self, prefix: &[u8]) -> Range<'_> {
+        let after = super::keys::after(prefix);
+        self.range(prefix.to_vec(), (!after.is_empty()).then_some(after))
+    }
+
+    /// Writes all of this, or, after a crash, none of it. To be called by one thread only.
+    ///
+    /// # Errors
+    /// When a fold has failed; then nothing is written.
+    pub fn apply(&self, changes: Changes) -> Result<(), StoreError> {
+        self.make_room()?;
+        let mut memory = self.memory_mut();
+        for (key, change) in changes {
+            memory.fresh.change(key, change);
+        }
+        Ok(())
+    }
+
+    /// Folds what has gathered, if it is enough; waits for the fold before it where that is too slow.
+    fn make_room(&self) -> Result<(), StoreError> {
+        let is_full = self.memory().fresh.bytes() >= self.0.buffer_bytes;
+        let mut fold = self.fold();
+        if fold.as_ref().is_some_and(|fold| fold.is_finished() || is_full) {
+            join(fold.take())?;
+        }
+        if is_full { self.begin(&mut fold) } else { Ok(()) }
+    }
+
+    /// Begins to fold what there is, unless a fold is under way.
+    ///
+    /// # Errors
+    /// When the fold before it has failed.
+    pub fn begin_fold(&self) -> Result<(), StoreError> {
+        let mut fold = self.fold();
+        match &*fold {
+            Some(running) if !running.is_finished() => return Ok(()),
+            _ => join(fold.take())?,
+        }
+        self.begin(&mut fold)
+    }
+
+    fn begin(&self, fold: &mut Option<Fold>) -> Result<(), StoreError> {
+        let inner = self.0.clone();
+        let named = thread::Builder::new().name("fold".to_owned());
+        // Tests have it done at once, so that they can be repeated.
+        let spawned = if cfg!(test) {
+            None
+        } else {
+            named.spawn(move || inner.fold()).ok()
+        };
+        match spawned {
+            Some(thread) => {
+                *fold = Some(thread);
+                Ok(())
+            }
+            None => self.0.fold(),
+        }
+    }
+
+    /// Folds all there is, and hands it to the operating system. Not a sync.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut fold = self.fold();
+        join(fold.take())?;
+        while !self.memory().is_empty() {
+            self.0.fold()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of sled's files.
+    pub fn size_on_disk(&self) -> u64 {
+        self.0.pages.0.size_on_disk().unwrap_or(0)
+    }
+
+    /// The page that a key belongs to, as it was in this epoch or is now.
+    fn covering(&self, key: &[u8], epoch: u64) -> Result<Arc<Page>, StoreError> {
+        if let Some(page) = self.cache().get(key, epoch) {
+            return Ok(page);
+        }
+        let (low, page) = self.0.pages.covering(key)?;
+        let page = Arc::new(page);
+        self.cache().put(key, low, page.clone(), epoch);
+        Ok(page)
+    }
+
+    fn pages(&self) -> &Pages {
+        &self.0.pages
+    }
+
+    fn memory(&self) -> RwLockReadGuard<'_, Memory> {
+        self.0.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.0.memory_mut()
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fold(&self) -> MutexGuard<'_, Option<Fold>> {
+        self.0.fold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of a fold.
+fn join(fold: Option<Fold>) -> Result<(), StoreError> {
+    match fold.map(thread::JoinHandle::join) {
+        None => Ok(()),
+        Some(Ok(done)) => done,
+        Some(Err(_)) => Err(StoreError::Panicked("while rows were folded".to_owned())),
+    }
+}
+
+impl Inner {
+    fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a failure the rows stay in memory, and the pages are as they were.
+    fn fold(&self) -> Result<(), StoreError> {
+        let rows = {
+            let mut memory = self.memory_mut();
+            match &memory.folding {
+                Some(rows) => rows.clone(),
+                None if memory.fresh.is_empty() => return Ok(()),
+                None => memory.freeze(),
+            }
+        };
+        let batch = fold::batch(&self.pages, &rows)?;
+        guarded(|| Ok(self.pages.0.apply_batch(batch)?))?;
+        self.memory_mut().folded();
+        // A flush that fails means a longer replay after a crash, or that the disk is full, which the next fold meets too.
+        guarded(|| Ok(self.pages.0.flush().map(|_| ())?))
+    }
+}
+
+impl Pages {
+    const LAYOUT: u8 = 0x00;
+    const PAGE: u8 = 0x80;
+    const LAYOUT_VERSION: u8 = 2;
+    /// As the first layout wrote it: one record of a journal with this identity is applied.
+    const OTHER_JOURNAL: [u8; 25] = {
+        let mut row = [0xff; 25];
+        let mut at = 0;
+        while at < 9 {
+            // The row's version, and the sequence number, little endian: both 1.
+            row[at] = (at < 2) as u8;
+            at += 1;
+        }
+        row
+    };
+
+    fn begin(&self) -> Result<(), StoreError> {
+        guarded(|| match self.0.get([Self::LAYOUT])? {
+            Some(layout) if *layout == [Self::LAYOUT_VERSION] => Ok(()),
+            None if self.0.is_empty() => {
+                let mut batch = sled::Batch::default();
+                batch.insert(&[Self::LAYOUT], &[Self::LAYOUT_VERSION]);
+                batch.insert(&[0x01], &Self::OTHER_JOURNAL);
+                batch.insert(Self::key(&[]), page::seal(&[], None)?);
+                Ok(self.0.apply_batch(batch)?)
+            }
+            _ => Err(StoreError::Layout),
+        })
+    }
+
+    fn key(low: &[u8]) -> Vec<u8> {
+        [&[Self::PAGE], low].concat()
+    }
+
+    /// The page that a key belongs to, and the page's own key.
+    fn covering(&self, key: &[u8]) -> Result<(Vec<u8>, Page), StoreError> {
+        self.last(Self::key(&[])..=Self::key(key))
+    }
+
+    /// The last page with keys below this one.
+    fn last_below(&self, high: Option<&[u8]>) -> Result<(Vec<u8>, Page), StoreError> {
+        match high {
+            Some(high) => self.last(Self::key(&[])..Self::key(high)),
+            None => self.last(Self::key(&[])..vec![Self::PAGE + 1]),
+        }
+    }
+
+    fn last(&self, range: impl std::ops::RangeBounds<Vec<u8>>) -> Result<(Vec<u8>, Page), StoreError> {
+        guarded(|| match self.0.range(range).next_back() {
+            // The first page has the lowest key there is.
+            None => Err(StoreError::Page),
+            Some(entry) => {
+                let (key, sealed) = entry?;
+                Ok((key[1..].to_vec(), Page::open(&sealed)?))
+            }
+        })
+    }
+}
+
+impl Cache {
+    fn set(key: &[u8]) -> usize {
+        let kind = usize::from(key.first().copied().unwrap_or(0));
+        ((kind >> 4) * 4 + (kind & 3)) % CACHE_SETS
+    }
+
+    fn get(&mut self, key: &[u8], epoch: u64) -> Option<Arc<Page>> {
+        if self.epoch != epoch {
+            return None;
+        }
+        let set = &mut self.sets[Self::set(key)];
+        let covers =
+            |(low, page): &(Vec<u8>, Arc<Page>)| **low <= *key && page.high().is_none_or(|high| key < high);
+        let at = set.iter().position(covers)?;
+        set[..=at].rotate_right(1);
+        set.first().map(|(_, page)| page.clone())
+    }
+
+    fn put(&mut self, key: &[u8], low: Vec<u8>, page: Arc<Page>, epoch: u64) {
+        if self.epoch > epoch {
+            return;
+        }
+        if self.epoch < epoch {
+            *self = Self {
+                epoch,
+                ..Self::default()
+            };
+        }
+        let set = &mut self.sets[Self::set(key)];
+        set.truncate(CACHE_WAYS - 1);
+        set.insert(0, (low, page));
+    }
+}
