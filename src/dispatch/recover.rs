@@ -210,7 +210,7 @@ impl Shared {
     ) -> Result<(Vec<Record>, Place), EngineError> {
         let failure = |error| self.storage.failure(error);
         let window = Window {
-            prefix: keys::failed_of(id),
+            prefix: keys::failed_of(id).to_vec(),
             beyond,
             ascending: true,
             limit: portion,

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const FAILED_PAUSE: Duration = Duration::from_secs(600);
 /// Rows copied between two batches of records: some milliseconds of work.
 const PORTION: usize = 1000;
-/// How many times as large as when it was last written afresh the store may become: rows alone can double it.
+/// How many times as large as what it holds the store may become, and as it was when it was last written afresh.
 const GROWTH: u64 = 3;
 
 /// Decides, and does the copying; driven by the applier.
@@ -87,7 +87,7 @@ impl Rewriter {
         }
         self.look_at = Some(now + LOOK_EVERY);
         let size = store.size_on_disk();
-        size >= self.least && size / GROWTH >= self.written
+        size >= self.least && size / GROWTH >= self.written.max(store.live_bytes())
     }
 
     /// Closes the copy and lets it take the place of the store, which this was the last to have open.

@@ -1,6 +1,8 @@
 //! How records and rows become bytes: bincode 1.3.3 with fixed-width little-endian integers, lengths as u64, a size
 //! limit, and no bytes left over. The only file that names bincode.
 
+use std::cell::RefCell;
+
 use bincode::Options;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -44,14 +46,27 @@ pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     Ok(options().deserialize(bytes)?)
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes of scratch that a thread keeps; rows are mostly a few hundred.
+const SCRATCH_KEPT: usize = 4096;
+
 /// A row of the store: a version byte and a body.
 ///
 /// # Errors
 /// When the value is larger than the limit.
 pub fn encode_row<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut row = vec![version];
-    options().serialize_into(&mut row, value)?;
-    Ok(row)
+    // Gathered where there is room for any row, so that the row itself takes what it needs and no more.
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.push(version);
+        options().serialize_into(&mut *scratch, value)?;
+        let row = scratch.as_slice().to_vec();
+        scratch.shrink_to(SCRATCH_KEPT);
+        Ok(row)
+    })
 }
 
 /// Reads what [`encode_row`] wrote with this version.

@@ -146,15 +146,15 @@ impl Store {
         }
         let attempts = belongings.attempts.iter().filter(|lsn| **lsn >= floor);
         keys.extend(attempts.map(|lsn| keys::attempt(*lsn)));
-        let copies = keys.into_iter().map(|key| self.copy(key));
+        let copies = keys.into_iter().map(|key| self.copy(&key));
         copies.filter_map(Result::transpose).collect()
     }
 
     /// A row as it stands.
-    pub fn copy(&self, key: Vec<u8>) -> Result<Option<RowCopy>, StoreError> {
-        let row = self.table.get(&key)?;
+    pub fn copy(&self, key: &[u8]) -> Result<Option<RowCopy>, StoreError> {
+        let row = self.table.get(key)?;
         Ok(row.map(|row| RowCopy {
-            key: key.into(),
+            key: key.to_vec().into(),
             row: row.into(),
         }))
     }
@@ -187,8 +187,9 @@ impl Store {
             limit: 1,
             looks: 1,
         };
-        let events = self.window::<EventRow>(&last(keys::EVENT, keys::event(lsn)), |_, _| true)?;
-        let attempts = self.window::<AttemptRow>(&last(keys::ATTEMPT, keys::attempt(lsn)), |_, _| true)?;
+        let events = self.window::<EventRow>(&last(keys::EVENT, keys::event(lsn).to_vec()), |_, _| true)?;
+        let attempts =
+            self.window::<AttemptRow>(&last(keys::ATTEMPT, keys::attempt(lsn).to_vec()), |_, _| true)?;
         Ok(Newest {
             event: events.found.first().map(|(_, row)| row.accepted_at),
             attempt: attempts.found.first().map(|(_, row)| row.started_at),
@@ -205,7 +206,9 @@ impl Store {
         if from >= before {
             return Ok(Vec::new());
         }
-        let range = self.table.range(keys::attempt(from), Some(keys::attempt(before)));
+        let range = self
+            .table
+            .range(&keys::attempt(from), Some(&keys::attempt(before)));
         range
             .take(limit)
             .map(|entry| {

@@ -1,9 +1,13 @@
 //! A batch in the making: writes are gathered and seen by later reads, then committed at once.
 
-use std::collections::{BTreeSet, HashMap, btree_map::Entry};
+use std::{
+    collections::{BTreeSet, HashMap, btree_map::Entry},
+    ops::Bound,
+};
 
 use super::{
-    Store, StoreError, keys,
+    Store, StoreError,
+    keys::{self, Key},
     rows::{self, Row},
     table::{Change, Changes},
 };
@@ -51,8 +55,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub fn put<T: Row>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
-        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?;
+    pub fn put<T: Row>(&mut self, key: Key, row: &T) -> Result<(), StoreError> {
+        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?.into();
         match self.changes.entry(key) {
             Entry::Vacant(entry) => _ = entry.insert(Change::Put(row)),
             Entry::Occupied(mut entry) => {
@@ -68,8 +72,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes a row where there is none.
-    pub fn put_new<T: Row>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
-        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?;
+    pub fn put_new<T: Row>(&mut self, key: Key, row: &T) -> Result<(), StoreError> {
+        let row = encode_row(T::VERSION, row).map_err(StoreError::Encode)?.into();
         match self.changes.entry(key) {
             Entry::Vacant(entry) => _ = entry.insert(Change::New(row)),
             Entry::Occupied(mut entry) => _ = entry.insert(Change::Put(row)),
@@ -77,7 +81,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    pub fn remove(&mut self, key: Vec<u8>) {
+    pub fn remove(&mut self, key: Key) {
         match self.changes.entry(key) {
             Entry::Occupied(entry) if matches!(entry.get(), Change::New(_)) => _ = entry.remove(),
             Entry::Occupied(mut entry) => _ = entry.insert(Change::Gone),
@@ -126,20 +130,23 @@ impl<'a> Draft<'a> {
             (Some(&keys::ENDPOINT_TALLY), Some(endpoint)) => {
                 self.tallies.insert(endpoint, decode(key, &copy.row)?);
             }
-            _ if key == keys::totals() => self.totals = decode(key, &copy.row)?,
-            _ if key == keys::forgotten() => self.forgotten = Some(decode(key, &copy.row)?),
-            _ => _ = self.changes.insert(key.to_vec(), Change::Put(copy.row.to_vec())),
+            _ if *key == *keys::totals() => self.totals = decode(key, &copy.row)?,
+            _ if *key == *keys::forgotten() => self.forgotten = Some(decode(key, &copy.row)?),
+            _ => _ = self.changes.insert(key.into(), Change::Put((&*copy.row).into())),
         }
         Ok(())
     }
 
     /// The keys from `low` on and below `high`, those of this batch among them.
-    pub fn keys_between(&self, low: &[u8], high: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+    pub fn keys_between(&self, low: &[u8], high: &[u8]) -> Result<BTreeSet<Key>, StoreError> {
         let mut found = BTreeSet::new();
-        for row in self.store.table.range(low.to_vec(), Some(high.to_vec())) {
-            found.insert(row?.0);
+        for row in self.store.table.range(low, Some(high)) {
+            found.insert(Key::from(&*row?.0));
         }
-        for (key, change) in self.changes.range(low.to_vec()..high.to_vec()) {
+        for (key, change) in self
+            .changes
+            .range::<[u8], _>((Bound::Included(low), Bound::Excluded(high)))
+        {
             match change {
                 Change::New(_) | Change::Put(_) => _ = found.insert(key.clone()),
                 Change::Gone => _ = found.remove(key),

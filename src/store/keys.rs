@@ -21,6 +21,8 @@
 //!
 //! Kinds are append-only.
 
+use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref};
+
 use crate::domain::{
     event::EventType,
     id::{DeliveryKey, EndpointId, KeyId, Lsn},
@@ -39,69 +41,141 @@ pub const FAILED: u8 = 0x32;
 pub const DUE: u8 = 0x40;
 pub const ATTEMPT: u8 = 0x50;
 
-fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
-    key.push(kind);
-    for part in parts {
-        key.extend_from_slice(part);
+/// The longest key that needs no memory of its own: a schedule entry's is 37 bytes.
+const SHORT: usize = 38;
+
+/// A key. Most are short, and kept where they stand.
+#[derive(Clone)]
+pub enum Key {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(length, bytes) => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes,
+        }
     }
-    key
 }
 
-pub fn applied() -> Vec<u8> {
-    vec![0x01]
+impl From<&[u8]> for Key {
+    fn from(key: &[u8]) -> Self {
+        match u8::try_from(key.len()) {
+            Ok(length) if key.len() <= SHORT => {
+                let mut bytes = [0; SHORT];
+                bytes[..key.len()].copy_from_slice(key);
+                Self::Short(length, bytes)
+            }
+            _ => Self::Long(key.into()),
+        }
+    }
 }
 
-pub fn totals() -> Vec<u8> {
-    vec![0x02]
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
 }
 
-pub fn floor() -> Vec<u8> {
-    vec![0x03]
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
-pub fn forgotten() -> Vec<u8> {
-    vec![0x04]
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
-pub fn endpoint(id: EndpointId) -> Vec<u8> {
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::runtime::hex::encode(self))
+    }
+}
+
+fn key(kind: u8, parts: &[&[u8]]) -> Key {
+    let length = 1 + parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut short = [0; SHORT];
+    if length > SHORT {
+        return Key::from([&[kind], parts.concat().as_slice()].concat().as_slice());
+    }
+    short[0] = kind;
+    let mut at = 1;
+    for part in parts {
+        short[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    Key::from(&short[..length])
+}
+
+pub fn applied() -> Key {
+    key(0x01, &[])
+}
+
+pub fn totals() -> Key {
+    key(0x02, &[])
+}
+
+pub fn floor() -> Key {
+    key(0x03, &[])
+}
+
+pub fn forgotten() -> Key {
+    key(0x04, &[])
+}
+
+pub fn endpoint(id: EndpointId) -> Key {
     key(ENDPOINT, &[id.as_bytes()])
 }
 
-pub fn endpoint_tally(id: EndpointId) -> Vec<u8> {
+pub fn endpoint_tally(id: EndpointId) -> Key {
     key(ENDPOINT_TALLY, &[id.as_bytes()])
 }
 
-pub fn api_key(id: KeyId) -> Vec<u8> {
+pub fn api_key(id: KeyId) -> Key {
     key(API_KEY, &[id.as_bytes()])
 }
 
-pub fn event_type(name: &EventType) -> Vec<u8> {
+pub fn event_type(name: &EventType) -> Key {
     key(EVENT_TYPE, &[name.as_str().as_bytes()])
 }
 
-pub fn event(lsn: Lsn) -> Vec<u8> {
+pub fn event(lsn: Lsn) -> Key {
     key(EVENT, &[&lsn.to_be_bytes()])
 }
 
-pub fn event_id(id: &str) -> Vec<u8> {
+pub fn event_id(id: &str) -> Key {
     key(0x21, &[id.as_bytes()])
 }
 
-pub fn idempotency(text: &str) -> Vec<u8> {
+pub fn idempotency(text: &str) -> Key {
     key(IDEMPOTENCY, &[text.as_bytes()])
 }
 
-pub fn delivery(at: DeliveryKey) -> Vec<u8> {
+pub fn delivery(at: DeliveryKey) -> Key {
     key(DELIVERY, &[&at.lsn.to_be_bytes(), &at.index.to_be_bytes()])
 }
 
 /// The prefix of the deliveries that a record created.
-pub fn deliveries_of(lsn: Lsn) -> Vec<u8> {
+pub fn deliveries_of(lsn: Lsn) -> Key {
     key(DELIVERY, &[&lsn.to_be_bytes()])
 }
 
-pub fn added(event: Lsn, at: DeliveryKey) -> Vec<u8> {
+pub fn added(event: Lsn, at: DeliveryKey) -> Key {
     key(
         ADDED,
         &[
@@ -113,11 +187,11 @@ pub fn added(event: Lsn, at: DeliveryKey) -> Vec<u8> {
 }
 
 /// The prefix of the deliveries that were added to an event later.
-pub fn added_to(event: Lsn) -> Vec<u8> {
+pub fn added_to(event: Lsn) -> Key {
     key(ADDED, &[&event.to_be_bytes()])
 }
 
-pub fn failed(endpoint: EndpointId, at: DeliveryKey) -> Vec<u8> {
+pub fn failed(endpoint: EndpointId, at: DeliveryKey) -> Key {
     key(
         FAILED,
         &[
@@ -129,11 +203,11 @@ pub fn failed(endpoint: EndpointId, at: DeliveryKey) -> Vec<u8> {
 }
 
 /// The prefix of an endpoint's failed deliveries.
-pub fn failed_of(endpoint: EndpointId) -> Vec<u8> {
+pub fn failed_of(endpoint: EndpointId) -> Key {
     key(FAILED, &[endpoint.as_bytes()])
 }
 
-pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Vec<u8> {
+pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Key {
     let millis = due.as_millis().to_be_bytes();
     key(
         DUE,
@@ -147,11 +221,11 @@ pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Vec<u8> {
 }
 
 /// The prefix of an endpoint's scheduled deliveries.
-pub fn due_of(endpoint: EndpointId) -> Vec<u8> {
+pub fn due_of(endpoint: EndpointId) -> Key {
     key(DUE, &[endpoint.as_bytes()])
 }
 
-pub fn attempt(lsn: Lsn) -> Vec<u8> {
+pub fn attempt(lsn: Lsn) -> Key {
     key(ATTEMPT, &[&lsn.to_be_bytes()])
 }
 

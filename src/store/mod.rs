@@ -104,6 +104,11 @@ impl Store {
         self.table.size_on_disk()
     }
 
+    /// Bytes of that which rows take; the rest is to be had by writing the store afresh.
+    pub fn live_bytes(&self) -> u64 {
+        self.table.live_bytes()
+    }
+
     /// Every row in key order: what makes two stores comparable.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ impl Store {
         let start = keys::due(endpoint, from.0, from.1);
         let end = keys::after(&keys::due_of(endpoint));
         let mut scan = Scan::default();
-        for entry in self.table.range(start, Some(end)) {
+        for entry in self.table.range(&start, Some(&end)) {
             let (entry, _) = entry?;
             let (due, key) = (keys::due_in(&entry), keys::delivery_in(&entry));
             if skip(key) {
@@ -151,7 +151,7 @@ impl Store {
     ) -> Result<Walk, StoreError> {
         let start = keys::due(endpoint, from.0, from.1);
         let end = keys::after(&keys::due_of(endpoint));
-        for (entry, looked) in self.table.range(start, Some(end)).zip(0..) {
+        for (entry, looked) in self.table.range(&start, Some(&end)).zip(0..) {
             let (entry, value) = entry?;
             let at = (keys::due_in(&entry), keys::delivery_in(&entry));
             if looked == limit {
@@ -225,7 +225,7 @@ impl Store {
             found: Vec::new(),
             stopped_at: None,
         };
-        let range = self.table.range(low, Some(high));
+        let range = self.table.range(&low, Some(&high));
         let range = if window.ascending {
             range
         } else {
@@ -264,7 +264,7 @@ impl Store {
     pub fn events_from(&self, lsn: Lsn, limit: usize) -> Result<Vec<(Lsn, EventRow)>, StoreError> {
         let range = self
             .table
-            .range(keys::event(lsn), Some(keys::after(&[keys::EVENT])));
+            .range(&keys::event(lsn), Some(&keys::after(&[keys::EVENT])));
         range
             .take(limit)
             .map(|entry| {

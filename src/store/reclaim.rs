@@ -4,7 +4,7 @@
 use super::{
     Placed, Store, StoreError,
     apply::Writer,
-    keys,
+    keys::{self, Key},
     rows::{Applied, EndpointRow, EventRow, EventTypeRow, FloorRow, IdempotencyRow},
 };
 use crate::domain::{
@@ -124,7 +124,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn forget_attempt(&mut self, key: Vec<u8>) -> Result<(), StoreError> {
+    fn forget_attempt(&mut self, key: Key) -> Result<(), StoreError> {
         if self.draft.has(&key)? {
             self.draft.remove(key);
             self.draft.forgotten()?.deliveries.attempts += 1;

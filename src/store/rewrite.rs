@@ -19,6 +19,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
 use super::{
     Store, StoreError, TableOptions,
+    keys::Key,
     table::{Change, Changes, Table},
 };
 
@@ -131,9 +132,9 @@ impl Store {
         let rows = rows.max(2 * std::mem::take(&mut copy.written));
         let portion: Result<Changes, _> = self
             .table
-            .range(next, None)
+            .range(&next, None)
             .take(rows)
-            .map(|row| row.map(|(key, value)| (key, Change::Put(value))))
+            .map(|row| row.map(|(key, value)| (Key::from(&*key), Change::Put(value.into()))))
             .collect();
         let copied = portion.and_then(|portion| {
             let last = portion.last_key_value().map(|(key, _)| key.clone());
@@ -247,14 +248,12 @@ mod tests {
             .map(|_| {
                 let key = vec![rng.u8(0..8), rng.u8(..)];
                 let row = vec![rng.u8(..); rng.usize(1..40)];
-                (
-                    key,
-                    if rng.bool() {
-                        Change::Put(row)
-                    } else {
-                        Change::Gone
-                    },
-                )
+                let change = if rng.bool() {
+                    Change::Put(row.into())
+                } else {
+                    Change::Gone
+                };
+                (Key::from(&*key), change)
             })
             .collect()
     }
@@ -289,7 +288,10 @@ mod tests {
     fn a_store_that_is_still_open_keeps_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let store = open::open_as_is(dir.path(), OPTIONS).unwrap();
-        write(&store, &Changes::from([(vec![1], Change::Put(vec![2]))]));
+        write(
+            &store,
+            &Changes::from([(Key::from(&[1][..]), Change::Put([2].into()))]),
+        );
         store.begin_rewrite(dir.path(), OPTIONS).unwrap();
         assert_eq!(store.rewrite_some(10).unwrap(), Progress::More);
         assert_eq!(store.rewrite_some(10).unwrap(), Progress::Done);
@@ -310,7 +312,7 @@ mod tests {
             let mut row = |index: u16| {
                 let mut row = vec![0; 200];
                 rng.fill(&mut row);
-                (index.to_be_bytes().to_vec(), Change::Put(row))
+                (Key::from(&index.to_be_bytes()[..]), Change::Put(row.into()))
             };
             write(&store, &(0..1000).map(&mut row).collect());
             store.flush().unwrap();
@@ -318,7 +320,7 @@ mod tests {
         write(
             &store,
             &(1..1000u16)
-                .map(|index| (index.to_be_bytes().to_vec(), Change::Gone))
+                .map(|index| (Key::from(&index.to_be_bytes()[..]), Change::Gone))
                 .collect(),
         );
         store.flush().unwrap();

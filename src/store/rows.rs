@@ -407,8 +407,11 @@ mod tests {
     fn a_schedule_entry_of_the_first_version_is_completed() {
         let dir = tempfile::tempdir().unwrap();
         let store = open_as_is(dir.path(), OPTIONS).unwrap();
-        let put = |key: Vec<u8>, row: Vec<u8>| {
-            store.table.apply([(key, Change::Put(row))].into()).unwrap();
+        let put = |key: keys::Key, row: Vec<u8>| {
+            store
+                .table
+                .apply([(key, Change::Put(row.into()))].into())
+                .unwrap();
         };
         let endpoint = EndpointId::from_bytes([1; 16]);
         let (key, at) = (DeliveryKey::new(7, 0), Timestamp::from_millis(1_000));

@@ -16,7 +16,10 @@ use crate::{
         time::Timestamp,
     },
     journal::SegmentRecords,
-    store::{Store, StoreError, keys},
+    store::{
+        Store, StoreError,
+        keys::{self, Key},
+    },
     telemetry::metrics,
 };
 
@@ -30,7 +33,7 @@ pub(super) struct Move {
     /// Endpoints deleted below.
     deleted: BTreeSet<EndpointId>,
     /// Keys of the rows of configuration that records below are about.
-    mentions: BTreeSet<Vec<u8>>,
+    mentions: BTreeSet<Key>,
     /// Events whose record cannot be read; their rows were carried without it.
     unreadable: BTreeSet<Lsn>,
 }
@@ -49,7 +52,7 @@ enum Stage {
         searches: usize,
     },
     Attempts,
-    Configuration(VecDeque<Vec<u8>>),
+    Configuration(VecDeque<Key>),
     Last,
 }
 
@@ -242,7 +245,7 @@ impl Move {
         while bytes < at_most::CARRIED_BYTES
             && let Some(key) = left.pop_front()
         {
-            let Some(copy) = bench.store.copy(key)? else {
+            let Some(copy) = bench.store.copy(&key)? else {
                 continue;
             };
             bytes += copy.size();
@@ -263,8 +266,8 @@ impl Move {
         let (deleted, rows) = self.deleted(store)?;
         let gone = self.past_memory(bench, &deleted)?;
         let mut counts: Vec<RowCopy> = Vec::new();
-        counts.extend(store.copy(keys::totals())?);
-        counts.extend(store.copy(keys::forgotten())?);
+        counts.extend(store.copy(&keys::totals())?);
+        counts.extend(store.copy(&keys::forgotten())?);
         let tallies = store.copies(keys::ENDPOINT_TALLY)?.into_iter();
         counts
             .extend(tallies.filter(|copy| keys::endpoint_in(&copy.key).is_none_or(|id| !gone.contains(&id))));
@@ -290,7 +293,7 @@ impl Move {
             let row = store.endpoint(*id)?;
             if row.is_some_and(|row| row.deleted_at.is_some()) {
                 deleted.push(*id);
-                rows.extend(store.copy(keys::endpoint(*id))?);
+                rows.extend(store.copy(&keys::endpoint(*id))?);
             }
         }
         deleted.reverse();

@@ -37,7 +37,7 @@ impl Standing {
 pub(super) struct Reading {
     pub event: Option<Standing>,
     /// Keys of the rows of configuration that it is about.
-    pub mentions: Vec<Vec<u8>>,
+    pub mentions: Vec<keys::Key>,
     /// Endpoints that are deleted once it is applied.
     pub deleted: Vec<EndpointId>,
     /// When its event was accepted, if the deliveries are due from then on.

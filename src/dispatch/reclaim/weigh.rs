@@ -32,7 +32,7 @@ struct Scale {
     segment: SegmentInfo,
     records: SegmentRecords,
     live: u64,
-    mentions: BTreeSet<Vec<u8>>,
+    mentions: BTreeSet<keys::Key>,
 }
 
 impl Reclaimer {
@@ -162,7 +162,7 @@ impl Scale {
     fn done(self, store: &Store) -> Result<(Lsn, Weight), StoreError> {
         let mut live = self.live;
         for key in self.mentions {
-            live += store.copy(key)?.map_or(0, |copy| copy.size() as u64);
+            live += store.copy(&key)?.map_or(0, |copy| copy.size() as u64);
         }
         let bytes = self.segment.bytes;
         Ok((self.segment.first, Weight { bytes, live }))

@@ -6,19 +6,21 @@ use std::{
     sync::Arc,
 };
 
+use crate::store::keys::Key;
+
 /// What becomes of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Change {
     /// It has this value, and there was no row. When it goes again before the next fold, nothing is left of it.
-    New(Vec<u8>),
+    New(Box<[u8]>),
     /// It has this value.
-    Put(Vec<u8>),
+    Put(Box<[u8]>),
     Gone,
 }
 
 impl Change {
     /// The value that it leaves.
-    pub fn row(&self) -> Option<&Vec<u8>> {
+    pub fn row(&self) -> Option<&[u8]> {
         match self {
             Self::New(row) | Self::Put(row) => Some(row),
             Self::Gone => None,
@@ -28,41 +30,40 @@ impl Change {
 
 #[derive(Debug)]
 struct Entry {
-    row: Option<Vec<u8>>,
+    row: Option<Box<[u8]>>,
     /// No page can have the key.
     born: bool,
 }
 
-/// What an entry takes beside its key and value: two vectors, and its share of a node and of the allocator's waste.
-const OVERHEAD: usize = 112;
+/// What an entry takes beside its row: the key, its share of nodes that are not full, and the allocator's waste.
+const OVERHEAD: usize = 128;
 
 /// Rows by key, those that are gone among them.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    entries: BTreeMap<Vec<u8>, Entry>,
+    entries: BTreeMap<Key, Entry>,
     bytes: usize,
 }
 
 impl Rows {
-    pub fn change(&mut self, key: Vec<u8>, change: Change) {
+    pub fn change(&mut self, key: Key, change: Change) {
         let born = matches!(change, Change::New(_));
         let row = match change {
             Change::New(row) | Change::Put(row) => Some(row),
             Change::Gone => None,
         };
-        let weight = |key: &[u8], row: Option<&Vec<u8>>| OVERHEAD + key.len() + row.map_or(0, Vec::len);
+        let weight = |row: Option<&Box<[u8]>>| OVERHEAD + row.map_or(0, |row| row.len());
         match self.entries.entry(key) {
             Place::Vacant(place) => {
-                self.bytes += weight(place.key(), row.as_ref());
+                self.bytes += weight(row.as_ref());
                 place.insert(Entry { row, born });
             }
             Place::Occupied(place) if row.is_none() && place.get().born => {
-                let (key, entry) = place.remove_entry();
-                self.bytes -= weight(&key, entry.row.as_ref());
+                self.bytes -= weight(place.remove().row.as_ref());
             }
             Place::Occupied(mut place) => {
-                self.bytes -= weight(place.key(), place.get().row.as_ref());
-                self.bytes += weight(place.key(), row.as_ref());
+                self.bytes -= weight(place.get().row.as_ref());
+                self.bytes += weight(row.as_ref());
                 place.get_mut().row = row;
             }
         }

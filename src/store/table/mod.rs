@@ -23,12 +23,14 @@
 //! |---|---|
 //! | `00` | the layout's version (1 byte): 2 |
 //! | `01` | what a program that knows only the first layout takes for another journal's store, so that it begins its own afresh |
+//! | `02` | bytes of all pages (8, little endian) |
 //! | `80`, key | a page |
 //!
 //! The first layout had an entry for each row, and its keys began with `01` to `50`.
 
 mod db;
 mod fold;
+mod folder;
 mod memory;
 mod page;
 mod range;
@@ -38,8 +40,10 @@ mod tests;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub(super) use memory::Change;
@@ -48,14 +52,15 @@ use page::Page;
 use range::Range;
 
 use db::Db;
+use folder::Folder;
 
-use super::{StoreError, guarded};
+use super::{StoreError, guarded, keys::Key};
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
 /// What is written at once.
-pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
+pub(super) type Changes = BTreeMap<Key, Change>;
 
 /// How a table is kept.
 #[derive(Copy, Clone, Debug)]
@@ -74,19 +79,21 @@ const CACHE_SETS: usize = 32;
 
 /// The open table. One writer, any number of readers; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Table(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    pages: Pages,
-    memory: RwLock<Memory>,
-    cache: Mutex<Cache>,
-    fold: Mutex<Option<Fold>>,
+pub(super) struct Table {
+    core: Arc<Core>,
+    folder: Arc<Mutex<Folder>>,
     buffer_bytes: usize,
 }
 
-/// A fold that is under way.
-type Fold = thread::JoinHandle<Result<(), StoreError>>;
+/// What readers, the writer and who folds share.
+#[derive(Debug)]
+struct Core {
+    pages: Pages,
+    memory: RwLock<Memory>,
+    cache: Mutex<Cache>,
+    /// Bytes of all pages.
+    live: AtomicU64,
+}
 
 /// The pages, in sled.
 #[derive(Debug)]
@@ -106,14 +113,18 @@ impl Table {
     /// When sled does not open it, or it has another layout.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let pages = Pages(db::open(folder, options.cache_bytes)?);
-        pages.begin()?;
-        Ok(Self(Arc::new(Inner {
+        let live = pages.begin()?;
+        let core = Arc::new(Core {
             pages,
             memory: RwLock::default(),
             cache: Mutex::default(),
-            fold: Mutex::default(),
+            live: live.into(),
+        });
+        Ok(Self {
+            folder: Arc::new(Mutex::new(Folder::new(core.clone()))),
+            core,
             buffer_bytes: usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX),
-        })))
+        })
     }
 
     /// # Errors
@@ -138,14 +149,14 @@ impl Table {
     }
 
     /// The rows from `low` on and below `high`.
-    pub fn range(&self, low: Vec<u8>, high: Option<Vec<u8>>) -> Range<'_> {
-        Range::new(self, low, high)
+    pub fn range(&self, low: &[u8], high: Option<&[u8]>) -> Range<'_> {
+        Range::new(self, low.to_vec(), high.map(<[u8]>::to_vec))
     }
 
     /// The rows whose keys start with `prefix`.
     pub fn prefix(&self, prefix: &[u8]) -> Range<'_> {
         let after = super::keys::after(prefix);
-        self.range(prefix.to_vec(), (!after.is_empty()).then_some(after))
+        self.range(prefix, (!after.is_empty()).then_some(&*after))
     }
 
     /// Writes all of this, or, after a crash, none of it. To be called by one thread only.
@@ -163,12 +174,14 @@ impl Table {
 
     /// Folds what has gathered, if it is enough; waits for the fold before it where that is too slow.
     fn make_room(&self) -> Result<(), StoreError> {
-        let is_full = self.memory().fresh.bytes() >= self.0.buffer_bytes;
-        let mut fold = self.fold();
-        if fold.as_ref().is_some_and(|fold| fold.is_finished() || is_full) {
-            join(fold.take())?;
+        let is_full = self.memory().fresh.bytes() >= self.buffer_bytes;
+        let mut folder = self.folder();
+        if is_full {
+            folder.wait()?;
+            folder.begin()
+        } else {
+            folder.look()
         }
-        if is_full { self.begin(&mut fold) } else { Ok(()) }
     }
 
     /// Begins to fold what there is, unless a fold is under way.
@@ -176,30 +189,9 @@ impl Table {
     /// # Errors
     /// When the fold before it has failed.
     pub fn begin_fold(&self) -> Result<(), StoreError> {
-        let mut fold = self.fold();
-        match &*fold {
-            Some(running) if !running.is_finished() => return Ok(()),
-            _ => join(fold.take())?,
-        }
-        self.begin(&mut fold)
-    }
-
-    fn begin(&self, fold: &mut Option<Fold>) -> Result<(), StoreError> {
-        let inner = self.0.clone();
-        let named = thread::Builder::new().name("fold".to_owned());
-        // Tests have it done at once, so that they can be repeated.
-        let spawned = if cfg!(test) {
-            None
-        } else {
-            named.spawn(move || inner.fold()).ok()
-        };
-        match spawned {
-            Some(thread) => {
-                *fold = Some(thread);
-                Ok(())
-            }
-            None => self.0.fold(),
-        }
+        let mut folder = self.folder();
+        folder.look()?;
+        folder.begin()
     }
 
     /// Folds all there is, and hands it to the operating system. Not a sync.
@@ -207,17 +199,22 @@ impl Table {
     /// # Errors
     /// When writing fails.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let mut fold = self.fold();
-        join(fold.take())?;
+        let mut folder = self.folder();
+        folder.wait()?;
         while !self.memory().is_empty() {
-            self.0.fold()?;
+            self.core.fold()?;
         }
         Ok(())
     }
 
     /// Bytes of sled's files.
     pub fn size_on_disk(&self) -> u64 {
-        self.0.pages.0.size_on_disk().unwrap_or(0)
+        self.core.pages.0.size_on_disk().unwrap_or(0)
+    }
+
+    /// Bytes of all pages: what of that is in use.
+    pub fn live_bytes(&self) -> u64 {
+        self.core.live.load(Ordering::Relaxed)
     }
 
     /// The page that a key belongs to, as it was in this epoch or is now.
@@ -225,43 +222,34 @@ impl Table {
         if let Some(page) = self.cache().get(key, epoch) {
             return Ok(page);
         }
-        let (low, page) = self.0.pages.covering(key)?;
+        let (low, page) = self.core.pages.covering(key)?;
         let page = Arc::new(page);
         self.cache().put(key, low, page.clone(), epoch);
         Ok(page)
     }
 
     fn pages(&self) -> &Pages {
-        &self.0.pages
+        &self.core.pages
     }
 
     fn memory(&self) -> RwLockReadGuard<'_, Memory> {
-        self.0.memory.read().unwrap_or_else(PoisonError::into_inner)
+        self.core.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
-        self.0.memory_mut()
+        self.core.memory_mut()
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fold(&self) -> MutexGuard<'_, Option<Fold>> {
-        self.0.fold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What became of a fold.
-fn join(fold: Option<Fold>) -> Result<(), StoreError> {
-    match fold.map(thread::JoinHandle::join) {
-        None => Ok(()),
-        Some(Ok(done)) => done,
-        Some(Err(_)) => Err(StoreError::Panicked("while rows were folded".to_owned())),
+    fn folder(&self) -> MutexGuard<'_, Folder> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl Core {
     fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
         self.memory.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,8 +264,11 @@ impl Inner {
                 None => memory.freeze(),
             }
         };
-        let batch = fold::batch(&self.pages, &rows)?;
+        let (mut batch, growth) = fold::batch(&self.pages, &rows)?;
+        let live = self.live.load(Ordering::Relaxed).saturating_add_signed(growth);
+        batch.insert(&[Pages::LIVE], &live.to_le_bytes());
         guarded(|| Ok(self.pages.0.apply_batch(batch)?))?;
+        self.live.store(live, Ordering::Relaxed);
         self.memory_mut().folded();
         // A flush that fails means a longer replay after a crash, or that the disk is full, which the next fold meets too.
         guarded(|| Ok(self.pages.0.flush().map(|_| ())?))
@@ -286,6 +277,7 @@ impl Inner {
 
 impl Pages {
     const LAYOUT: u8 = 0x00;
+    const LIVE: u8 = 0x02;
     const PAGE: u8 = 0x80;
     const LAYOUT_VERSION: u8 = 2;
     /// As the first layout wrote it: one record of a journal with this identity is applied.
@@ -300,15 +292,23 @@ impl Pages {
         row
     };
 
-    fn begin(&self) -> Result<(), StoreError> {
+    /// Begins an empty database; answers how many bytes all pages take.
+    fn begin(&self) -> Result<u64, StoreError> {
         guarded(|| match self.0.get([Self::LAYOUT])? {
-            Some(layout) if *layout == [Self::LAYOUT_VERSION] => Ok(()),
+            Some(layout) if *layout == [Self::LAYOUT_VERSION] => {
+                let live = self.0.get([Self::LIVE])?.and_then(|live| (*live).try_into().ok());
+                Ok(live.map_or(0, u64::from_le_bytes))
+            }
             None if self.0.is_empty() => {
                 let mut batch = sled::Batch::default();
                 batch.insert(&[Self::LAYOUT], &[Self::LAYOUT_VERSION]);
                 batch.insert(&[0x01], &Self::OTHER_JOURNAL);
-                batch.insert(Self::key(&[]), page::seal(&[], None)?);
-                Ok(self.0.apply_batch(batch)?)
+                let page = page::seal(&[], None)?;
+                let live = page.len() as u64;
+                batch.insert(&[Self::LIVE], &live.to_le_bytes());
+                batch.insert(Self::key(&[]), page);
+                self.0.apply_batch(batch)?;
+                Ok(live)
             }
             _ => Err(StoreError::Layout),
         })

@@ -27,6 +27,7 @@ pub(super) struct Page {
     places: usize,
     high: std::ops::Range<usize>,
     is_last: bool,
+    sealed: usize,
 }
 
 /// Bytes that are no page.
@@ -60,10 +61,10 @@ impl Page {
         if bytes.len() != length {
             return Err(damaged());
         }
-        Self::read(bytes).ok_or_else(damaged)
+        Self::read(bytes, sealed.len()).ok_or_else(damaged)
     }
 
-    fn read(bytes: Vec<u8>) -> Option<Self> {
+    fn read(bytes: Vec<u8>, sealed: usize) -> Option<Self> {
         let count = number(&bytes, 0)?;
         let bound = number(&bytes, 4)?;
         let places = 8usize.checked_add(bound.saturating_sub(1))?;
@@ -85,12 +86,18 @@ impl Page {
             places,
             high: 8..places,
             is_last: bound == 0,
+            sealed,
             bytes,
         })
     }
 
     pub const fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many bytes it was when it was sealed.
+    pub const fn sealed(&self) -> usize {
+        self.sealed
     }
 
     /// Keys of this page are below it; none when there is no page beyond.

@@ -48,15 +48,15 @@ fn changes(model: &mut Model, rows: &[(Vec<u8>, u16)], stamp: u8) -> Changes {
         let row = vec![stamp; usize::from(*length)];
         let change = match (model.contains_key(key), *length) {
             (_, 0) => Change::Gone,
-            (false, _) if !changes.contains_key(key) => Change::New(row.clone()),
-            _ => Change::Put(row.clone()),
+            (false, _) if !changes.contains_key(&**key) => Change::New(row.clone().into()),
+            _ => Change::Put(row.clone().into()),
         };
         if *length == 0 {
             model.remove(key);
         } else {
             model.insert(key.clone(), row);
         }
-        changes.insert(key.clone(), change);
+        changes.insert(Key::from(&**key), change);
     }
     changes
 }
@@ -84,14 +84,17 @@ fn tiled(table: &Table) {
         assert!(keys.last().is_none_or(|last| &**last < high));
         low = high.to_vec();
     }
-    let pages = guarded(|| Ok(table.pages().0.len())).unwrap() - 2;
-    let mut counted = 0;
+    let pages = guarded(|| Ok(table.pages().0.len())).unwrap() - 3;
+    let (mut counted, mut bytes) = (0, 0);
     let mut low = Some(Vec::new());
     while let Some(key) = low {
+        let (_, page) = table.pages().covering(&key).unwrap();
         counted += 1;
-        low = table.pages().covering(&key).unwrap().1.high().map(<[u8]>::to_vec);
+        bytes += page.sealed() as u64;
+        low = page.high().map(<[u8]>::to_vec);
     }
     assert_eq!(pages, counted, "no page lies in the shadow of another");
+    assert_eq!(table.live_bytes(), bytes);
 }
 
 proptest! {
@@ -111,7 +114,7 @@ proptest! {
                 Deed::Apply(rows) => {
                     let mut changes = changes(&mut model, &rows, stamp);
                     let number = (vec![9], vec![u8::try_from(past.len()).unwrap()]);
-                    changes.insert(number.0.clone(), Change::Put(number.1.clone()));
+                    changes.insert(Key::from(&*number.0), Change::Put(number.1.clone().into()));
                     model.insert(number.0, number.1);
                     table.apply(changes).unwrap();
                     past.push(model.clone());
@@ -134,7 +137,7 @@ proptest! {
                 prop_assert_eq!(table.get(low).unwrap(), model.get(low).cloned());
                 let (low, high) = (low.min(high), low.max(high));
                 let between = rows(model.range(low.clone()..high.clone()));
-                let range = || table.range(low.clone(), Some(high.clone()));
+                let range = || table.range(low, Some(high));
                 prop_assert_eq!(range().collect::<Result<Vec<_>, _>>().unwrap(), between.clone());
                 let descending: Vec<_> = range().descending().collect::<Result<_, _>>().unwrap();
                 prop_assert!(descending.into_iter().eq(between.into_iter().rev()));
@@ -153,7 +156,7 @@ fn what_stands_is_seen_while_it_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let table = Table::open(dir.path(), OPTIONS).unwrap();
     let (written, done) = (AtomicU64::new(0), AtomicBool::new(false));
-    let row = |number: u64| [&number.to_be_bytes()[..], &[7; 30]].concat();
+    let row = |number: u64| Box::from([&number.to_be_bytes()[..], &[7; 30]].concat());
     std::thread::scope(|scope| {
         for reader in 0..2u64 {
             let (table, written, done) = (table.clone(), &written, &done);
@@ -170,7 +173,7 @@ fn what_stands_is_seen_while_it_is_folded() {
                         "{number} of {known}"
                     );
                     let low = known.saturating_sub(rng.u64(1..400));
-                    let range = table.range(low.to_be_bytes().to_vec(), Some(known.to_be_bytes().to_vec()));
+                    let range = table.range(&low.to_be_bytes(), Some(&known.to_be_bytes()));
                     let range = if reader == 0 { range } else { range.descending() };
                     assert_eq!(range.count() as u64, known - low);
                 }
@@ -178,10 +181,10 @@ fn what_stands_is_seen_while_it_is_folded() {
         }
         for number in 0..6000u64 {
             let changes = Changes::from([
-                (number.to_be_bytes().to_vec(), Change::New(row(number))),
+                (Key::from(&number.to_be_bytes()[..]), Change::New(row(number))),
                 // One that comes and goes.
                 (
-                    [&[1], &(number / 3).to_be_bytes()[..]].concat(),
+                    Key::from(&*[&[1], &(number / 3).to_be_bytes()[..]].concat()),
                     if number % 3 == 2 {
                         Change::Gone
                     } else {
@@ -205,11 +208,11 @@ fn a_store_of_the_first_layout_is_not_taken_for_ours_nor_ours_for_one() {
     let dir = tempfile::tempdir().unwrap();
     drop(Table::open(dir.path(), OPTIONS).unwrap());
     let db = db::open(dir.path(), OPTIONS.cache_bytes).unwrap();
-    let first = db.get(crate::store::keys::applied()).unwrap().unwrap();
+    let first = db.get(&*crate::store::keys::applied()).unwrap().unwrap();
     let read: Applied = decode_row(1, &first).unwrap();
     assert_eq!((read.lsn, read.journal), (1, [0xff; 16]));
     db.clear().unwrap();
-    db.insert(crate::store::keys::applied(), &first).unwrap();
+    db.insert(&*crate::store::keys::applied(), &first).unwrap();
     drop(db);
     assert!(matches!(
         Table::open(dir.path(), OPTIONS),
@@ -222,7 +225,7 @@ fn a_damaged_page_is_an_error_and_not_an_empty_one() {
     let dir = tempfile::tempdir().unwrap();
     let table = Table::open(dir.path(), OPTIONS).unwrap();
     table
-        .apply(Changes::from([(vec![5], Change::New(vec![6]))]))
+        .apply(Changes::from([(Key::from(&[5][..]), Change::New([6].into()))]))
         .unwrap();
     table.flush().unwrap();
     let pages = table.pages();
@@ -231,9 +234,11 @@ fn a_damaged_page_is_an_error_and_not_an_empty_one() {
         .0
         .insert(Pages::key(&low), &[1, 200, 0, 0, 0, 3, 4])
         .unwrap();
-    table.0.memory_mut().epoch += 1;
+    table.core.memory_mut().epoch += 1;
     assert!(matches!(table.get(&[5]), Err(StoreError::Page)));
     assert!(table.prefix(&[]).any(|row| row.is_err()));
-    table.apply(Changes::from([(vec![5], Change::Gone)])).unwrap();
+    table
+        .apply(Changes::from([(Key::from(&[5][..]), Change::Gone)]))
+        .unwrap();
     assert!(matches!(table.flush(), Err(StoreError::Page)));
 }

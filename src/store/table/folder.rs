@@ -1,0 +1,87 @@
+//! Who folds: a thread of its own, so that neither the writer nor a reader waits for sled, and always the same one, since
+//! the allocator keeps an arena for each.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    thread,
+};
+
+use super::{Core, StoreError};
+
+/// Told to fold, and asked how it went. Without a thread it folds when it is told to.
+#[derive(Debug)]
+pub(super) struct Folder {
+    core: Arc<Core>,
+    thread: Option<(SyncSender<()>, Receiver<Result<(), StoreError>>)>,
+    running: bool,
+}
+
+impl Folder {
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            // Tests have it done at once, so that they can be repeated.
+            thread: if cfg!(test) { None } else { spawn(core.clone()) },
+            core,
+            running: false,
+        }
+    }
+
+    /// Begins a fold, unless one is under way.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        match &self.thread {
+            None => self.core.fold(),
+            Some(_) if self.running => Ok(()),
+            Some((orders, _)) => {
+                self.running = true;
+                orders.send(()).map_err(|_| gone())
+            }
+        }
+    }
+
+    /// Whether the last fold has failed, as far as that is known.
+    pub fn look(&mut self) -> Result<(), StoreError> {
+        match self.thread.as_ref().map(|(_, done)| done.try_recv()) {
+            None | Some(Err(TryRecvError::Empty)) => Ok(()),
+            Some(Err(TryRecvError::Disconnected)) => Err(gone()),
+            Some(Ok(done)) => {
+                self.running = false;
+                done
+            }
+        }
+    }
+
+    /// Waits for the fold that is under way.
+    pub fn wait(&mut self) -> Result<(), StoreError> {
+        match &self.thread {
+            Some((_, done)) if self.running => {
+                self.running = false;
+                done.recv().map_err(|_| gone())?
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Panicked("while rows were folded".to_owned())
+}
+
+/// It ends when nobody can tell it anything any more.
+fn spawn(core: Arc<Core>) -> Option<(SyncSender<()>, Receiver<Result<(), StoreError>>)> {
+    let (orders, told) = sync_channel::<()>(1);
+    let (done, answers) = sync_channel(1);
+    let work = move || {
+        for () in told {
+            let folded = catch_unwind(AssertUnwindSafe(|| core.fold())).unwrap_or_else(|_| Err(gone()));
+            if done.send(folded).is_err() {
+                break;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("fold".to_owned());
+    thread.spawn(work).ok().map(|_| (orders, answers))
+}
