@@ -4,10 +4,9 @@
 //! When deliveries that were held for too long have ended, `endpoint.deliveries_expired` says how many, at most once
 //! an hour for an endpoint.
 //!
-//! It is an event like any other: durable, retried, listed. It goes to the endpoints of the same tenant, and to those
-//! without a tenant, whose patterns name it (`endpoint.disabled`, `endpoint.*`, `endpoint.**`); `*` alone does not,
-//! so that no customer gets another's operational news by accident. The store remembers that the notice is due
-//! until it is accepted, so that a crash in between does not swallow it.
+//! Each is a [`Notice`]: `*` alone does not reach them, so that no customer gets another's operational news by accident. The
+//! store remembers that the notice of a standing is due until it is accepted, so that a crash in between does not swallow
+//! it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -23,13 +21,11 @@ use super::{
     document,
     engine::Shared,
     error::{EngineError, chain},
-    registry::Audience,
+    notice::Notice,
 };
 use crate::domain::{
     endpoint::{Endpoint, EndpointState},
-    event::{EventType, NewEvent, Payload},
     id::EndpointId,
-    record::{EventAccepted, Record},
     time::Timestamp,
 };
 
@@ -109,18 +105,12 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
         EndpointState::Unverified => "endpoint.unverified",
         EndpointState::Active | EndpointState::Paused | EndpointState::Disabled => "endpoint.disabled",
     };
-    let Ok(event_type) = name.parse::<EventType>() else {
-        return Ok(());
-    };
     let held = shared
         .storage
         .get()?
         .tally(endpoint.id)
         .map_err(|error| shared.storage.failure(error))?;
     let mut data = json!({
-        "endpoint_id": endpoint.id,
-        "name": endpoint.spec.name,
-        "url": endpoint.spec.url.redacted(),
         "state": endpoint.standing.state,
         "disabled_reason": document::disabled(&endpoint.standing),
         "held_deliveries": held.deliveries.scheduled,
@@ -128,7 +118,7 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
     if endpoint.standing.state == EndpointState::Unverified {
         data["verification"] = json!(document::verification(endpoint));
     }
-    give_notice(shared, endpoint, event_type, endpoint.standing.since, data).await
+    Notice::of_standing(name, endpoint, data).write(shared).await
 }
 
 /// Tells of held deliveries that were ended. What a crash swallows of the count can still be listed.
@@ -142,17 +132,11 @@ async fn tell_expired(shared: &Shared, paid: &mut Paid) -> Result<(), EngineErro
         untold.map(|(id, count)| (*id, *count)).collect()
     };
     for (id, count) in owed {
-        if let (Some(endpoint), Ok(event_type)) =
-            (shared.registry.get(id), "endpoint.deliveries_expired".parse())
-        {
-            let data = json!({
-                "endpoint_id": endpoint.id,
-                "name": endpoint.spec.name,
-                "url": endpoint.spec.url.redacted(),
-                "state": endpoint.standing.state,
-                "expired_deliveries": count,
-            });
-            give_notice(shared, &endpoint, event_type, shared.clock.now(), data).await?;
+        if let Some(endpoint) = shared.registry.get(id) {
+            let data = json!({ "state": endpoint.standing.state, "expired_deliveries": count });
+            let now = shared.clock.now();
+            let notice = Notice::of_endpoint("endpoint.deliveries_expired", &endpoint, now, data);
+            notice.write(shared).await?;
         }
         paid.expired.insert(id, now);
         let mut expired = shared.expired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,55 +164,4 @@ impl Shared {
         drop(expired);
         self.herald.notify_one();
     }
-}
-
-/// Accepts an operational event about an endpoint.
-async fn give_notice(
-    shared: &Shared,
-    endpoint: &Endpoint,
-    event_type: EventType,
-    occurred_at: Timestamp,
-    data: serde_json::Value,
-) -> Result<(), EngineError> {
-    let event = NewEvent {
-        id: None,
-        event_type,
-        tenant: endpoint.spec.tenant.clone(),
-        channel: None,
-        ordering_key: None,
-        occurred_at: Some(occurred_at),
-        deliver_at: None,
-        expires_at: None,
-        attributes: Default::default(),
-        payload: Payload {
-            content_type: None,
-            bytes: Bytes::from(data.to_string()),
-        },
-    };
-    let hash = event.content_hash();
-    let mut record = shared.record_for(event, hash, None, shared.clock.now(), Vec::new());
-    record.fan_out = audience(shared, Some(endpoint.id), &record);
-    record.notice_for = Some(endpoint.id);
-    shared.write(&Record::EventAccepted(record)).await?;
-    Ok(())
-}
-
-/// The endpoints that get an operational event, without the one it is about.
-pub(super) fn audience(
-    shared: &Shared,
-    about: Option<EndpointId>,
-    notice: &EventAccepted,
-) -> Vec<EndpointId> {
-    let own = Audience::of(notice);
-    let mut ids = shared.registry.matching_by_name(&own);
-    if own.tenant.is_some() {
-        ids.extend(
-            shared
-                .registry
-                .matching_by_name(&Audience { tenant: None, ..own }),
-        );
-    }
-    ids.retain(|&id| Some(id) != about);
-    ids.sort_unstable();
-    ids
 }

@@ -59,7 +59,7 @@ pub struct StartOptions {
 }
 
 /// Stores up to this size are read and compared whole at every start: well under a second.
-const CHECK_BYTES: u64 = 64 * 1024 * 1024;
+const CHECK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]

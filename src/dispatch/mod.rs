@@ -51,6 +51,7 @@ mod lanes;
 mod lifecycle;
 #[cfg(test)]
 mod model_tests;
+mod notice;
 mod operations;
 mod order;
 mod outage;

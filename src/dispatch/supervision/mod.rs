@@ -26,14 +26,12 @@ use std::{
 
 use tokio::{task::JoinHandle, time::Instant};
 
+use self::assess::{Assessor, Sample, Trouble};
 pub(super) use self::vitals::{LaneReport, Late, Vitals, Why};
-use self::{
-    assess::{Assessor, Sample, Trouble},
-    notice::Notice,
-};
 use super::{
     engine::{Engine, Shared},
     error::chain,
+    notice::Notice,
 };
 use crate::{
     domain::{id::EndpointId, time::Timestamp},
@@ -129,13 +127,13 @@ impl Supervisor {
         match (&mut self.degraded, troubles) {
             (None, []) => {}
             (None, troubles) => {
-                if self.write(Notice::degraded(troubles, now)).await {
+                if self.write(notice::degraded(troubles, now)).await {
                     let kinds = troubles.iter().map(|trouble| trouble.kind.as_str());
                     self.degraded = Some((now, kinds.collect()));
                 }
             }
             (Some((since, kinds)), []) => {
-                let notice = Notice::recovered(*since, kinds, now);
+                let notice = notice::recovered(*since, kinds, now);
                 if self.write(notice).await {
                     self.degraded = None;
                 }
@@ -158,7 +156,7 @@ impl Supervisor {
                 continue;
             };
             room -= 1;
-            if self.write(Notice::overdue(&endpoint, late, now)).await {
+            if self.write(notice::overdue(&endpoint, late, now)).await {
                 self.overdue.insert(late.endpoint, late.due);
             }
         }
@@ -174,7 +172,7 @@ impl Supervisor {
                 .get(id)
                 .filter(|endpoint| endpoint.is_active());
             let told = match endpoint {
-                Some(endpoint) => self.write(Notice::caught_up(&endpoint, since, now)).await,
+                Some(endpoint) => self.write(notice::caught_up(&endpoint, since, now)).await,
                 None => true,
             };
             if told {
