@@ -55,6 +55,8 @@ pub enum StoreError {
     Sled(#[from] sled::Error),
     #[error("sled panicked: {0}")]
     Panicked(String),
+    #[error("cannot read or write the store's pages")]
+    Pages(#[source] std::io::Error),
     #[error("a page of rows is damaged")]
     Page,
     #[error("its layout is another version's")]

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, thread, time::Duration};
 
-use super::{StoreError, guarded};
+use crate::store::{StoreError, guarded};
 
 /// Tries at a lock that lingers, and the pause between them: half a second in all.
 const LOCK_TRIES: u32 = 50;

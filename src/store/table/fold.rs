@@ -1,15 +1,16 @@
-//! Folding: rows from memory go into the pages that their keys belong to, as one batch of sled's.
+//! Folding: rows from memory go into the pages that their keys belong to.
 
 use std::{collections::BTreeMap, iter::Peekable, ops::Range};
 
 use super::{
-    Pages, StoreError,
+    StoreError,
     memory::Rows,
     page::{FEW_BYTES, MOST_BYTES, Page, seal, size},
+    pages::Pages,
 };
 
 /// Pages by their key; `None` removes one.
-type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Pages that are written anew as one, or cut again.
 struct Merged<'a> {
@@ -19,6 +20,8 @@ struct Merged<'a> {
     bytes: usize,
     /// A row was changed at all.
     changed: bool,
+    /// A row went.
+    shrunk: bool,
     /// All that changed lies beyond what was there.
     appended: bool,
 }
@@ -31,11 +34,11 @@ enum From<'a> {
     Memory(&'a [u8], &'a [u8]),
 }
 
-/// The batch that makes the pages hold what the rows say, and by how many bytes all pages grow with it.
+/// The pages that hold what the rows say, and by how many bytes all pages grow with them.
 ///
 /// # Errors
 /// When a page cannot be read.
-pub(super) fn batch(pages: &Pages, rows: &Rows) -> Result<(sled::Batch, i64), StoreError> {
+pub(super) fn merge(pages: &Pages, rows: &Rows) -> Result<(Written, i64), StoreError> {
     let mut written = Written::new();
     let mut before = 0;
     let mut changes = rows.range(&[], None).peekable();
@@ -46,6 +49,7 @@ pub(super) fn batch(pages: &Pages, rows: &Rows) -> Result<(sled::Batch, i64), St
             pages: Vec::with_capacity(2),
             bytes: 0,
             changed: false,
+            shrunk: false,
             appended: true,
         };
         let mut high = page.high().map(<[u8]>::to_vec);
@@ -54,7 +58,8 @@ pub(super) fn batch(pages: &Pages, rows: &Rows) -> Result<(sled::Batch, i64), St
         if !merged.changed {
             continue;
         }
-        while merged.bytes < FEW_BYTES
+        while merged.shrunk
+            && merged.bytes < FEW_BYTES
             && let Some(next) = &high
             && merged.is_of_a_kind_with(next)
         {
@@ -71,15 +76,8 @@ pub(super) fn batch(pages: &Pages, rows: &Rows) -> Result<(sled::Batch, i64), St
         merged.write(low, high.as_deref(), &mut written)?;
     }
     let after: usize = written.values().flatten().map(Vec::len).sum();
-    let mut batch = sled::Batch::default();
-    for (key, page) in written {
-        match page {
-            Some(page) => batch.insert(Pages::key(&key), page),
-            None => batch.remove(Pages::key(&key)),
-        }
-    }
     let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    Ok((batch, signed(after) - signed(before)))
+    Ok((written, signed(after) - signed(before)))
 }
 
 /// Rows of different kinds do not share a page: some kinds change all the time, others never.
@@ -104,6 +102,7 @@ impl<'a> Merged<'a> {
             self.keep(&page, next..at);
             next = at + usize::from(was.is_some());
             self.changed |= was != row;
+            self.shrunk |= was.is_some() && row.is_none();
             self.appended &= at == page.len();
             if let Some(row) = row {
                 self.bytes += size(key, row);
@@ -161,7 +160,15 @@ impl<'a> Merged<'a> {
             bytes += size(key, row);
             rows.push((key, row));
         }
-        written.insert(low, Some(seal(&rows, high)?));
+        // What comes next at this end need not write this page again.
+        let last = rows.last().filter(|_| self.appended && bytes >= FEW_BYTES);
+        let beyond = last.map(|(key, _)| [key, &[0][..]].concat());
+        let Some(beyond) = beyond.filter(|beyond| high.is_none_or(|high| **beyond < *high)) else {
+            written.insert(low, Some(seal(&rows, high)?));
+            return Ok(());
+        };
+        written.insert(low, Some(seal(&rows, Some(&beyond))?));
+        written.insert(beyond, Some(seal(&[], high)?));
         Ok(())
     }
 }

@@ -12,11 +12,14 @@ use std::{
 
 use super::{Core, StoreError};
 
+/// What it is told by, and where it answers.
+type Thread = (SyncSender<()>, Receiver<Result<(), StoreError>>);
+
 /// Told to fold, and asked how it went. Without a thread it folds when it is told to.
 #[derive(Debug)]
 pub(super) struct Folder {
     core: Arc<Core>,
-    thread: Option<(SyncSender<()>, Receiver<Result<(), StoreError>>)>,
+    thread: Option<Thread>,
     running: bool,
 }
 
@@ -71,7 +74,7 @@ fn gone() -> StoreError {
 }
 
 /// It ends when nobody can tell it anything any more.
-fn spawn(core: Arc<Core>) -> Option<(SyncSender<()>, Receiver<Result<(), StoreError>>)> {
+fn spawn(core: Arc<Core>) -> Option<Thread> {
     let (orders, told) = sync_channel::<()>(1);
     let (done, answers) = sync_channel(1);
     let work = move || {

@@ -9,9 +9,10 @@
 //! # How
 //!
 //! What is written stays in memory ([`memory`]) until it has become [`Options::buffer_bytes`] large. Then it is folded
-//! ([`fold`]), by a thread of its own, into pages ([`page`]): each holds the rows between its key and its upper bound, and
-//! the pages tile all keys. A fold is one batch of sled's, so that what is in the pages is always the table after some
-//! [`Table::apply`]. Who reads sees memory over pages ([`range`]).
+//! ([`fold`]), by a thread of its own ([`folder`]), into pages ([`page`]): each holds the rows between its key and its upper
+//! bound, and the pages tile all keys. They lie in a file, and sled has an entry for each ([`pages`]). A fold is one batch of
+//! sled's, so that what is in the pages is always the table after some [`Table::apply`]. Who reads sees memory over pages
+//! ([`range`]).
 //!
 //! # What it does not do
 //!
@@ -24,7 +25,7 @@
 //! | `00` | the layout's version (1 byte): 2 |
 //! | `01` | what a program that knows only the first layout takes for another journal's store, so that it begins its own afresh |
 //! | `02` | bytes of all pages (8, little endian) |
-//! | `80`, key | a page |
+//! | `80`, key | where the page of the rows from this key on lies (16) |
 //!
 //! The first layout had an entry for each row, and its keys began with `01` to `50`.
 
@@ -33,6 +34,7 @@ mod fold;
 mod folder;
 mod memory;
 mod page;
+mod pages;
 mod range;
 #[cfg(test)]
 mod tests;
@@ -49,12 +51,12 @@ use std::{
 pub(super) use memory::Change;
 use memory::Memory;
 use page::Page;
+use pages::Pages;
 use range::Range;
 
-use db::Db;
 use folder::Folder;
 
-use super::{StoreError, guarded, keys::Key};
+use super::{StoreError, keys::Key};
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -95,10 +97,6 @@ struct Core {
     live: AtomicU64,
 }
 
-/// The pages, in sled.
-#[derive(Debug)]
-struct Pages(Db);
-
 /// Pages that were read in this epoch, by kind.
 #[derive(Debug, Default)]
 struct Cache {
@@ -112,8 +110,7 @@ impl Table {
     /// # Errors
     /// When sled does not open it, or it has another layout.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        let pages = Pages(db::open(folder, options.cache_bytes)?);
-        let live = pages.begin()?;
+        let (pages, live) = Pages::open(folder, options.cache_bytes)?;
         let core = Arc::new(Core {
             pages,
             memory: RwLock::default(),
@@ -207,9 +204,9 @@ impl Table {
         Ok(())
     }
 
-    /// Bytes of sled's files.
+    /// Bytes on disk.
     pub fn size_on_disk(&self) -> u64 {
-        self.core.pages.0.size_on_disk().unwrap_or(0)
+        self.core.pages.size()
     }
 
     /// Bytes of all pages: what of that is in use.
@@ -264,82 +261,12 @@ impl Core {
                 None => memory.freeze(),
             }
         };
-        let (mut batch, growth) = fold::batch(&self.pages, &rows)?;
+        let (written, growth) = fold::merge(&self.pages, &rows)?;
         let live = self.live.load(Ordering::Relaxed).saturating_add_signed(growth);
-        batch.insert(&[Pages::LIVE], &live.to_le_bytes());
-        guarded(|| Ok(self.pages.0.apply_batch(batch)?))?;
+        self.pages.write(written, live)?;
         self.live.store(live, Ordering::Relaxed);
         self.memory_mut().folded();
-        // A flush that fails means a longer replay after a crash, or that the disk is full, which the next fold meets too.
-        guarded(|| Ok(self.pages.0.flush().map(|_| ())?))
-    }
-}
-
-impl Pages {
-    const LAYOUT: u8 = 0x00;
-    const LIVE: u8 = 0x02;
-    const PAGE: u8 = 0x80;
-    const LAYOUT_VERSION: u8 = 2;
-    /// As the first layout wrote it: one record of a journal with this identity is applied.
-    const OTHER_JOURNAL: [u8; 25] = {
-        let mut row = [0xff; 25];
-        let mut at = 0;
-        while at < 9 {
-            // The row's version, and the sequence number, little endian: both 1.
-            row[at] = (at < 2) as u8;
-            at += 1;
-        }
-        row
-    };
-
-    /// Begins an empty database; answers how many bytes all pages take.
-    fn begin(&self) -> Result<u64, StoreError> {
-        guarded(|| match self.0.get([Self::LAYOUT])? {
-            Some(layout) if *layout == [Self::LAYOUT_VERSION] => {
-                let live = self.0.get([Self::LIVE])?.and_then(|live| (*live).try_into().ok());
-                Ok(live.map_or(0, u64::from_le_bytes))
-            }
-            None if self.0.is_empty() => {
-                let mut batch = sled::Batch::default();
-                batch.insert(&[Self::LAYOUT], &[Self::LAYOUT_VERSION]);
-                batch.insert(&[0x01], &Self::OTHER_JOURNAL);
-                let page = page::seal(&[], None)?;
-                let live = page.len() as u64;
-                batch.insert(&[Self::LIVE], &live.to_le_bytes());
-                batch.insert(Self::key(&[]), page);
-                self.0.apply_batch(batch)?;
-                Ok(live)
-            }
-            _ => Err(StoreError::Layout),
-        })
-    }
-
-    fn key(low: &[u8]) -> Vec<u8> {
-        [&[Self::PAGE], low].concat()
-    }
-
-    /// The page that a key belongs to, and the page's own key.
-    fn covering(&self, key: &[u8]) -> Result<(Vec<u8>, Page), StoreError> {
-        self.last(Self::key(&[])..=Self::key(key))
-    }
-
-    /// The last page with keys below this one.
-    fn last_below(&self, high: Option<&[u8]>) -> Result<(Vec<u8>, Page), StoreError> {
-        match high {
-            Some(high) => self.last(Self::key(&[])..Self::key(high)),
-            None => self.last(Self::key(&[])..vec![Self::PAGE + 1]),
-        }
-    }
-
-    fn last(&self, range: impl std::ops::RangeBounds<Vec<u8>>) -> Result<(Vec<u8>, Page), StoreError> {
-        guarded(|| match self.0.range(range).next_back() {
-            // The first page has the lowest key there is.
-            None => Err(StoreError::Page),
-            Some(entry) => {
-                let (key, sealed) = entry?;
-                Ok((key[1..].to_vec(), Page::open(&sealed)?))
-            }
-        })
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A page: rows that lie next to each other, in one value of sled's.
+//! A page: rows that lie next to each other.
 //!
 //! Sealed: a version byte (1: compressed by LZ4, 2: as it is), the length of the rest when it is opened (4, little
 //! endian), and that. Opened: how many rows there are (4); the length of the upper bound, plus one (4), or 0 when
@@ -13,7 +13,7 @@ pub(super) const MOST_BYTES: usize = 8 * 1024;
 /// One with fewer is put together with its neighbour.
 pub(super) const FEW_BYTES: usize = MOST_BYTES / 4;
 /// The largest page that is opened: one row, and the journal's records are smaller.
-const LARGEST: usize = 64 * 1024 * 1024;
+pub(super) const LARGEST: usize = 64 * 1024 * 1024;
 
 const COMPRESSED: u8 = 1;
 const PLAIN: u8 = 2;
