@@ -18,6 +18,9 @@
 //! docs/ARCHITECTURE.md has the long form, and a test checks the direction of imports.
 
 pub mod api;
+#[cfg(feature = "bench-parts")]
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -40,7 +40,7 @@ mod router;
 mod secrets;
 mod system;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "bench-parts"))]
 pub(crate) use event_document::read as read_event;
 pub use router::{Api, ApiLimits, router};
 

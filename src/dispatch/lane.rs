@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.
-const PAGE: usize = 128;
+pub const PAGE: usize = 128;
 /// The longest that trouble of our own is waited out before the next try.
 const LONGEST_TROUBLE_PAUSE: Duration = Duration::from_secs(300);
 

@@ -49,6 +49,8 @@ mod herald;
 mod lane;
 mod lanes;
 mod lifecycle;
+#[cfg(feature = "bench-parts")]
+pub(crate) mod measured;
 #[cfg(test)]
 mod model_tests;
 mod notice;
@@ -78,7 +80,9 @@ mod verify;
 pub mod view;
 
 pub use codec::decode as decode_record;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "bench-parts"))]
 pub use codec::encode as encode_record;
+#[cfg(feature = "bench-parts")]
+pub(crate) use lane::PAGE as LANE_PAGE;
 pub use lifecycle::{Running, StartError, StartOptions};
 pub use reclaim::Retention;

@@ -132,7 +132,7 @@ impl Journal {
     }
 
     /// A journal without a thread, on a disk of the caller's: nothing is written before the committer is stepped.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "bench-parts"))]
     pub(super) fn open_stepped(
         options: Options,
         disk: Arc<dyn Disk>,

@@ -99,6 +99,8 @@ mod handle;
 #[cfg(test)]
 pub(crate) mod in_place;
 mod limits;
+#[cfg(feature = "bench-parts")]
+pub(crate) mod measured;
 mod moved;
 mod options;
 mod order;

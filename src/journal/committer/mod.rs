@@ -98,8 +98,8 @@ impl Committer {
         }
     }
 
-    /// One round without waiting, for a simulation that has no thread to give: whether there was anything to write.
-    #[cfg(test)]
+    /// One round without waiting, for who has no thread to give: whether there was anything to write.
+    #[cfg(any(test, feature = "bench-parts"))]
     pub fn step(&mut self) -> Result<bool, Failure> {
         let options = &self.shared.options;
         let limits = Limits {
