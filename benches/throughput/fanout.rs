@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Bench, load, server::Server};
+use crate::support::{Bench, fill, load, server::Server};
 
 const PAYLOAD: usize = 256;
 const CONNECTIONS: usize = 64;
@@ -24,7 +24,7 @@ pub async fn measure(bench: &mut Bench) {
     .await;
     for _ in 0..bench.settings.runs {
         let rate = async |server: &Server| {
-            let rate = load::enqueue(server, CONNECTIONS, PAYLOAD, bench.settings.run).await;
+            let rate = load::enqueue(server, CONNECTIONS, PAYLOAD, bench.run()).await;
             server.settle().await;
             rate
         };
@@ -36,7 +36,7 @@ pub async fn measure(bench: &mut Bench) {
             "events/s",
             conditions,
         );
-        bench.add("accepted: 10,000 endpoints / 3", "ratio", among / alone);
+        bench.add("accepted: 10,000 endpoints / 3 (aim 0.8)", "ratio", among / alone);
         bench.add(
             "accepted: 10,000 with conditions / 3",
             "ratio",
@@ -49,8 +49,7 @@ pub async fn measure(bench: &mut Bench) {
 /// them by a pattern.
 async fn with_endpoints(bench: &Bench, count: usize, condition: Option<&str>) -> Server {
     let server = Server::start(&bench.settings, "os").await;
-    let mut client = server.client().await;
-    for place in 0..count {
+    let documents = (0..count).map(|place| {
         let events = match place {
             0 => json!(["bench.run"]),
             1 => json!(["bench.*", "other.*"]),
@@ -62,7 +61,8 @@ async fn with_endpoints(bench: &Bench, count: usize, condition: Option<&str>) ->
         if let Some(condition) = condition {
             document["condition"] = Value::from(condition);
         }
-        client.command("/v1/endpoints", &document).await;
-    }
+        document
+    });
+    fill::endpoints(&server, documents).await;
     server
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::{
+use crate::support::{
     Bench,
     client::Client,
     limits::{Appender, Copy},
     load,
+    report::quantile,
     server::Server,
 };
 
@@ -38,7 +39,7 @@ pub async fn measure(bench: &mut Bench) {
         let mut samples = Samples::default();
         let mut ticks = tokio::time::interval(INTERVAL);
         let started = Instant::now();
-        while started.elapsed() < bench.settings.run {
+        while started.elapsed() < bench.run() {
             ticks.tick().await;
             bench.receiver.reset();
             let began = Instant::now();
@@ -55,6 +56,16 @@ pub async fn measure(bench: &mut Bench) {
             let began = Instant::now();
             appender.append();
             samples.synced.push(millis(began.elapsed()));
+        }
+        for (share, name) in [(0.5, "p50 (aim 2)"), (0.99, "p99 (aim 10)")] {
+            let of = |millis: &[f64]| {
+                let mut sorted = millis.to_vec();
+                sorted.sort_by(f64::total_cmp);
+                quantile(&sorted, share)
+            };
+            let above = of(&samples.arrived) - of(&samples.bare) - of(&samples.synced);
+            let name = format!("at 50/s: handed over to arrived, above round trip and fdatasync: {name}");
+            bench.add(&name, "ms", above);
         }
         bench
             .report

@@ -11,74 +11,27 @@
     reason = "a bench measures real time, collects what it sent itself, and ends with its runtime"
 )]
 
+#[allow(dead_code, reason = "what another program needs")]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod accepting;
-mod client;
 mod delivering;
 mod fanout;
 mod latency;
-mod limits;
-mod load;
-mod proc;
-mod receiver;
-mod report;
-mod server;
-mod settings;
+mod writing;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use receiver::Receiver;
-use report::Report;
-use server::Server;
-use settings::Settings;
-
-/// The name of the threads that make load.
-const LOAD: &str = "load";
-/// Until what was settled last is written and applied.
-const SETTLE: Duration = Duration::from_millis(300);
-/// Receivers.
-const PORTS: usize = 10;
-
-/// What every measurement needs.
-struct Bench {
-    settings: Settings,
-    receiver: Arc<Receiver>,
-    addresses: Vec<SocketAddr>,
-    report: Report,
-}
-
-impl Bench {
-    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
-        eprintln!("{name}: {value:.3} {unit}");
-        self.report.add(name, unit, value);
-    }
-}
+use support::{Bench, Measuring, SETTLE, server::Server};
 
 fn main() {
-    let receiving = runtime("receiver");
-    let (receiver, addresses) = Receiver::start(receiving.handle(), PORTS);
-    let mut bench = Bench {
-        settings: Settings::from_environment(),
-        receiver,
-        addresses,
-        report: Report::default(),
-    };
-    runtime(LOAD).block_on(async {
-        // Not on the main thread: its time would not be counted.
-        tokio::spawn(async move {
-            measure(&mut bench).await;
-            println!(
-                "{} cores, shared by the server, its load and its receivers",
-                report::cores()
-            );
-            bench.report.print(&bench.settings);
-        })
-        .await
-        .unwrap();
-    });
-    receiving.shutdown_background();
+    support::main(measure);
 }
 
-async fn measure(bench: &mut Bench) {
+fn measure(bench: &mut Bench) -> Measuring<'_> {
+    Box::pin(groups(bench))
+}
+
+async fn groups(bench: &mut Bench) {
     if bench.settings.wants("idle") {
         idle(bench).await;
     }
@@ -102,7 +55,7 @@ async fn measure(bench: &mut Bench) {
         }
     }
     if bench.settings.wants("write") {
-        delivering::writing(bench).await;
+        writing::measure(bench).await;
     }
     if bench.settings.wants("latency") {
         latency::measure(bench).await;
@@ -115,21 +68,11 @@ async fn idle(bench: &mut Bench) {
         let server = Server::start(&bench.settings, "fsync").await;
         tokio::time::sleep(SETTLE).await;
         for (name, field) in [
-            ("all (aim 25)", "VmRSS"),
+            ("all (aim 20)", "VmRSS"),
             ("its own", "RssAnon"),
             ("of the program's file", "RssFile"),
         ] {
-            let mebibytes = proc::memory(server.pid(), field) / f64::from(1 << 20);
-            bench.add(&format!("memory, idle: {name}"), "MiB", mebibytes);
+            bench.add(&format!("memory, idle: {name}"), "MiB", server.mebibytes(field));
         }
     }
-}
-
-fn runtime(name: &str) -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .unwrap()
 }

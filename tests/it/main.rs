@@ -15,6 +15,7 @@ mod api_tcp;
 mod apply;
 mod architecture;
 mod backup;
+mod bench_programs;
 mod cli_client;
 mod cli_config;
 mod cli_server;

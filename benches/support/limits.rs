@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use tokio::task::JoinSet;
 
-use crate::{LOAD, client::Client, proc};
+use super::{LOAD, client::Client, proc};
 
 /// A delivery as the receiver got it, to be sent again as it is.
 #[derive(Clone)]
@@ -92,6 +92,12 @@ impl Appender {
 
     pub fn append(&mut self) {
         self.file.write_all(&self.bytes).unwrap();
+        self.file.sync_data().unwrap();
+    }
+
+    /// Appends these bytes, with a sync.
+    pub fn append_bytes(&mut self, bytes: &[u8]) {
+        self.file.write_all(bytes).unwrap();
         self.file.sync_data().unwrap();
     }
 

@@ -4,12 +4,13 @@ use std::io::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::settings::Settings;
+use super::settings::Settings;
 
 /// All figures, in the order in which they were first measured.
 #[derive(Default)]
 pub struct Report {
     figures: Vec<Figure>,
+    series: Map<String, Value>,
 }
 
 struct Figure {
@@ -39,16 +40,28 @@ impl Report {
         self.add(format!("{name}: p99"), "ms", quantile(&millis, 0.99));
     }
 
+    /// Adds what was seen over time: a name for each column, and the rows.
+    pub fn add_series(&mut self, name: &str, columns: &[&str], rows: Vec<Vec<f64>>) {
+        self.series
+            .insert(name.to_owned(), json!({"columns": columns, "rows": rows}));
+    }
+
+    /// A figure's median; of one that was not measured, none.
+    pub fn median(&self, name: &str) -> Option<f64> {
+        let figure = self.figures.iter().find(|figure| figure.name == name)?;
+        Some(figure.spread()[0])
+    }
+
     /// Prints the table, then the document, which goes to a file if the settings name one.
     pub fn print(&self, settings: &Settings) {
         println!(
-            "{:<58} {:>10}  {:>10} .. {:<10} unit",
+            "{:<72} {:>10}  {:>10} .. {:<10} unit",
             "figure", "median", "min", "max"
         );
         for figure in &self.figures {
             let [median, min, max] = figure.spread().map(shown);
             println!(
-                "{:<58} {median:>10}  {min:>10} .. {max:<10} {}",
+                "{:<72} {median:>10}  {min:>10} .. {max:<10} {}",
                 figure.name, figure.unit
             );
         }
@@ -59,12 +72,13 @@ impl Report {
         }
     }
 
-    fn document(&self, settings: &Settings) -> Value {
+    pub fn document(&self, settings: &Settings) -> Value {
         let figures: Map<String, Value> = self.figures.iter().map(Figure::document).collect();
         json!({
             "machine": {"cores": cores(), "shared_by": "server, load and receiver"},
-            "settings": {"runs": settings.runs, "run_seconds": settings.run.as_secs_f64()},
+            "settings": {"runs": settings.runs, "seconds": settings.seconds, "depth": settings.depth},
             "figures": figures,
+            "series": self.series,
         })
     }
 }
@@ -85,7 +99,7 @@ impl Figure {
 }
 
 /// The smallest sample that at least this share is not above.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }

@@ -1,6 +1,6 @@
 //! What the kernel says about processes and threads.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// The unit of CPU times in `/proc`: `USER_HZ`, 100 on every Linux that posthaste runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -45,6 +45,41 @@ pub fn memory(pid: u32, name: &str) -> f64 {
 /// dirty, or written directly, by it.
 pub fn io(pid: u32, name: &str) -> f64 {
     line(&read(&format!("/proc/{pid}/io")), name)
+}
+
+/// Bytes handed to `write`, and of pages made dirty, by the threads of a process for whose name `of` holds. What threads
+/// have written that have ended is not in it.
+pub fn io_of_threads(pid: u32, of: impl Fn(&str) -> bool) -> (f64, f64) {
+    let mut total = (0.0, 0.0);
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let folder = entry.path();
+        // A thread may end while this looks.
+        let comm = fs::read_to_string(folder.join("comm")).unwrap_or_default();
+        let io = fs::read_to_string(folder.join("io")).unwrap_or_default();
+        if of(comm.trim_end()) && !io.is_empty() {
+            total.0 += line(&io, "wchar");
+            total.1 += line(&io, "write_bytes");
+        }
+    }
+    total
+}
+
+/// Open file descriptors.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Bytes that a folder's files hold, those in its folders too.
+pub fn size(folder: &Path) -> f64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(file) if file.is_file() => file.len() as f64,
+            Ok(folder) if folder.is_dir() => size(&entry.path()),
+            // A file may go while this looks.
+            _ => 0.0,
+        })
+        .sum()
 }
 
 fn line(text: &str, name: &str) -> f64 {

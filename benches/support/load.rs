@@ -10,8 +10,9 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::{
+use super::{
     client::{Client, JSON, NDJSON},
+    lags,
     receiver::Receiver,
     server::Server,
 };
@@ -21,11 +22,48 @@ pub const BATCH: usize = 2000;
 
 /// An event whose payload (`data`) is `bytes` long.
 pub fn event(bytes: usize) -> String {
-    let data = r#"{"text":""}"#.len();
-    format!(
-        r#"{{"type":"bench.run","data":{{"text":"{}"}}}}"#,
-        "x".repeat(bytes - data)
-    )
+    event_of("bench.run", "", bytes)
+}
+
+/// An event of a type, whose payload begins with some members and is `bytes` long.
+pub fn event_of(kind: &str, members: &str, bytes: usize) -> String {
+    let data = r#"{"text":""}"#.len() + members.len();
+    let text = "x".repeat(bytes.saturating_sub(data));
+    format!(r#"{{"type":"{kind}","data":{{{members}"text":"{text}"}}}}"#)
+}
+
+/// What a steady load is.
+#[derive(Clone, Copy)]
+pub struct Steady {
+    pub kind: &'static str,
+    pub per_second: f64,
+    pub bytes: usize,
+    /// The first event's number; each has the next.
+    pub first: u64,
+}
+
+/// Posts events at a steady rate, whether or not those before them were answered in time, as far as the connections
+/// reach; answers how many. Each carries when it was due to be posted.
+pub async fn steady(server: &Server, receiver: &Arc<Receiver>, load: Steady, run: Duration) -> u64 {
+    const CONNECTIONS: u64 = 16;
+    let interval = Duration::from_secs_f64(1.0 / load.per_second);
+    let count = (run.as_secs_f64() * load.per_second).max(1.0) as u64;
+    let started = Instant::now();
+    let mut posting = JoinSet::new();
+    for first in 0..CONNECTIONS {
+        let (mut client, receiver) = (server.client().await, receiver.clone());
+        posting.spawn(async move {
+            for place in (first..count).step_by(CONNECTIONS as usize) {
+                let due = started + interval.mul_f64(place as f64);
+                tokio::time::sleep_until(due.into()).await;
+                let marks = lags::marks(load.first + place, due - receiver.started);
+                let event = event_of(load.kind, &marks, load.bytes);
+                post(&mut client, Bytes::from(event)).await;
+            }
+        });
+    }
+    posting.join_all().await;
+    count
 }
 
 /// Posts one event a request on `connections` connections, as fast as they are answered; answers how many were
@@ -95,7 +133,11 @@ pub async fn post(client: &mut Client, body: Bytes) {
 /// Posts a batch, all of whose events must be accepted.
 pub async fn batch(client: &mut Client, lines: usize, bytes: usize) {
     let body = (event(bytes) + "\n").repeat(lines);
-    let (status, answer) = client.post("/v1/events", NDJSON, body).await;
+    accepted(client.post("/v1/events", NDJSON, body).await, lines as u64);
+}
+
+/// Checks the answer to a batch: all of it was accepted.
+pub fn accepted((status, answer): (StatusCode, Bytes), lines: u64) {
     assert_eq!(
         status,
         StatusCode::ACCEPTED,

@@ -1,0 +1,19 @@
+//! What a deep queue costs: memory and disk at a tenth, half and all of its depth, and what an endpoint that lies idle takes.
+//!
+//! `cargo bench --bench backlog`; docs/PERFORMANCE.md says which variables it reads.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench measures real time, collects what it sent itself, and ends with its runtime"
+)]
+
+mod program;
+#[allow(dead_code, reason = "what another program needs")]
+#[path = "../support/mod.rs"]
+mod support;
+
+fn main() {
+    support::main(program::measure);
+}

@@ -1,0 +1,19 @@
+//! How soon a server with a deep queue answers and delivers again: after a kill, after a clean stop, without its store.
+//!
+//! `cargo bench --bench restart`; docs/PERFORMANCE.md says which variables it reads.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench measures real time, collects what it sent itself, and ends with its runtime"
+)]
+
+mod program;
+#[allow(dead_code, reason = "what another program needs")]
+#[path = "../support/mod.rs"]
+mod support;
+
+fn main() {
+    support::main(program::measure);
+}

@@ -1,0 +1,19 @@
+//! A steady load for a long time, with receivers that fail and dawdle, pauses and reclaim: what grows, what is lost.
+//!
+//! `cargo bench --bench soak`; docs/PERFORMANCE.md says which variables it reads.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench measures real time, collects what it sent itself, and ends with its runtime"
+)]
+
+mod program;
+#[allow(dead_code, reason = "what another program needs")]
+#[path = "../support/mod.rs"]
+mod support;
+
+fn main() {
+    support::main(program::measure);
+}
