@@ -5,7 +5,10 @@ use std::{
     panic::{self, PanicHookInfo},
 };
 
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, fmt,
+    util::{SubscriberInitExt, TryInitError},
+};
 
 use crate::config::{Directives, Log, LogFormat, Raw, Setting};
 
@@ -64,11 +67,18 @@ pub fn init(settings: &LogSettings) -> Result<(), AlreadyInitialised> {
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let filter = EnvFilter::builder().parse_lossy(&settings.directives);
+    install(settings.format, filter, colours).map_err(|_| AlreadyInitialised)?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+#[cfg(not(feature = "console"))]
+fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), TryInitError> {
     let lines = fmt::Subscriber::builder()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(colours);
-    let done = match settings.format {
+    match format {
         LogFormat::Text => lines.finish().try_init(),
         LogFormat::Json => lines
             .json()
@@ -76,10 +86,24 @@ pub fn init(settings: &LogSettings) -> Result<(), AlreadyInitialised> {
             .with_span_list(false)
             .finish()
             .try_init(),
+    }
+}
+
+/// The same lines, and beside them what tokio-console is told: it listens on 127.0.0.1:6669, or where
+/// `TOKIO_CONSOLE_BIND` says. The filter is the lines' alone, since the console lives on spans that nobody logs.
+#[cfg(feature = "console")]
+fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), TryInitError> {
+    use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
+
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    done.map_err(|_| AlreadyInitialised)?;
-    panic::set_hook(Box::new(log_panic));
-    Ok(())
+    tracing_subscriber::registry()
+        .with(console_subscriber::spawn())
+        .with(lines.with_filter(filter))
+        .try_init()
 }
 
 /// A panic as one log line. The process goes on or ends by whoever watches the thread.
