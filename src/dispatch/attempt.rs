@@ -95,7 +95,8 @@ impl Seen {
 
 /// Makes the attempt of a due delivery.
 pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow) -> Seen {
-    let accepted = match disk::waiting(|| read(shared, row)) {
+    let at_hand = shared.event_at_hand(row.delivery.event, row.place);
+    let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
         Ok(accepted) => accepted,
         Err(seen) => return *seen,
     };

@@ -41,6 +41,15 @@ impl Shared {
         self.storage.get().ok()?.event(lsn).ok()?
     }
 
+    /// The whole of an event, where it can be had without waiting for the disk.
+    pub fn event_at_hand(&self, lsn: Lsn, place: Place) -> Option<EventAccepted> {
+        let entry = self.journal.at_hand(lsn, codec::location(place))?;
+        if !codec::holds_event(&entry, lsn) {
+            return None;
+        }
+        codec::decode(&entry).ok().and_then(codec::event)
+    }
+
     /// The whole of an event, unless its record cannot be read.
     pub fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
         self.event_or_why(lsn, row.place).ok()

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    at_hand::Ahead,
     backup::Snapshot,
     catalogue::{Catalogue, Tail},
     committer::{Answer, Committer, Durable, Queue, Request},
@@ -218,6 +219,12 @@ impl Journal {
         self.inner.shared.read_where(location, is_it)
     }
 
+    /// The record of `lsn` at a place, where it can be had without waiting for the disk: it is among the newest, or the
+    /// system has it in memory. Nothing says nothing: [`read_where`](Self::read_where) does.
+    pub fn at_hand(&self, lsn: Lsn, location: Location) -> Option<Entry> {
+        self.inner.shared.at_hand(lsn, location)
+    }
+
     /// Follows the journal from the record after `after` on; 0 for all of it. Records are published right after
     /// they are acknowledged, so whoever has an answer may have to wait a moment to see them here.
     pub fn follow(&self, after: Lsn) -> Follower {
@@ -410,6 +417,7 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         catalogue: Mutex::new(catalogue),
         published: std::sync::Condvar::new(),
         files: OpenFiles::default(),
+        ahead: Ahead::default(),
         counters: Counters::default(),
         last: recovered.last.into(),
         synced: recovered.last.into(),

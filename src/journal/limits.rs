@@ -11,6 +11,10 @@ pub const MAX_APPEND: usize = 32 * 1024 * 1024;
 pub(super) const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
 /// Segment files kept open for reading.
 pub(super) const OPEN_FILES: usize = 32;
+/// What is read at once of records that are wanted one after the other, in bytes: some hundred of a common size.
+pub(super) const AHEAD_BYTES: usize = 64 * 1024;
+/// Pieces of that size kept: so many places of the journal can be read from in turn.
+pub(super) const AHEAD_PIECES: usize = 8;
 /// What a sequential reader loads at once, in bytes.
 pub(super) const READ_CHUNK: usize = 1024 * 1024;
 /// The piece in which a region is read again after the device reported an error there: one sector of 4 KiB.

@@ -5,7 +5,7 @@
 //! Records are appended through a [`Journal`] as [`Draft`]s, whose bodies are opaque here. One **committer** thread
 //! writes what has gathered as a **group** and syncs it once. Records get consecutive **lsns** and lie in
 //! **segment** files, one after the other. A [`Follower`] hands them to the store in order; [`Journal::read`]
-//! fetches one by its [`Location`]; [`Journal::config_entries`] finds the configuration fast.
+//! fetches one by its [`Location`], [`Journal::at_hand`] only if the disk need not be waited for; [`Journal::config_entries`] finds the configuration fast.
 //!
 //! # What it guarantees
 //!
@@ -83,6 +83,7 @@
 //! read on if its salt can be proved, which any two of its records do, else set aside, and the next lsn is above all
 //! that it can have held. Segments below the floor are leftovers of a reclaim and deleted.
 
+mod at_hand;
 mod backup;
 mod catalogue;
 mod committer;

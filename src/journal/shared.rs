@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    at_hand::Ahead,
     catalogue::Catalogue,
     disk::Disk,
     entry::Lsn,
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     /// Signalled when records were published, the journal closed, or a follower was stopped.
     pub published: Condvar,
     pub files: OpenFiles,
+    pub ahead: Ahead,
     pub counters: Counters,
     pub last: AtomicU64,
     pub synced: AtomicU64,

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod append;
+mod at_hand;
 mod config;
 mod damage;
 mod faults;
