@@ -1,9 +1,10 @@
 //! `posthaste serve`: the only place that wires everything.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
+    runtime::{Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
@@ -30,6 +31,8 @@ use crate::{
 
 /// Verdicts are synced at most this long after they were written.
 const LAZY_SYNC: Duration = Duration::from_millis(50);
+/// What blocks a thread of a runtime may take so long to end, once everything else has.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 /// How often histogram samples are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -49,12 +52,26 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(serve(&config, endpoints));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let deliveries = delivery_runtime()?;
+    let done = runtime.block_on(serve(&config, endpoints, deliveries.handle().clone()));
+    runtime.shutdown_timeout(SHUTDOWN);
+    deliveries.shutdown_timeout(SHUTDOWN);
     done
 }
 
-async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()> {
+/// Threads for deliveries alone. An attempt is passed on a dozen times, from the scheduler to the socket and back, and a
+/// thread that has to be woken for it costs more than what it does then; so there are no more than half the cores.
+fn delivery_runtime() -> anyhow::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((cores / 2).max(1))
+        .thread_name("delivery")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of deliveries")
+}
+
+async fn serve(config: &Config, endpoints: Option<Entries>, deliveries: Handle) -> anyhow::Result<()> {
     let mut signals = Signals::new();
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
@@ -64,7 +81,7 @@ async fn serve(config: &Config, endpoints: Option<Entries>) -> anyhow::Result<()
     let listeners = api::listen::bind(listen_options(config)).await?;
     let rules = rules(config, &listeners);
     let sender = Sender::new(sender_options(config, rules.clone())?);
-    let mut running = Running::start(folder, start_options(config, rules, sender))?;
+    let mut running = Running::start(folder, start_options(config, rules, sender, deliveries))?;
     let engine = running.engine().clone();
     announce(config, &listeners);
     service_manager::ready().await;
@@ -156,7 +173,7 @@ fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<Sender
     })
 }
 
-fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartOptions {
+fn start_options(config: &Config, rules: AddressRules, sender: Sender, deliveries: Handle) -> StartOptions {
     let durability = match config.storage.durability {
         Durability::Fsync => journal::Durability::Fsync,
         Durability::Os => journal::Durability::Os,
@@ -191,6 +208,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender) -> StartO
         clock: Arc::new(SystemClock),
         jitter: Jitter::new(),
         sender,
+        deliveries: Some(deliveries),
     }
 }
 

@@ -56,6 +56,9 @@ pub struct StartOptions {
     pub clock: Arc<dyn Clock>,
     pub jitter: Jitter,
     pub sender: Sender,
+    /// Where attempts are made and judged: the present runtime, unless it is another. On threads of their own they wake
+    /// nobody, and wait for nobody.
+    pub deliveries: Option<tokio::runtime::Handle>,
 }
 
 /// Stores up to this size are read and compared whole at every start: well under a second.
@@ -200,8 +203,16 @@ impl Running {
         } else {
             shared.load_registry(&store)?;
         }
+        let runtime = options.deliveries.unwrap_or_else(tokio::runtime::Handle::current);
         let rewriter = Rewriter::new(open.data.clone(), open.table, options.store_rewrite_bytes);
-        Ok(Self::spawn(folder, shared, store, (open, rewriter), asks))
+        Ok(Self::spawn(
+            folder,
+            shared,
+            store,
+            (open, rewriter),
+            asks,
+            &runtime,
+        ))
     }
 
     fn spawn(
@@ -210,6 +221,7 @@ impl Running {
         store: crate::store::Store,
         (open, rewriter): (open::Options, Rewriter),
         asks: mpsc::Receiver<Ask>,
+        deliveries: &tokio::runtime::Handle,
     ) -> (Self, Applier) {
         let (signals, inbox) = mpsc::channel(INBOX);
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
@@ -217,8 +229,8 @@ impl Running {
         let applier_stop = applier.stopper();
         let applier_ended = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(Scheduler::new(shared.clone(), verdicts).run(inbox));
-        tasks.spawn(settler::run(shared.clone(), to_write));
+        tasks.spawn_on(Scheduler::new(shared.clone(), verdicts).run(inbox), deliveries);
+        tasks.spawn_on(settler::run(shared.clone(), to_write), deliveries);
         let mut background = JoinSet::new();
         background.spawn(herald::run(shared.clone()));
         background.spawn(verify::run(shared.clone(), asks));

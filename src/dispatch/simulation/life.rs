@@ -267,6 +267,7 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
         store_rewrite_bytes: u64::MAX,
         clock,
         jitter: Jitter::seeded(profile.seed ^ life),
+        deliveries: None,
         sender: Sender::new(SenderOptions {
             rules,
             ..SenderOptions::default()

@@ -141,6 +141,7 @@ impl Stepped {
             store_rewrite_bytes: 1024 * 1024 * 1024,
             clock: clock.clone(),
             jitter: Jitter::seeded(7),
+            deliveries: None,
             sender: Sender::new(SenderOptions {
                 rules,
                 ..SenderOptions::default()
