@@ -5,10 +5,10 @@ use http::{
     HeaderMap, Response,
     header::{CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::Connection;
 use crate::domain::{
     duration::Span,
     limits,
@@ -55,12 +55,17 @@ pub(super) struct Answer {
 
 /// Reads an answer's body up to the limit or `deadline`, and keeps `kept` bytes of it. The status decides what the answer means, whatever
 /// becomes of the body.
-pub(super) async fn read(answer: Response<Incoming>, deadline: Instant, kept: usize) -> Answer {
+pub(super) async fn read(
+    connection: &mut Connection,
+    answer: Response<Incoming>,
+    deadline: Instant,
+    kept: usize,
+) -> Answer {
     let (head, mut body) = answer.into_parts();
     let mut excerpt = BytesMut::new();
     let mut body_bytes_read = 0;
     let is_complete = loop {
-        let frame = match timeout_at(deadline, body.frame()).await {
+        let frame = match timeout_at(deadline, connection.frame(&mut body)).await {
             Err(_) | Ok(Some(Err(_))) => break false,
             Ok(None) => break true,
             Ok(Some(Ok(frame))) => frame,

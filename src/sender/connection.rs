@@ -7,20 +7,20 @@ use http::{
     HeaderValue, Request, Response, Version,
     header::{HOST, PROXY_AUTHORIZATION},
 };
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
+    body::{Frame, Incoming},
+    client::conn::{TrySendError, http2},
 };
 use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
 use tokio::{
     net::TcpStream,
-    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
 use super::{
     Protocol, fault,
+    http1::{Http1, Outgoing},
     proxy::{self, Via},
     resolve::Resolver,
     route::{Hop, Route},
@@ -60,11 +60,7 @@ pub(super) struct Connection {
 }
 
 enum Requests {
-    Http1 {
-        requests: http1::SendRequest<Full<Bytes>>,
-        /// Moves the bytes; ends with what ended the connection.
-        driver: JoinHandle<Option<Option<Fault>>>,
-    },
+    Http1(Http1),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
@@ -179,21 +175,8 @@ impl Dialler {
         if stream.connected().is_negotiated_h2() {
             self.open_http2(stream).await
         } else {
-            self.open_http1(stream).await
+            Ok(Requests::Http1(Http1::open(stream).await?))
         }
-    }
-
-    async fn open_http1(&self, stream: Stream) -> Result<Requests, Fault> {
-        let handshake = http1::Builder::new()
-            .max_headers(limits::RESPONSE_HEADERS)
-            .max_buf_size(limits::RESPONSE_HEAD_BYTES)
-            .handshake(stream)
-            .await;
-        let (requests, connection) = handshake.map_err(|error| fault::of_hyper(&error))?;
-        let driver = self
-            .tasks
-            .spawn(async { connection.await.err().map(|error| fault::of_hyper(&error)) });
-        Ok(Requests::Http1 { requests, driver })
     }
 
     async fn open_http2(&self, stream: Stream) -> Result<Requests, Fault> {
@@ -276,7 +259,7 @@ fn is_exhausted(error: &std::io::Error) -> bool {
 impl Connection {
     pub(super) fn protocol(&self) -> Protocol {
         match self.requests {
-            Requests::Http1 { .. } => Protocol::Http1,
+            Requests::Http1(_) => Protocol::Http1,
             Requests::Http2(_) => Protocol::Http2,
         }
     }
@@ -284,7 +267,7 @@ impl Connection {
     /// Whether a request may be put on it: open, idle if it must be, and silent.
     pub(super) fn is_usable(&self) -> bool {
         match &self.requests {
-            Requests::Http1 { requests, .. } => requests.is_ready() && self.socket.is_quiet(),
+            Requests::Http1(requests) => requests.is_ready() && self.socket.is_quiet(),
             Requests::Http2(requests) => requests.is_ready(),
         }
     }
@@ -292,7 +275,7 @@ impl Connection {
     /// Another handle to the same connection, where it carries several requests at once.
     pub(super) fn share(&self) -> Option<Self> {
         match &self.requests {
-            Requests::Http1 { .. } => None,
+            Requests::Http1(_) => None,
             Requests::Http2(requests) => Some(Self {
                 remote: self.remote,
                 requests: Requests::Http2(requests.clone()),
@@ -310,9 +293,9 @@ impl Connection {
     pub(super) async fn exchange(&mut self, request: &OutboundRequest) -> Result<Response<Incoming>, Failed> {
         let via = self.via.as_ref();
         let answer = match &mut self.requests {
-            Requests::Http1 { requests, .. } => {
+            Requests::Http1(requests) => {
                 let request = http_request(request, Version::HTTP_11, via).map_err(Failed::Unsent)?;
-                requests.try_send_request(request).await
+                requests.exchange(request).await
             }
             Requests::Http2(requests) => {
                 let request = http_request(request, Version::HTTP_2, via).map_err(Failed::Unsent)?;
@@ -327,15 +310,12 @@ impl Connection {
 
     /// hyper says of a request that it never began only that the connection was closed; the connection's own end
     /// says why.
-    async fn failed(&mut self, mut error: TrySendError<Request<Full<Bytes>>>) -> Failed {
+    async fn failed(&mut self, mut error: TrySendError<Outgoing>) -> Failed {
         if error.take_message().is_none() {
             return Failed::Maybe(fault::of_hyper(error.error()));
         }
         let ended = match &mut self.requests {
-            Requests::Http1 { driver, .. } => match driver.await {
-                Ok(Some(ended)) => ended,
-                Ok(None) | Err(_) => Some(Fault::Interrupted),
-            },
+            Requests::Http1(requests) => requests.ended().await,
             Requests::Http2(_) => None,
         };
         Failed::Unsent(ended.unwrap_or_else(|| fault::of_hyper(error.error())))
@@ -344,26 +324,23 @@ impl Connection {
     /// Waits a moment for the connection to be ready for another request; `false` when it is of no more use.
     pub(super) async fn is_ready_again(&mut self) -> bool {
         match &mut self.requests {
-            Requests::Http1 { requests, .. } => {
-                matches!(tokio::time::timeout(READY, requests.ready()).await, Ok(Ok(())))
+            Requests::Http1(requests) => {
+                matches!(tokio::time::timeout(READY, requests.ready()).await, Ok(true))
             }
             Requests::Http2(requests) => requests.is_ready(),
         }
     }
 
-    /// Closes the connection at once, whatever it is doing. Other requests on an HTTP/2 connection go on.
-    pub(super) fn abort(self) {
-        if let Requests::Http1 { driver, .. } = self.requests {
-            driver.abort();
+    /// The next piece of the body of an answer that came on this connection.
+    pub(super) async fn frame(&mut self, body: &mut Incoming) -> Option<hyper::Result<Frame<Bytes>>> {
+        match &mut self.requests {
+            Requests::Http1(requests) => requests.frame(body).await,
+            Requests::Http2(_) => body.frame().await,
         }
     }
 }
 
-fn http_request(
-    request: &OutboundRequest,
-    version: Version,
-    via: Option<&Via>,
-) -> Result<Request<Full<Bytes>>, Fault> {
+fn http_request(request: &OutboundRequest, version: Version, via: Option<&Via>) -> Result<Outgoing, Fault> {
     let url = &request.url;
     let mut headers = request.headers.clone();
     let mut uri = http::Uri::builder().path_and_query(url.path_and_query());

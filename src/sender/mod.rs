@@ -4,7 +4,7 @@
 //!
 //! [`Sender::send`] takes an open connection from the [`pool`] or makes one: [`resolve`] gives the name's
 //! addresses, the address rules keep those that are allowed, [`connection`] dials one of them, looks at who
-//! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 or, where the receiver offers it in TLS, HTTP/2. An endpoint's
+//! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 ([`http1`]) or, where the receiver offers it in TLS, HTTP/2. An endpoint's
 //! own certificates and proxy make its [`route`], and where it wants a token, [`authorized`] has it fetched and put in.
 //! [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]), never an error:
 //! to a sender, a receiver's failure is data.
@@ -29,6 +29,7 @@ mod answer;
 mod authorized;
 mod connection;
 mod fault;
+mod http1;
 mod identity;
 mod pool;
 mod proxy;
@@ -215,19 +216,22 @@ impl Sender {
         let deadline = started + limits.total;
         let route = Route::new(&way, self.0.proxy.as_ref());
         let mut exchange = Exchange::nothing();
+        let tasks = &self.0.dialler.tasks;
         let made = match way.oauth2 {
             None => {
-                self.0
-                    .attempt(&request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange)
-                    .await
+                let attempt = self
+                    .0
+                    .attempt(&request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange);
+                tasks.unless_stopped(attempt).await
             }
             Some(credentials) => {
-                self.0
-                    .authorized(&request, credentials, &route, deadline, &mut exchange)
-                    .await
+                let attempt = self
+                    .0
+                    .authorized(&request, credentials, &route, deadline, &mut exchange);
+                tasks.unless_stopped(attempt).await
             }
         };
-        if let Err(fault) = made {
+        if let Err(fault) = made.unwrap_or(Err(Fault::Interrupted)) {
             exchange.observation = Observation::Fault(fault);
         }
         self.0.watch_proxy(exchange.observation, &route);
@@ -248,17 +252,6 @@ impl Sender {
     }
 }
 
-/// A connection in use. Dropped half way, by a failure or by the caller, it is closed at once.
-struct Lease(Option<Connection>);
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            connection.abort();
-        }
-    }
-}
-
 impl Inner {
     /// Makes one attempt, and keeps `kept` bytes of the answer's body.
     async fn attempt(
@@ -276,7 +269,7 @@ impl Inner {
         self.check(&request.url)?;
         let key = Key::of(&request.url, route.id);
         let passed_on = route.hop.filter(|_| !request.url.is_https());
-        let (mut lease, head) = self
+        let (mut connection, head) = self
             .head(request, &key, route, deadline, exchange)
             .await
             .map_err(|fault| passed_on.map_or(fault, |hop| hop.broken(fault)))?;
@@ -285,16 +278,13 @@ impl Inner {
         {
             return Err(hop.refused());
         }
-        let answer = answer::read(head, deadline, kept).await;
+        let answer = answer::read(&mut connection, head, deadline, kept).await;
         exchange.observation = answer.observation;
         exchange.excerpt = answer.excerpt;
         exchange.headers = answer.headers;
         exchange.body_bytes_read = answer.body_bytes_read;
         exchange.location = answer.location;
-        if answer.is_complete
-            && let Some(mut connection) = lease.0.take()
-            && connection.is_ready_again().await
-        {
+        if answer.is_complete && connection.is_ready_again().await {
             self.pool.put(key, connection, &self.dialler.tasks);
         }
         Ok(())
@@ -339,19 +329,19 @@ impl Inner {
         route: &Route<'_>,
         deadline: Instant,
         exchange: &mut Exchange,
-    ) -> Result<(Lease, http::Response<hyper::body::Incoming>), Fault> {
+    ) -> Result<(Connection, http::Response<hyper::body::Incoming>), Fault> {
         loop {
             let pooled = self.pool.take(key);
             let was_open = pooled.is_some();
-            let mut lease = Lease(pooled);
-            let connection = match &mut lease.0 {
+            // Dropped half way, by a failure or by the caller, it is closed at once.
+            let mut connection = match pooled {
                 Some(connection) => connection,
-                none => none.insert(self.connect(request, route, deadline, exchange).await?),
+                None => self.connect(request, route, deadline, exchange).await?,
             };
             exchange.remote = Some(connection.remote);
             exchange.protocol = Some(connection.protocol());
             match timeout_at(deadline, connection.exchange(request)).await {
-                Ok(Ok(head)) => return Ok((lease, head)),
+                Ok(Ok(head)) => return Ok((connection, head)),
                 Ok(Err(Failed::Unsent(_))) if was_open && !self.dialler.tasks.is_stopped() => {}
                 Ok(Err(Failed::Unsent(fault) | Failed::Maybe(fault))) => return Err(fault),
                 Err(_) => {

@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{Protocol, connection::Connection, route::RouteId, tasks::Tasks};
 use crate::domain::endpoint_url::EndpointUrl;
 
+/// How long a connection that its receiver has closed may keep its descriptor.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// What connections are alike for: scheme, host and port, and the way there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
@@ -134,19 +137,16 @@ impl Pool {
         state.idle.clear();
     }
 
-    /// Closes what has been idle too long; when to look again, or `None` if nothing is left.
+    /// Closes what has been idle too long, or was closed by its receiver; when to look again, or `None` if nothing is
+    /// left.
     fn close_expired(&self) -> Option<Instant> {
         let mut state = self.state();
         let now = Instant::now();
-        while let Some(oldest) = state.idle.front() {
-            let until = oldest.since + self.idle_timeout;
-            if until > now {
-                return Some(until);
-            }
-            state.idle.pop_front();
-        }
-        state.is_swept = false;
-        None
+        let stays = |idle: &Idle| idle.since + self.idle_timeout > now && idle.connection.is_usable();
+        state.idle.retain(stays);
+        let oldest = state.idle.front().map(|idle| idle.since + self.idle_timeout);
+        state.is_swept = oldest.is_some();
+        oldest.map(|until| until.min(now + LOOK_EVERY))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

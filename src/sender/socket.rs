@@ -7,8 +7,8 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -22,27 +22,37 @@ use tokio::{
 };
 
 #[derive(Clone)]
-pub(super) struct Socket(Arc<TcpStream>);
+pub(super) struct Socket(Arc<Mutex<TcpStream>>);
 
 impl Socket {
     /// Takes a connected stream; small writes leave at once.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self(Arc::new(stream)))
+        Ok(Self(Arc::new(Mutex::new(stream))))
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.stream().local_addr()
     }
 
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.stream().peer_addr()
     }
 
     /// Whether the stream is open and nothing has come in: neither an end nor bytes that nobody asked for.
     pub(super) fn is_quiet(&self) -> bool {
-        let looked = rustix::net::recv(&*self.0, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let looked = rustix::net::recv(
+            &*self.stream(),
+            &mut [0_u8; 1],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
         matches!(looked, Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// The stream's own methods want it alone, and know more than ours could: that a read which did not fill its buffer
+    /// has left nothing behind, so that the next one need not be tried. Nobody ever waits for the other handle.
+    fn stream(&self) -> MutexGuard<'_, TcpStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,20 +64,13 @@ impl Connection for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        Pin::new(&mut *self.stream()).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+        Pin::new(&mut *self.stream()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -75,13 +78,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        Pin::new(&mut *self.stream()).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -93,7 +90,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match rustix::net::shutdown(&*self.0, Shutdown::Write) {
+        match rustix::net::shutdown(&*self.stream(), Shutdown::Write) {
             Ok(()) | Err(Errno::NOTCONN) => Poll::Ready(Ok(())),
             Err(errno) => Poll::Ready(Err(errno.into())),
         }

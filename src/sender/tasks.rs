@@ -22,6 +22,11 @@ impl Tasks {
             .spawn(async move { stop.run_until_cancelled(future).await })
     }
 
+    /// Runs `future` here until it ends or [`Tasks::stop`] is called, which gives `None`.
+    pub(super) async fn unless_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.stop.run_until_cancelled(future).await
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
     }
