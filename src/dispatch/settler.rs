@@ -25,10 +25,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) async fn run(shared: Arc<Shared>, mut verdicts: mpsc::Receiver<Record>) {
     let mut group = Vec::with_capacity(GROUP);
     while verdicts.recv_many(&mut group, GROUP).await > 0 {
-        let drafts: Vec<Draft> = group.drain(..).filter_map(|record| draft(&record)).collect();
-        if !write(&shared, drafts).await {
+        if !write(&shared, &group).await {
             return;
         }
+        group.clear();
     }
 }
 
@@ -38,10 +38,11 @@ fn draft(record: &Record) -> Option<Draft> {
         .ok()
 }
 
-async fn write(shared: &Shared, drafts: Vec<Draft>) -> bool {
+async fn write(shared: &Shared, group: &[Record]) -> bool {
     let mut said = false;
     loop {
-        match shared.journal.append_lazy(drafts.clone()).await {
+        let drafts = group.iter().filter_map(draft).collect();
+        match shared.journal.append_lazy(drafts).await {
             Ok(_) => return true,
             Err(AppendError::Full { .. }) if !shared.stopping.is_cancelled() => {
                 if !said {

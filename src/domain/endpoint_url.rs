@@ -119,6 +119,12 @@ impl EndpointUrl {
         self.0.port
     }
 
+    /// Whether both lead to the same host and port by the same scheme.
+    pub fn is_of_same_server(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&*self.0, &*other.0);
+        ours.port == theirs.port && ours.is_https == theirs.is_https && ours.host == theirs.host
+    }
+
     /// Host and port as the `Host` header has them; without a port when it is the scheme's own.
     pub fn authority(&self) -> &str {
         &self.0.authority

@@ -45,7 +45,8 @@ impl Inner {
             let mut request = request.clone();
             request.headers.insert(AUTHORIZATION, token.authorization);
             let kept = limits::RESPONSE_KEPT_BYTES;
-            self.attempt(&request, route, deadline, kept, exchange).await?;
+            self.attempt(&mut request, route, deadline, kept, exchange)
+                .await?;
             if refused.is_some() || !is_unauthorized(exchange.observation) {
                 return Ok(());
             }
@@ -87,11 +88,14 @@ impl Inner {
             error,
             is_late: Instant::now() >= deadline,
         };
-        let Ok(request) = token::request(credentials) else {
+        let Ok(mut request) = token::request(credentials) else {
             return Err(failed(Fault::Signing, None, None));
         };
         let kept = limits::RESPONSE_READ_BYTES;
-        if let Err(fault) = self.attempt(&request, route, deadline, kept, &mut exchange).await {
+        if let Err(fault) = self
+            .attempt(&mut request, route, deadline, kept, &mut exchange)
+            .await
+        {
             return Err(failed(of_fault(fault), None, exchange.remote));
         }
         let body = &exchange.excerpt[..];

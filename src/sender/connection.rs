@@ -10,7 +10,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::{Frame, Incoming},
-    client::conn::{TrySendError, http2},
+    client::conn::http2,
 };
 use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
 use tokio::{
@@ -286,39 +286,46 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. The request has its headers afterwards only if it can be
+    /// sent once more, nothing of it having left this machine.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a request half sent; the connection must then not be used again.
-    pub(super) async fn exchange(&mut self, request: &OutboundRequest) -> Result<Response<Incoming>, Failed> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: &mut OutboundRequest,
+    ) -> Result<Response<Incoming>, Failed> {
         let via = self.via.as_ref();
         let answer = match &mut self.requests {
             Requests::Http1(requests) => {
-                let request = http_request(request, Version::HTTP_11, via).map_err(Failed::Unsent)?;
-                requests.exchange(request).await
+                let outgoing = http_request(request, Version::HTTP_11, via).map_err(Failed::Unsent)?;
+                requests.exchange(outgoing).await
             }
             Requests::Http2(requests) => {
-                let request = http_request(request, Version::HTTP_2, via).map_err(Failed::Unsent)?;
-                requests.try_send_request(request).await
+                let outgoing = http_request(request, Version::HTTP_2, via).map_err(Failed::Unsent)?;
+                requests.try_send_request(outgoing).await
             }
         };
         match answer {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.failed(error).await),
+            Err(mut error) => Err(match error.take_message() {
+                None => Failed::Maybe(fault::of_hyper(error.error())),
+                Some(outgoing) => {
+                    take_back(outgoing, request);
+                    Failed::Unsent(self.end(error.error()).await)
+                }
+            }),
         }
     }
 
     /// hyper says of a request that it never began only that the connection was closed; the connection's own end
     /// says why.
-    async fn failed(&mut self, mut error: TrySendError<Outgoing>) -> Failed {
-        if error.take_message().is_none() {
-            return Failed::Maybe(fault::of_hyper(error.error()));
-        }
+    async fn end(&mut self, closed: &hyper::Error) -> Fault {
         let ended = match &mut self.requests {
             Requests::Http1(requests) => requests.ended().await,
             Requests::Http2(_) => None,
         };
-        Failed::Unsent(ended.unwrap_or_else(|| fault::of_hyper(error.error())))
+        ended.unwrap_or_else(|| fault::of_hyper(closed))
     }
 
     /// Waits a moment for the connection to be ready for another request; `false` when it is of no more use.
@@ -340,27 +347,41 @@ impl Connection {
     }
 }
 
-fn http_request(request: &OutboundRequest, version: Version, via: Option<&Via>) -> Result<Outgoing, Fault> {
+/// Moves a request's headers into the form that is sent, with those of the connection.
+fn http_request(
+    request: &mut OutboundRequest,
+    version: Version,
+    via: Option<&Via>,
+) -> Result<Outgoing, Fault> {
     let url = &request.url;
-    let mut headers = request.headers.clone();
     let mut uri = http::Uri::builder().path_and_query(url.path_and_query());
+    let mut host = None;
     if version == Version::HTTP_2 {
         uri = uri.scheme("https").authority(url.authority());
     } else {
-        headers.insert(
-            HOST,
-            HeaderValue::try_from(url.authority()).map_err(|_| Fault::UrlInvalid)?,
-        );
+        host = Some(HeaderValue::try_from(url.authority()).map_err(|_| Fault::UrlInvalid)?);
     }
-    if let Some(via) = via {
+    if via.is_some() {
         uri = uri.scheme("http").authority(url.authority());
-        if let Some(authorization) = &via.authorization {
-            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
     }
+    let uri = uri.build().map_err(|_| Fault::UrlInvalid)?;
     let mut built = Request::new(Full::new(request.body.clone()));
     *built.method_mut() = request.method.clone();
-    *built.uri_mut() = uri.build().map_err(|_| Fault::UrlInvalid)?;
-    *built.headers_mut() = headers;
+    *built.uri_mut() = uri;
+    let headers = built.headers_mut();
+    *headers = std::mem::take(&mut request.headers);
+    if let Some(host) = host {
+        headers.insert(HOST, host);
+    }
+    if let Some(authorization) = via.and_then(|via| via.authorization.as_ref()) {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
     Ok(built)
+}
+
+/// Undoes [`http_request`]. Neither of the connection's headers can be the request's own.
+fn take_back(outgoing: Outgoing, request: &mut OutboundRequest) {
+    request.headers = outgoing.into_parts().0.headers;
+    request.headers.remove(HOST);
+    request.headers.remove(PROXY_AUTHORIZATION);
 }

@@ -211,7 +211,12 @@ impl Sender {
     ///
     /// # Cancel safety
     /// As of [`Sender::send`].
-    pub async fn send_by(&self, request: OutboundRequest, way: Way<'_>, limits: AttemptLimits) -> Exchange {
+    pub async fn send_by(
+        &self,
+        mut request: OutboundRequest,
+        way: Way<'_>,
+        limits: AttemptLimits,
+    ) -> Exchange {
         let started = Instant::now();
         let deadline = started + limits.total;
         let route = Route::new(&way, self.0.proxy.as_ref());
@@ -219,9 +224,9 @@ impl Sender {
         let tasks = &self.0.dialler.tasks;
         let made = match way.oauth2 {
             None => {
-                let attempt = self
-                    .0
-                    .attempt(&request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange);
+                let attempt =
+                    self.0
+                        .attempt(&mut request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange);
                 tasks.unless_stopped(attempt).await
             }
             Some(credentials) => {
@@ -253,10 +258,10 @@ impl Sender {
 }
 
 impl Inner {
-    /// Makes one attempt, and keeps `kept` bytes of the answer's body.
+    /// Makes one attempt, and keeps `kept` bytes of the answer's body. The request's headers go with it.
     async fn attempt(
         &self,
-        request: &OutboundRequest,
+        request: &mut OutboundRequest,
         route: &Route<'_>,
         deadline: Instant,
         kept: usize,
@@ -324,7 +329,7 @@ impl Inner {
     /// Sends the request on an open connection or else on a new one, and waits for the head of the answer.
     async fn head(
         &self,
-        request: &OutboundRequest,
+        request: &mut OutboundRequest,
         key: &Key,
         route: &Route<'_>,
         deadline: Instant,

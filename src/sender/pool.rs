@@ -19,22 +19,24 @@ use crate::domain::endpoint_url::EndpointUrl;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What connections are alike for: scheme, host and port, and the way there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Key {
-    port: u16,
-    is_https: bool,
-    host: String,
+    url: EndpointUrl,
     route: RouteId,
 }
 
 impl Key {
     pub(super) fn of(url: &EndpointUrl, route: RouteId) -> Self {
         Self {
+            url: url.clone(),
             route,
-            port: url.port(),
-            is_https: url.is_https(),
-            host: url.host_name(),
         }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.url.is_of_same_server(&other.url) && self.route == other.route
     }
 }
 

@@ -30,6 +30,7 @@ impl Metrics {
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| AlreadyInstalled)?;
         begin();
+        super::metrics::look_up();
         Ok(Self(handle))
     }
 

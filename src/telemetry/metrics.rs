@@ -1,14 +1,63 @@
 //! One function for each thing that is counted.
 //!
 //! They cost a look-up in a sharded table and an atomic addition, and do nothing before
-//! [`Metrics::install`](super::Metrics::install).
+//! [`Metrics::install`](super::Metrics::install). What every attempt counts is looked up once, from then on.
 
-use std::time::Duration;
+use std::{
+    sync::{OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 
 use super::names;
 use crate::domain::outcome::{Class, Reason};
+
+/// Of the process's own metrics, those of attempts.
+static LOOKED_UP: OnceLock<LookedUp> = OnceLock::new();
+
+struct LookedUp {
+    durations: Histogram,
+    lags: Histogram,
+    settled: Vec<(&'static str, Counter)>,
+    /// By outcome and reason, the first one met first: mostly there is one.
+    attempts: RwLock<Vec<(Class, Reason, Counter)>>,
+}
+
+/// Looks up what every attempt counts, in the process's own metrics, which never change.
+pub(super) fn look_up() {
+    LOOKED_UP.get_or_init(|| LookedUp {
+        durations: histogram!(names::ATTEMPT_DURATION.name),
+        lags: histogram!(names::DELIVERY_LAG.name),
+        settled: names::SETTLED_STATES.map(|state| (state, settled(state))).into(),
+        attempts: RwLock::default(),
+    });
+}
+
+impl LookedUp {
+    fn attempt(&self, outcome: Class, reason: Reason) {
+        let known = self.attempts.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|known| (known.0, known.1) == (outcome, reason));
+        if let Some((.., counter)) = found {
+            return counter.increment(1);
+        }
+        drop(known);
+        let counter = attempts(outcome, reason);
+        counter.increment(1);
+        // Two that come at once leave it there twice, which does no harm.
+        let mut known = self.attempts.write().unwrap_or_else(PoisonError::into_inner);
+        known.push((outcome, reason, counter));
+    }
+}
+
+fn settled(state: &'static str) -> Counter {
+    counter!(names::DELIVERIES_SETTLED.name, names::STATE => state)
+}
+
+fn attempts(outcome: Class, reason: Reason) -> Counter {
+    let (outcome, reason) = (outcome.as_str(), reason.as_str());
+    counter!(names::ATTEMPTS.name, names::OUTCOME => outcome, names::REASON => reason)
+}
 
 /// Events were accepted and are durable.
 pub fn events_accepted(count: u64) {
@@ -37,19 +86,33 @@ pub fn condition_failed(reason: &'static str) {
 
 /// A delivery reached a final state, one of [`names::SETTLED_STATES`].
 pub fn delivery_settled(state: &'static str) {
-    counter!(names::DELIVERIES_SETTLED.name, names::STATE => state).increment(1);
+    let known = LOOKED_UP.get();
+    match known.and_then(|known| known.settled.iter().find(|(name, _)| *name == state)) {
+        Some((_, counter)) => counter.increment(1),
+        None => settled(state).increment(1),
+    }
 }
 
 /// An attempt was settled after `took`.
 pub fn attempt(outcome: Class, reason: Reason, took: Duration) {
-    let (outcome, reason) = (outcome.as_str(), reason.as_str());
-    counter!(names::ATTEMPTS.name, names::OUTCOME => outcome, names::REASON => reason).increment(1);
-    histogram!(names::ATTEMPT_DURATION.name).record(took);
+    match LOOKED_UP.get() {
+        Some(known) => {
+            known.attempt(outcome, reason);
+            known.durations.record(took);
+        }
+        None => {
+            attempts(outcome, reason).increment(1);
+            histogram!(names::ATTEMPT_DURATION.name).record(took);
+        }
+    }
 }
 
 /// A delivery's first attempt began `lag` after its event was accepted, or after its `deliver_at`.
 pub fn first_attempt(lag: Duration) {
-    histogram!(names::DELIVERY_LAG.name).record(lag);
+    match LOOKED_UP.get() {
+        Some(known) => known.lags.record(lag),
+        None => histogram!(names::DELIVERY_LAG.name).record(lag),
+    }
 }
 
 /// So many attempts are under way.
