@@ -5,12 +5,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use super::{Core, StoreError};
+
+/// How long a fold may take before sled is asked whether it has failed: a flush that waits while another write fails is
+/// not always told.
+const NUDGE_AFTER: Duration = Duration::from_secs(1);
 
 /// What it is told by, and where it answers.
 type Thread = (SyncSender<()>, Receiver<Result<(), StoreError>>);
@@ -62,7 +67,13 @@ impl Folder {
         match &self.thread {
             Some((_, done)) if self.running => {
                 self.running = false;
-                done.recv().map_err(|_| gone())?
+                loop {
+                    match done.recv_timeout(NUDGE_AFTER) {
+                        Ok(done) => return done,
+                        Err(RecvTimeoutError::Timeout) => self.core.pages.nudge(),
+                        Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                    }
+                }
             }
             _ => Ok(()),
         }

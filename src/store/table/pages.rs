@@ -150,6 +150,11 @@ impl Pages {
         Page::open(&sealed)
     }
 
+    /// Has sled tell those who wait for it when it has failed.
+    pub fn nudge(&self) {
+        _ = guarded(|| Ok(self.db.flush()?));
+    }
+
     /// Bytes on disk.
     pub fn size(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0) + self.end.load(Ordering::Relaxed)
