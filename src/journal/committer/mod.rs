@@ -27,6 +27,11 @@ use super::{
     stats::add,
 };
 
+/// Requests in one group from which on those who were just answered are let come again before the next: many wait on few
+/// cores, and a sync for each handful of them would cost more than it gives. Where nobody else has anything to do, nothing is
+/// waited for.
+const CROWD: usize = 4;
+
 pub(super) struct Committer {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
@@ -80,6 +85,7 @@ impl Committer {
         let mut requests = Vec::new();
         loop {
             let taken = self.queue.take(&mut requests, limits, self.patience());
+            let crowd = requests.len() >= CROWD;
             self.shared.set_busy(true);
             let result = match taken {
                 Taken::Some => self.commit(&mut requests),
@@ -91,6 +97,9 @@ impl Committer {
             if let Err(failure) = result {
                 self.shared.fail(failure);
                 return;
+            }
+            if crowd {
+                std::thread::yield_now();
             }
         }
         if let Err(failure) = self.writer.sync() {
