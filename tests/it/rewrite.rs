@@ -25,18 +25,23 @@ fn a_store_that_has_grown_is_written_afresh_under_load_and_nothing_is_lost() {
     server.endpoint(&json!({"url": sink.url(), "events": ["b"], "enabled": false}));
     let mut sent = 0u64;
     let mut send = |count: u64| {
-        let event =
-            |number: u64| json!({"type": if number.is_multiple_of(2) { "a" } else { "b" }, "data": number});
-        let lines: String = (0..count)
+        // Ids in no order: each lies in another page, which is written anew for it.
+        let event = |number: u64| {
+            let id = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let event_type = if number.is_multiple_of(2) { "a" } else { "b" };
+            json!({"id": format!("{id:016x}"), "type": event_type, "data": number})
+        };
+        let lines: String = (sent..sent + count)
             .map(|number| event(number).to_string() + "\n")
             .collect();
-        let answer = server.request(
-            "POST",
-            "/v1/events",
-            Some("application/x-ndjson"),
-            lines.as_bytes(),
-        );
-        assert_eq!(answer.status, 202, "{}", answer.text());
+        // What has an id is looked up, and while the two stores change places nobody can: it is handed over again.
+        wait_for("a batch to be taken", || {
+            let kind = Some("application/x-ndjson");
+            let answer = server.request("POST", "/v1/events", kind, lines.as_bytes());
+            let taken = answer.status == 202 && !answer.text().contains("\"status\":503");
+            assert!(taken || [202, 503].contains(&answer.status), "{}", answer.text());
+            taken.then_some(())
+        });
         sent += count;
     };
     send(2000);

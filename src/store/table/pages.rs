@@ -12,6 +12,8 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -21,6 +23,9 @@ use super::{
 };
 use crate::store::{StoreError, guarded};
 
+/// Tries at a read that fails, and the pause between them.
+const READ_TRIES: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(10);
 /// The file below the store's folder.
 const FILE: &str = "pages";
 
@@ -140,14 +145,25 @@ impl Pages {
             return Err(StoreError::Page);
         }
         let mut sealed = vec![0; length];
-        match self.file.read_exact_at(&mut sealed, at) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(StoreError::Page),
-            read => read.map_err(StoreError::Pages)?,
-        }
+        self.read_at(&mut sealed, at)?;
         if crc32c::crc32c(&sealed) != u32::from_le_bytes([i, j, k, l]) {
             return Err(StoreError::Page);
         }
         Page::open(&sealed)
+    }
+
+    /// A device that does not answer for a moment is asked again.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<(), StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.file.read_exact_at(bytes, at) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(StoreError::Page),
+                Err(error) if tries == READ_TRIES => return Err(StoreError::Pages(error)),
+                Err(_) => thread::sleep(READ_PAUSE),
+            }
+            tries += 1;
+        }
     }
 
     /// Has sled tell those who wait for it when it has failed.
