@@ -13,9 +13,10 @@ use std::{
 
 use super::{Core, StoreError};
 
-/// How long a fold may take before sled is asked whether it has failed: a flush that waits while another write fails is
-/// not always told.
+/// How long a fold may take before sled is asked whether it has failed, twice as long before each further time: a flush that
+/// waits while another write fails is not always told, but another flush that finds the failure wakes it.
 const NUDGE_AFTER: Duration = Duration::from_secs(1);
+const NUDGES: u32 = 10;
 
 /// What it is told by, and where it answers.
 type Thread = (SyncSender<()>, Receiver<Result<(), StoreError>>);
@@ -67,17 +68,24 @@ impl Folder {
         match &self.thread {
             Some((_, done)) if self.running => {
                 self.running = false;
-                loop {
-                    match done.recv_timeout(NUDGE_AFTER) {
+                for nudges in 0..NUDGES {
+                    match done.recv_timeout(NUDGE_AFTER * (1 << nudges)) {
                         Ok(done) => return done,
-                        Err(RecvTimeoutError::Timeout) => self.core.pages.nudge(),
+                        Err(RecvTimeoutError::Timeout) => nudge(self.core.clone()),
                         Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                     }
                 }
+                done.recv().map_err(|_| gone())?
             }
             _ => Ok(()),
         }
     }
+}
+
+/// By a thread of its own, since it may come to wait as well.
+fn nudge(core: Arc<Core>) {
+    let thread = thread::Builder::new().name("nudge".to_owned());
+    _ = thread.spawn(move || _ = core.pages.flush());
 }
 
 fn gone() -> StoreError {

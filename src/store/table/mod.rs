@@ -199,7 +199,8 @@ impl Table {
         let mut folder = self.folder();
         folder.wait()?;
         while !self.memory().is_empty() {
-            self.core.fold()?;
+            folder.begin()?;
+            folder.wait()?;
         }
         Ok(())
     }
@@ -266,7 +267,7 @@ impl Core {
         self.pages.write(written, live)?;
         self.live.store(live, Ordering::Relaxed);
         self.memory_mut().folded();
-        Ok(())
+        self.pages.flush()
     }
 }
 

@@ -107,10 +107,16 @@ impl Pages {
         batch.insert(&[LIVE], &live.to_le_bytes());
         self.file.write_all_at(&bytes, start).map_err(StoreError::Pages)?;
         self.end.store(start + bytes.len() as u64, Ordering::Release);
-        guarded(|| {
-            self.db.apply_batch(batch)?;
-            Ok(self.db.flush().map(|_| ())?)
-        })
+        guarded(|| Ok(self.db.apply_batch(batch)?))
+    }
+
+    /// Hands what sled has buffered to the operating system. When sled has failed meanwhile it may wait for ever, until
+    /// another thread does the same: never to be called where nobody would.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        guarded(|| Ok(self.db.flush().map(|_| ())?))
     }
 
     /// The page that a key belongs to, and the page's own key.
@@ -164,11 +170,6 @@ impl Pages {
             }
             tries += 1;
         }
-    }
-
-    /// Has sled tell those who wait for it when it has failed.
-    pub fn nudge(&self) {
-        _ = guarded(|| Ok(self.db.flush()?));
     }
 
     /// Bytes on disk.
