@@ -39,6 +39,11 @@ fn first_start(errno: Errno, n: u64) -> Option<bool> {
     }
     // Whatever it left behind, the next start is a start.
     bench.heal();
+    if up {
+        // It may be about to notice that its store has failed, and answer 503 while it opens that again.
+        bench.server.kill();
+        bench.server.restart();
+    }
     bench.receive();
     bench.accept(2);
     bench.is_whole();
