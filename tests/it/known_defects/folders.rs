@@ -141,6 +141,11 @@ fn a_rejected_delivery_advances_nothing() {
 #[test]
 fn what_the_index_has_and_the_journal_has_lost_fails_visibly() {
     let mut folder = Folder::with(Sink::accepting(), &json!({"enabled": false}), 3);
+    // A server that is told to stop may not have put everything into its index: what it has not is read at the next start.
+    wait_for("the index to have everything", || {
+        let status = folder.server.get("/v1/status");
+        (status["store"]["applied_lsn"] == status["journal"]["last_lsn"]).then_some(())
+    });
     folder.stop();
     zero(&folder.journal(), folder.places(1)[1]);
     folder.server.restart();
