@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::{
     engine::{EngineOptions, Shared},
     error::chain,
+    slots::Slot,
     unread::Unread,
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Finished {
     pub trigger: Trigger,
     pub started_at: Timestamp,
     pub seen: Seen,
+    /// What the attempt has of its slot; nothing if it broke down.
+    pub slot: Option<Slot>,
 }
 
 /// What was seen of an attempt.
@@ -94,17 +97,22 @@ impl Seen {
 }
 
 /// Makes the attempt of a due delivery.
-pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow) -> Seen {
+pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow, slot: &mut Slot) -> Seen {
     let at_hand = shared.event_at_hand(row.delivery.event, row.place);
     let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
         Ok(accepted) => accepted,
         Err(seen) => return *seen,
     };
-    send(shared, endpoint, accepted).await
+    send(shared, endpoint, accepted, slot).await
 }
 
 /// Sends an event to an endpoint.
-pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccepted) -> Seen {
+pub(super) async fn send(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    event: EventAccepted,
+    slot: &mut Slot,
+) -> Seen {
     let about = About {
         event_id: event.id.clone(),
         event_type: event.event_type.clone(),
@@ -112,16 +120,24 @@ pub(super) async fn send(shared: &Shared, endpoint: &Endpoint, event: EventAccep
     };
     let (at, now) = (shared.clock.wall(), shared.clock.now());
     let request = build(&shared.options, endpoint, event, at, now);
-    transmit(shared, endpoint, about, request, None).await
+    transmit(shared, endpoint, about, request, Until::HeadDecides(slot)).await
 }
 
-/// Sends a request to an endpoint, within the endpoint's time for an attempt, or `at_most` where that is less.
+/// How much of an answer an attempt waits for.
+pub(super) enum Until<'a> {
+    /// Its head decides. What comes of the body within a short time is kept; the slot is free meanwhile.
+    HeadDecides(&'a mut Slot),
+    /// The body counts: all of it is waited for, so long at the most.
+    BodyEnds(Duration),
+}
+
+/// Sends a request to an endpoint, within the endpoint's time for an attempt.
 pub(super) async fn transmit(
     shared: &Shared,
     endpoint: &Endpoint,
     about: About,
     request: Result<OutboundRequest, BuildError>,
-    at_most: Option<Duration>,
+    until: Until<'_>,
 ) -> Seen {
     let request = match request {
         Ok(request) => request,
@@ -138,7 +154,7 @@ pub(super) async fn transmit(
             return Seen::nothing(Some(about), Fault::Signing);
         }
     };
-    let exchange = exchange(shared, endpoint, request, at_most).await;
+    let exchange = exchange(shared, endpoint, request, until).await;
     judge(shared, endpoint, about, exchange)
 }
 
@@ -147,19 +163,32 @@ async fn exchange(
     shared: &Shared,
     endpoint: &Endpoint,
     request: OutboundRequest,
-    at_most: Option<Duration>,
+    until: Until<'_>,
 ) -> Exchange {
     let own = endpoint
         .spec
         .timeout
         .map_or(shared.options.timeout, Span::as_duration);
-    let total = at_most.map_or(own, |most| most.min(own));
+    let total = match until {
+        Until::HeadDecides(_) => own,
+        Until::BodyEnds(most) => most.min(own),
+    };
     #[cfg(test)]
     if let Some(stage) = shared.stage.get() {
         return stage.exchange(endpoint, &request, total).await;
     }
     let way = Way::of(&endpoint.spec);
-    shared.sender.send_by(request, way, AttemptLimits { total }).await
+    let limits = AttemptLimits { total };
+    match until {
+        Until::HeadDecides(slot) => {
+            let mut decided = |_status| slot.linger();
+            shared
+                .sender
+                .send_by(request, way, limits, Some(&mut decided))
+                .await
+        }
+        Until::BodyEnds(_) => shared.sender.send_by(request, way, limits, None).await,
+    }
 }
 
 /// The record of a request that belongs to no delivery: a test, or a step of a handshake.

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     backup::Backups, clock::EngineClock, damage::DamagedEvents, error::EngineError, event_types::Catalogue,
-    outage::SharedOutage, reclaim::Retention, registry::Registry, reservations::Reservations,
+    outage::SharedOutage, reclaim::Retention, registry::Registry, reservations::Reservations, slots::Slots,
     storage::Storage, supervision::Vitals, verify::Verifier,
 };
 use crate::{
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub sealer: Sealer,
     pub sender: Sender,
     pub in_flight: InFlight,
+    /// How many attempts may be out, and whose.
+    pub slots: Arc<Slots>,
     /// Events with ids of their own on their way to the journal.
     pub committing: TaskTracker,
     /// One change of configuration at a time: read, check, write, applied.

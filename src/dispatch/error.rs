@@ -26,6 +26,9 @@ pub enum EngineError {
     /// More than the configured number of something.
     #[error("the limit of {limit} {what} is reached")]
     TooMany { what: &'static str, limit: usize },
+    /// What the request needs is in use; the same request may succeed in a moment. Says what is in use.
+    #[error("{0}")]
+    Busy(&'static str),
     /// There is too little disk space to accept more; nothing was stored.
     #[error("the disk has too little free space")]
     DiskFull,

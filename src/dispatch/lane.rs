@@ -16,6 +16,7 @@ use super::{
     bucket::Bucket,
     order::{Busy, Order, Surveyed},
     supervision::{Late, Why},
+    turns::Ticket,
 };
 use crate::{
     domain::{
@@ -63,8 +64,10 @@ pub(super) struct Lane {
     pub stopped: bool,
     /// Whose verdict that was. Once it is in the store, the endpoint's state there says all.
     pub stopped_by: Option<DeliveryKey>,
-    /// Waits in the line of lanes whose turn may come.
-    pub queued: bool,
+    /// Tests and handshakes that used the endpoint when the lane's turn came: they count towards its concurrency.
+    pub asked: usize,
+    /// The place in the line of lanes whose turn may come.
+    pub ticket: Option<Ticket>,
     /// When the lane is to be looked at again.
     pub wake: Option<Timestamp>,
 }
@@ -99,7 +102,8 @@ impl Lane {
             trouble_pause: settle::OURS_DELAY,
             stopped: false,
             stopped_by: None,
-            queued: false,
+            asked: 0,
+            ticket: None,
             wake: None,
             endpoint,
         }
@@ -198,7 +202,7 @@ impl Lane {
         let was = std::mem::take(&mut self.busy);
         let strand = |key: &DeliveryKey| was.get(key).copied().flatten();
         self.busy = out.into_iter().map(|key| (key, strand(&key))).collect();
-        self.queued = false;
+        self.ticket = None;
         self.wake = None;
         self.reread();
     }
@@ -279,7 +283,8 @@ impl Lane {
 
     /// The next step as far as what is due goes.
     fn step(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Turn, StoreError> {
-        let permit = match self.breaker.permit(now, self.in_flight, self.concurrency) {
+        let out = self.in_flight + self.asked;
+        let permit = match self.breaker.permit(now, out, self.concurrency) {
             Permit::Busy => return Ok(Turn::Wait(None)),
             Permit::At(at) => return Ok(Turn::Wait(Some(at))),
             permit @ (Permit::Go | Permit::Probe) => permit,

@@ -1,11 +1,12 @@
 //! All lanes, and whose turn it is.
 //!
-//! Lanes with something to do stand in a line and take one step each in turn, so that a deep backlog waits behind
-//! nobody but itself; the others sleep until a known time, or until something changes. This part does no IO but the
-//! store's reads and knows no tasks: the scheduler drives it, and so does the model test.
+//! Lanes with something to do stand in line ([`Turns`]) and take one step each in turn, for which they need a slot
+//! ([`Slots`]), so that a deep backlog waits behind nobody but itself; the others sleep until a known time, or until
+//! something changes. This part does no IO but the store's reads and knows no tasks: the scheduler drives it, and so does
+//! the model test.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -14,7 +15,9 @@ use tokio::time::Instant;
 use super::{
     lane::{Lane, Turn},
     registry::Registry,
+    slots::{Refused, Slot, Slots},
     supervision::{LaneReport, Why},
+    turns::{Ticket, Turns},
 };
 use crate::{
     domain::{
@@ -26,12 +29,13 @@ use crate::{
         settle::{Verdict, settle},
         time::Timestamp,
     },
-    store::{DueRow, Effect, Store, StoreError, query::Position, rows::Slot},
+    store::{DueRow, Effect, Store, StoreError, query::Position, rows},
 };
 
 pub(super) struct Lanes {
     lanes: HashMap<EndpointId, Lane>,
-    line: VecDeque<EndpointId>,
+    turns: Turns,
+    slots: Arc<Slots>,
     wakes: BTreeSet<(Timestamp, EndpointId)>,
     /// Attempts at once to one endpoint, unless it says otherwise.
     concurrency: u16,
@@ -45,6 +49,7 @@ pub(super) enum Step {
         endpoint: Arc<Endpoint>,
         row: Box<DueRow>,
         trigger: Trigger,
+        slot: Slot,
     },
     Expire(Box<DueRow>),
     /// Nothing: a lane has looked through a portion of its schedule, and there is more of it.
@@ -62,10 +67,11 @@ pub(super) struct Ended<'a> {
 }
 
 impl Lanes {
-    pub fn new(concurrency: u16, breaker_after: u32) -> Self {
+    pub fn new(slots: Arc<Slots>, concurrency: u16, breaker_after: u32) -> Self {
         Self {
             lanes: HashMap::new(),
-            line: VecDeque::new(),
+            turns: Turns::default(),
+            slots,
             wakes: BTreeSet::new(),
             concurrency,
             breaker_after,
@@ -80,7 +86,7 @@ impl Lanes {
         registry: &Registry,
         mut out: HashMap<EndpointId, Vec<DeliveryKey>>,
     ) -> Result<(), StoreError> {
-        self.line.clear();
+        self.turns.clear();
         self.wakes.clear();
         self.lanes.retain(|id, lane| {
             let keys = out.remove(id);
@@ -139,7 +145,7 @@ impl Lanes {
         registry: &Registry,
         id: EndpointId,
         at: Position,
-        slot: Slot,
+        slot: rows::Slot,
     ) -> Result<(), StoreError> {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.scheduled(at.0, at.1, slot);
@@ -165,12 +171,14 @@ impl Lanes {
     }
 
     fn enqueue(&mut self, id: EndpointId) {
-        if let Some(lane) = self.lanes.get_mut(&id)
-            && !lane.queued
-        {
-            lane.queued = true;
-            self.line.push_back(id);
-        }
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        let (tenant, is_first) = (&lane.endpoint.spec.tenant, lane.in_flight == 0);
+        lane.ticket = Some(match lane.ticket {
+            None => self.turns.join(tenant, id, is_first),
+            Some(ticket) => self.turns.turn_into(tenant, ticket, is_first),
+        });
     }
 
     /// Puts the lanes in line whose time has come.
@@ -188,18 +196,29 @@ impl Lanes {
         self.wakes.first().map(|(wake, _)| *wake)
     }
 
-    /// The next step of the lanes in line; `None` when all have had their turn and none has more to do now.
+    /// Begins a pass over the lanes in line: tenants that had their share of the slots are asked again, and so are
+    /// endpoints that a test or a handshake has left.
+    pub fn begin_pass(&mut self) {
+        self.turns.begin_pass();
+        for id in self.slots.left() {
+            self.enqueue(id);
+        }
+    }
+
+    /// The next step of the lanes in line; `None` when all that may go on have had their turn, and none has more to do
+    /// now.
     pub fn next(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Option<Step>, StoreError> {
-        while let Some(id) = self.line.pop_front() {
+        while let Some((id, slot, asked)) = self.choose() {
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
             };
-            lane.queued = false;
+            lane.asked = asked;
             let step = match lane.turn(store, now, tick)? {
                 Turn::Start(row, trigger) => Step::Start {
                     endpoint: lane.endpoint.clone(),
                     row,
                     trigger,
+                    slot,
                 },
                 Turn::Expired(row) => Step::Expire(row),
                 Turn::Look => Step::Look,
@@ -212,6 +231,33 @@ impl Lanes {
             return Ok(Some(step));
         }
         Ok(None)
+    }
+
+    /// Takes a lane out of line whose turn it is, with the slot that it may use, and how many tests and handshakes use
+    /// its endpoint. Passes over tenants that have their share.
+    fn choose(&mut self) -> Option<(EndpointId, Slot, usize)> {
+        loop {
+            match self.take(self.turns.head()?) {
+                Ok(chosen) => return Some(chosen),
+                Err(Refused::Full) => return None,
+                Err(Refused::Share) => {}
+            }
+            // An endpoint that has nothing out may take what others of its tenant may not.
+            match self.turns.first_head().map(|head| self.take(head)) {
+                Some(Ok(chosen)) => return Some(chosen),
+                Some(Err(Refused::Full)) => return None,
+                Some(Err(Refused::Share)) | None => self.turns.pass_over(),
+            }
+        }
+    }
+
+    fn take(&mut self, (ticket, id): (Ticket, EndpointId)) -> Result<(EndpointId, Slot, usize), Refused> {
+        // A lane stays while it is in line.
+        let lane = self.lanes.get_mut(&id).ok_or(Refused::Share)?;
+        let (slot, asked) = self.slots.take(&lane.endpoint, ticket.is_first())?;
+        self.turns.leave(ticket);
+        lane.ticket = None;
+        Ok((id, slot, asked))
     }
 
     /// A lane has nothing to do before `until`.

@@ -27,6 +27,7 @@ use super::{
     rewriter::Rewriter,
     scheduler::{INBOX, Scheduler},
     settler,
+    slots::Slots,
     storage::Storage,
     supervision::{self, Vitals},
     verify::{self, Ask, Verifier},
@@ -164,6 +165,7 @@ impl Running {
         let newest = store.newest()?.max(last_written);
         let clock = EngineClock::new(options.clock, newest);
         let (verifier, asks) = Verifier::new();
+        let slots = Slots::new(options.engine.max_in_flight);
         let shared = Arc::new(Shared {
             started_at: clock.now(),
             options: options.engine,
@@ -178,6 +180,7 @@ impl Running {
             sealer: folder.sealer().clone(),
             sender: options.sender,
             in_flight: InFlight::default(),
+            slots,
             committing: TaskTracker::new(),
             configuring: tokio::sync::Mutex::new(()),
             recovering: tokio::sync::Mutex::new(()),

@@ -70,10 +70,12 @@ mod settler;
 mod shake;
 #[cfg(test)]
 mod simulation;
+mod slots;
 mod status;
 mod storage;
 mod supervision;
 pub mod tenants;
+mod turns;
 mod unread;
 mod veil;
 mod verify;

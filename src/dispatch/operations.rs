@@ -106,6 +106,9 @@ impl Engine {
     }
 
     /// Sends a test event to an endpoint now, whatever its state; the attempt is recorded, and changes nothing else.
+    ///
+    /// # Errors
+    /// `Busy` when no slot becomes free in time: of the endpoint's concurrency, its tenant's share, or all.
     pub async fn test_endpoint(
         &self,
         id: EndpointId,
@@ -113,6 +116,7 @@ impl Engine {
     ) -> Result<AttemptView, EngineError> {
         let shared = &self.0;
         let endpoint = shared.endpoint(id)?;
+        let mut slot = shared.slot_to_ask(&endpoint).await?;
         let started_at = self.now();
         let event = NewEvent {
             id: None,
@@ -135,7 +139,8 @@ impl Engine {
             event_type: accepted.event_type.clone(),
             tenant: accepted.tenant.clone(),
         };
-        let seen = attempt::send(shared, &endpoint, accepted).await;
+        let seen = attempt::send(shared, &endpoint, accepted, &mut slot).await;
+        drop(slot);
         let record = attempt::standalone(id, about, started_at, 1, seen);
         let lsn = shared
             .write_and_apply(&Record::AttemptSettled(record.clone()))

@@ -78,12 +78,15 @@ impl Registry {
     }
 
     /// The endpoint, of those not passed over, whose handshake is to be tried first, and when.
-    pub fn next_handshake(
-        &self,
-        passed_over: impl Fn(EndpointId) -> bool,
-    ) -> Option<(Timestamp, EndpointId)> {
+    pub fn next_handshake(&self, passed_over: impl Fn(&Endpoint) -> bool) -> Option<(Timestamp, EndpointId)> {
         let table = self.read();
-        table.handshakes.iter().find(|(_, id)| !passed_over(*id)).copied()
+        let may_go = |id| {
+            table
+                .endpoints
+                .get(id)
+                .is_some_and(|endpoint| !passed_over(endpoint))
+        };
+        table.handshakes.iter().find(|(_, id)| may_go(id)).copied()
     }
 
     pub fn put(&self, endpoint: Endpoint) {

@@ -15,6 +15,7 @@ use super::{
     attempt::{self, Finished, Seen},
     engine::Shared,
     lanes::{Ended, Lanes, Step},
+    slots::Slot,
 };
 use crate::{
     domain::{
@@ -76,7 +77,8 @@ struct Out {
 
 impl Scheduler {
     pub fn new(shared: Arc<Shared>, verdicts: mpsc::Sender<Record>) -> Self {
-        let lanes = Lanes::new(shared.options.concurrency, shared.options.breaker_after);
+        let slots = shared.slots.clone();
+        let lanes = Lanes::new(slots, shared.options.concurrency, shared.options.breaker_after);
         Self {
             shared,
             verdicts,
@@ -105,6 +107,8 @@ impl Scheduler {
                     Some(signal) => self.signal(signal),
                 },
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
+                // Seen to by the next pass.
+                () = self.shared.slots.freed() => {}
                 () = tokio::time::sleep(sleep) => {}
                 () = self.shared.stopping.cancelled() => {}
             }
@@ -242,6 +246,7 @@ impl Scheduler {
     fn take_steps(&mut self, store: &Store, now: Timestamp) -> Result<bool, StoreError> {
         let tick = Instant::now();
         let mut looks = 0;
+        self.lanes.begin_pass();
         while self.has_room() {
             match self.lanes.next(store, now, tick)? {
                 None => break,
@@ -249,7 +254,8 @@ impl Scheduler {
                     endpoint,
                     row,
                     trigger,
-                }) => self.start(endpoint, *row, trigger, now),
+                    slot,
+                }) => self.start(endpoint, *row, trigger, slot, now),
                 Some(Step::Expire(row)) => self.expire(&row, now),
                 Some(Step::Look) if looks == LOOKS => return Ok(true),
                 Some(Step::Look) => looks += 1,
@@ -258,13 +264,19 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// Whether one more attempt may be out, and its verdict is sure to find room with the settler.
+    /// Whether the verdict of one more attempt is sure to find room with the settler.
     fn has_room(&self) -> bool {
-        self.attempts.len() < self.shared.options.max_in_flight
-            && self.verdicts.capacity() > self.attempts.len() + 1
+        self.verdicts.capacity() > self.attempts.len() + 1
     }
 
-    fn start(&mut self, endpoint: Arc<Endpoint>, row: DueRow, trigger: Trigger, now: Timestamp) {
+    fn start(
+        &mut self,
+        endpoint: Arc<Endpoint>,
+        row: DueRow,
+        trigger: Trigger,
+        mut slot: Slot,
+        now: Timestamp,
+    ) {
         self.shared.in_flight.insert(row.delivery.key);
         #[cfg(test)]
         if let Some(stage) = self.shared.stage.get() {
@@ -281,13 +293,14 @@ impl Scheduler {
         };
         let shared = self.shared.clone();
         let handle = self.attempts.spawn(async move {
-            let seen = attempt::deliver(&shared, &endpoint, &row).await;
+            let seen = attempt::deliver(&shared, &endpoint, &row, &mut slot).await;
             Finished {
                 endpoint,
                 row,
                 trigger,
                 started_at: now,
                 seen,
+                slot: Some(slot),
             }
         });
         self.out.insert(handle.id(), out);
@@ -315,7 +328,7 @@ impl Scheduler {
     }
 
     fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
-        let finished = match ended {
+        let mut finished = match ended {
             Ok((task, finished)) => {
                 self.out.remove(&task);
                 finished
@@ -338,10 +351,12 @@ impl Scheduler {
                     trigger,
                     started_at,
                     seen,
+                    slot: None,
                 }
             }
         };
         self.shared.in_flight.remove(finished.row.delivery.key);
+        drop(finished.slot.take());
         attempt::log_outcome(&finished);
         self.judge(finished);
     }
@@ -359,6 +374,7 @@ impl Scheduler {
             trigger,
             started_at,
             seen,
+            slot: _,
         } = &finished;
         let ended = Ended {
             endpoint,
@@ -397,6 +413,7 @@ impl Scheduler {
             trigger,
             started_at,
             seen,
+            slot: _,
         } = finished;
         let about = seen.about.or_else(|| self.about(&row))?;
         Some(AttemptSettled {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    attempt::{self, About, Seen},
+    attempt::{self, About, Seen, Until},
     endpoints::as_change,
     engine::Shared,
     error::EngineError,
@@ -63,9 +63,12 @@ pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<
     if endpoint.spec.handshake.is_none() || !(asked || is_due) {
         return Ok(Ended::Done);
     }
+    // One for all that the handshake asks, one request after the other.
+    let slot = shared.slot_to_ask(&endpoint).await?;
     let Some(tried) = shake(shared, &endpoint).await? else {
         return Ok(Ended::Obsolete);
     };
+    drop(slot);
     let _one_at_a_time = shared.configuring.lock().await;
     let Some(present) = unchanged(shared, &endpoint)? else {
         return Ok(Ended::Obsolete);
@@ -227,7 +230,7 @@ async fn ask(
         challenge.request(target, about.event_id.as_str(), source, at)
     });
     let within = endpoint.spec.handshake.answer_within();
-    let mut seen = attempt::transmit(shared, endpoint, about.clone(), request, Some(within)).await;
+    let mut seen = attempt::transmit(shared, endpoint, about.clone(), request, Until::BodyEnds(within)).await;
     seen.outcome = shared.outage.judge(endpoint.id, seen.outcome);
     let verdict = judge(challenge, &mut seen);
     if challenge.is_secret() {

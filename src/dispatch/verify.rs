@@ -21,9 +21,12 @@ use super::{
     engine::{Engine, Shared},
     error::{EngineError, chain},
     shake::{self, Ended},
+    slots,
     view::EndpointView,
 };
-use crate::domain::{handshake::Handshake, id::EndpointId, limits, verification::Submitted};
+use crate::domain::{
+    endpoint::Endpoint, event::Label, handshake::Handshake, id::EndpointId, limits, verification::Submitted,
+};
 
 /// The longest sleep. A step of the wall clock is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
@@ -72,7 +75,8 @@ impl Engine {
     /// `verification` says what came of it.
     ///
     /// # Errors
-    /// `NotNow` without a handshake, or without a code that waits; `Invalid` for a wrong code, which costs a try.
+    /// `NotNow` without a handshake, or without a code that waits; `Invalid` for a wrong code, which costs a try; `Busy`
+    /// while no slot can be had for the try.
     pub async fn verify_endpoint(
         &self,
         id: EndpointId,
@@ -159,8 +163,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
 #[derive(Default)]
 struct Tries {
     out: JoinSet<Result<Ended, EngineError>>,
-    /// Whose a try is, in case it panics.
-    whose: HashMap<Id, EndpointId>,
+    /// Whose a try is, in case it panics: the endpoint, and its tenant.
+    whose: HashMap<Id, (EndpointId, Option<Label>)>,
+    /// How many each tenant has out.
+    held: HashMap<Option<Label>, usize>,
     /// Who waits for the try of an endpoint that is out.
     askers: HashMap<EndpointId, Vec<Asker>>,
     /// Endpoints whose try came to grief in this life of the process: tried again only when someone asks.
@@ -172,13 +178,24 @@ impl Tries {
         self.out.len() < limits::HANDSHAKES_AT_ONCE
     }
 
+    /// Whether one tenant may have one more out: those whose receivers hang leave room to the others.
+    fn has_room_for(&self, tenant: &Option<Label>) -> bool {
+        let held = self.held.get(tenant).copied().unwrap_or_default();
+        let free = limits::HANDSHAKES_AT_ONCE.saturating_sub(self.out.len());
+        slots::may_take(held, free, false)
+    }
+
     /// Begins what is due while there is room; answers how long to sleep.
     fn begin_due(&mut self, shared: &Arc<Shared>) -> Duration {
         if !shared.storage.is_ready() {
             return LONGEST_SLEEP;
         }
         while self.has_room() {
-            let passed_over = |id| self.askers.contains_key(&id) || self.broken.contains(&id);
+            let passed_over = |endpoint: &Endpoint| {
+                self.askers.contains_key(&endpoint.id)
+                    || self.broken.contains(&endpoint.id)
+                    || !self.has_room_for(&endpoint.spec.tenant)
+            };
             let Some((due, id)) = shared.registry.next_handshake(passed_over) else {
                 break;
             };
@@ -192,13 +209,21 @@ impl Tries {
     }
 
     fn asked(&mut self, shared: &Arc<Shared>, Ask { endpoint, done }: Ask) {
-        match self.askers.get_mut(&endpoint) {
-            Some(askers) => askers.push(done),
-            None => self.begin(shared, endpoint, vec![done]),
+        if let Some(askers) = self.askers.get_mut(&endpoint) {
+            askers.push(done);
+        } else if self.has_room_for(&tenant_of(shared, endpoint)) {
+            self.begin(shared, endpoint, vec![done]);
+        } else {
+            // Who asked may have gone.
+            _ = done.send(Err(EngineError::Busy(
+                "as many handshakes of the endpoint's tenant are under way as may be; try again when some have ended",
+            )));
         }
     }
 
     fn begin(&mut self, shared: &Arc<Shared>, id: EndpointId, askers: Vec<Asker>) {
+        let tenant = tenant_of(shared, id);
+        *self.held.entry(tenant.clone()).or_default() += 1;
         let (shared, asked) = (shared.clone(), !askers.is_empty());
         self.askers.insert(id, askers);
         let handle = self.out.spawn(async move {
@@ -209,14 +234,24 @@ impl Tries {
             }
             ended
         });
-        self.whose.insert(handle.id(), id);
+        self.whose.insert(handle.id(), (id, tenant));
+    }
+
+    fn give_back(&mut self, tenant: &Option<Label>) {
+        if let Some(held) = self.held.get_mut(tenant) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(tenant);
+            }
+        }
     }
 
     fn ended(&mut self, shared: &Arc<Shared>, ended: Result<(Id, Result<Ended, EngineError>), JoinError>) {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
-        let Some(id) = self.whose.remove(&task) else {
+        let Some((id, tenant)) = self.whose.remove(&task) else {
             return;
         };
+        self.give_back(&tenant);
         let askers = self.askers.remove(&id).unwrap_or_default();
         let ended = match ended {
             Ok((_, ended)) => {
@@ -240,4 +275,8 @@ impl Tries {
         // What the first was told the others see for themselves.
         answers.for_each(|asker| _ = asker.send(Ok(())));
     }
+}
+
+fn tenant_of(shared: &Shared, id: EndpointId) -> Option<Label> {
+    shared.registry.get(id)?.spec.tenant.clone()
 }

@@ -137,6 +137,9 @@ pub const TRANSFORM_OUTPUT_BYTES: usize = 1024 * 1024;
 pub const RESPONSE_READ_BYTES: usize = 64 * 1024;
 /// Bytes of an answer's body that are kept with the attempt.
 pub const RESPONSE_KEPT_BYTES: usize = 4 * 1024;
+/// How long a delivery's answer may take for its body once its head, which decides, has come: long enough for what a
+/// receiver has to say about it, and no reason for a receiver to hold on to us.
+pub const RESPONSE_BODY: Duration = Duration::from_secs(5);
 /// Bytes of an answer's head: more is a protocol error.
 pub const RESPONSE_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields in an answer's head: more is a protocol error.

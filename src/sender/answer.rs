@@ -1,5 +1,7 @@
 //! What is read of an answer: its status, a few headers, and the beginning of its body.
 
+use std::{future::poll_fn, pin::pin};
+
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, Response,
@@ -53,19 +55,41 @@ pub(super) struct Answer {
     pub(super) is_complete: bool,
 }
 
-/// Reads an answer's body up to the limit or `deadline`, and keeps `kept` bytes of it. The status decides what the answer means, whatever
-/// becomes of the body.
+/// Called with its status when an answer's head has come and its body has not.
+pub type Decided<'a> = &'a mut (dyn FnMut(u16) + Send);
+
+/// What is wanted of an answer's body.
+pub(super) struct Wanted<'a> {
+    /// Bytes of it that are kept.
+    pub(super) kept: usize,
+    /// The head is enough: the body is read for [`limits::RESPONSE_BODY`] at the most, and this is called once if it
+    /// has to be waited for.
+    pub(super) decided: Option<Decided<'a>>,
+}
+
+/// Reads an answer's body up to the limit or `deadline`, and keeps its beginning. The status decides what the answer
+/// means, whatever becomes of the body.
 pub(super) async fn read(
     connection: &mut Connection,
     answer: Response<Incoming>,
-    deadline: Instant,
-    kept: usize,
+    mut deadline: Instant,
+    wanted: Wanted<'_>,
 ) -> Answer {
     let (head, mut body) = answer.into_parts();
+    let status = head.status.as_u16();
+    let Wanted { kept, mut decided } = wanted;
+    if decided.is_some() {
+        deadline = deadline.min(Instant::now() + limits::RESPONSE_BODY);
+    }
     let mut excerpt = BytesMut::new();
     let mut body_bytes_read = 0;
     let is_complete = loop {
-        let frame = match timeout_at(deadline, connection.frame(&mut body)).await {
+        let frame = match timeout_at(
+            deadline,
+            telling(connection.frame(&mut body), status, &mut decided),
+        )
+        .await
+        {
             Err(_) | Ok(Some(Err(_))) => break false,
             Ok(None) => break true,
             Ok(Some(Ok(frame))) => frame,
@@ -81,7 +105,7 @@ pub(super) async fn read(
     Answer {
         headers: KeptHeaders::of(&head.headers),
         observation: Observation::Response {
-            status: head.status.as_u16(),
+            status,
             directive: directive(&head.headers),
             retry_after: retry_after(&head.headers),
             body_broken: !is_complete,
@@ -91,6 +115,21 @@ pub(super) async fn read(
         location: location(&head.headers),
         is_complete,
     }
+}
+
+/// Waits for a piece of a body, and calls `decided`, once, when it is not there yet.
+async fn telling<T>(frame: impl Future<Output = T>, status: u16, decided: &mut Option<Decided<'_>>) -> T {
+    let mut frame = pin!(frame);
+    poll_fn(|cx| {
+        let polled = frame.as_mut().poll(cx);
+        if polled.is_pending()
+            && let Some(decided) = decided.take()
+        {
+            decided(status);
+        }
+        polled
+    })
+    .await
 }
 
 /// `Retry-After` (RFC 9110, 10.2.3): whole seconds or a date; anything else is as good as none.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Exchange, Inner,
+    answer::{Decided, Wanted},
     route::Route,
     tokens::{Key, NotGranted, Token},
 };
@@ -33,6 +34,7 @@ impl Inner {
         credentials: &ClientCredentials,
         route: &Route<'_>,
         deadline: Instant,
+        mut decided: Option<Decided<'_>>,
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
         // Nothing is fetched for what would not be sent.
@@ -44,8 +46,20 @@ impl Inner {
                 .await?;
             let mut request = request.clone();
             request.headers.insert(AUTHORIZATION, token.authorization);
-            let kept = limits::RESPONSE_KEPT_BYTES;
-            self.attempt(&mut request, route, deadline, kept, exchange)
+            // A first 401 decides nothing yet.
+            let is_first = refused.is_none();
+            let mut decided = decided.as_mut().map(|decided| {
+                move |status| {
+                    if !is_first || status != UNAUTHORIZED {
+                        decided(status);
+                    }
+                }
+            });
+            let wanted = Wanted {
+                kept: limits::RESPONSE_KEPT_BYTES,
+                decided: decided.as_mut().map(|decided| decided as Decided<'_>),
+            };
+            self.attempt(&mut request, route, deadline, wanted, exchange)
                 .await?;
             if refused.is_some() || !is_unauthorized(exchange.observation) {
                 return Ok(());
@@ -91,9 +105,12 @@ impl Inner {
         let Ok(mut request) = token::request(credentials) else {
             return Err(failed(Fault::Signing, None, None));
         };
-        let kept = limits::RESPONSE_READ_BYTES;
+        let wanted = Wanted {
+            kept: limits::RESPONSE_READ_BYTES,
+            decided: None,
+        };
         if let Err(fault) = self
-            .attempt(&mut request, route, deadline, kept, &mut exchange)
+            .attempt(&mut request, route, deadline, wanted, &mut exchange)
             .await
         {
             return Err(failed(of_fault(fault), None, exchange.remote));

@@ -55,13 +55,8 @@ use tokio::time::{Instant, timeout_at};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::answer::retry_after;
-pub use self::{
-    answer::KeptHeaders,
-    identity::{InvalidTls, check_tls},
-    route::Way,
-    tls::{InvalidRoots, roots_from_pem},
-};
 use self::{
+    answer::Wanted,
     connection::{Connection, Dialler, Failed},
     pool::{Key, Pool},
     resolve::Resolver,
@@ -69,6 +64,12 @@ use self::{
     tasks::Tasks,
     tls::Trust,
     tokens::Tokens,
+};
+pub use self::{
+    answer::{Decided, KeptHeaders},
+    identity::{InvalidTls, check_tls},
+    route::Way,
+    tls::{InvalidRoots, roots_from_pem},
 };
 use crate::{
     domain::{
@@ -204,10 +205,14 @@ impl Sender {
     /// # Cancel safety
     /// Dropping the future closes the connection; the request may have been received all the same.
     pub async fn send(&self, request: OutboundRequest, limits: AttemptLimits) -> Exchange {
-        self.send_by(request, Way::default(), limits).await
+        self.send_by(request, Way::default(), limits, None).await
     }
 
     /// Makes one attempt on an endpoint's own way, with a token if it wants one. Every failure is an observation.
+    ///
+    /// With `decided`, the head of the answer is what the caller waits for: the body gets
+    /// [`crate::domain::limits::RESPONSE_BODY`] at the most, and when it does not come at once with the head,
+    /// `decided` is called.
     ///
     /// # Cancel safety
     /// As of [`Sender::send`].
@@ -216,6 +221,7 @@ impl Sender {
         mut request: OutboundRequest,
         way: Way<'_>,
         limits: AttemptLimits,
+        decided: Option<Decided<'_>>,
     ) -> Exchange {
         let started = Instant::now();
         let deadline = started + limits.total;
@@ -224,15 +230,19 @@ impl Sender {
         let tasks = &self.0.dialler.tasks;
         let made = match way.oauth2 {
             None => {
-                let attempt =
-                    self.0
-                        .attempt(&mut request, &route, deadline, RESPONSE_KEPT_BYTES, &mut exchange);
+                let wanted = Wanted {
+                    kept: RESPONSE_KEPT_BYTES,
+                    decided,
+                };
+                let attempt = self
+                    .0
+                    .attempt(&mut request, &route, deadline, wanted, &mut exchange);
                 tasks.unless_stopped(attempt).await
             }
             Some(credentials) => {
-                let attempt = self
-                    .0
-                    .authorized(&request, credentials, &route, deadline, &mut exchange);
+                let attempt =
+                    self.0
+                        .authorized(&request, credentials, &route, deadline, decided, &mut exchange);
                 tasks.unless_stopped(attempt).await
             }
         };
@@ -258,13 +268,13 @@ impl Sender {
 }
 
 impl Inner {
-    /// Makes one attempt, and keeps `kept` bytes of the answer's body. The request's headers go with it.
+    /// Makes one attempt. The request's headers go with it.
     async fn attempt(
         &self,
         request: &mut OutboundRequest,
         route: &Route<'_>,
         deadline: Instant,
-        kept: usize,
+        wanted: Wanted<'_>,
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
         *exchange = Exchange::nothing();
@@ -283,7 +293,7 @@ impl Inner {
         {
             return Err(hop.refused());
         }
-        let answer = answer::read(&mut connection, head, deadline, kept).await;
+        let answer = answer::read(&mut connection, head, deadline, wanted).await;
         exchange.observation = answer.observation;
         exchange.excerpt = answer.excerpt;
         exchange.headers = answer.headers;

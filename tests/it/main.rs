@@ -51,6 +51,7 @@ mod semantics;
 mod settings;
 mod shutdown;
 mod signatures;
+mod slots;
 mod tenants;
 mod tls;
 mod verifiers;

@@ -44,7 +44,7 @@ async fn send_within(sender: &Sender, url: &str, way: Way<'_>, total: Duration) 
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{}"),
     };
-    sender.send_by(request, way, AttemptLimits { total }).await
+    sender.send_by(request, way, AttemptLimits { total }, None).await
 }
 
 /// The status that an attempt brought, or its fault.

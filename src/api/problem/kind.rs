@@ -28,6 +28,8 @@ pub enum Kind {
     Invalid,
     LimitReached,
     Throttled,
+    /// Slots or memory that the request needs are in use.
+    Busy,
     Internal,
     Rebuilding,
     Stopping,
@@ -37,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the table in docs/API.md.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::MalformedDocument,
         Self::BatchRejected,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Invalid,
         Self::LimitReached,
         Self::Throttled,
+        Self::Busy,
         Self::Internal,
         Self::Rebuilding,
         Self::Stopping,
@@ -97,6 +100,7 @@ impl Kind {
             Self::Invalid => ("invalid", S::UNPROCESSABLE_ENTITY, "a member breaks a rule"),
             Self::LimitReached => ("limit-reached", S::UNPROCESSABLE_ENTITY, "a limit is reached"),
             Self::Throttled => ("throttled", S::TOO_MANY_REQUESTS, "too many refused keys"),
+            Self::Busy => ("busy", S::TOO_MANY_REQUESTS, "too much at once"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "internal error"),
             Self::Rebuilding => ("rebuilding", S::SERVICE_UNAVAILABLE, "the store is being rebuilt"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "the server is stopping"),
@@ -113,7 +117,7 @@ impl Kind {
     /// Seconds after which trying again may help.
     pub const fn retry_after(self) -> Option<HeaderValue> {
         match self {
-            Self::Throttled => Some(HeaderValue::from_static("1")),
+            Self::Throttled | Self::Busy => Some(HeaderValue::from_static("1")),
             Self::Rebuilding | Self::Stopping | Self::NotReady => Some(HeaderValue::from_static("5")),
             Self::DiskFull => Some(HeaderValue::from_static("30")),
             _ => None,

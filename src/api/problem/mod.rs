@@ -162,6 +162,7 @@ impl From<EngineError> for Problem {
             EngineError::DifferentContent(_) => Kind::DifferentContent,
             EngineError::NotNow(_) => Kind::NotNow,
             EngineError::TooMany { .. } => Kind::LimitReached,
+            EngineError::Busy(_) => Kind::Busy,
             EngineError::DiskFull => Kind::DiskFull,
             EngineError::Rebuilding => Kind::Rebuilding,
             EngineError::Stopping => Kind::Stopping,
@@ -229,6 +230,7 @@ mod tests {
             }),
             422
         );
+        assert_eq!(status(EngineError::Busy("all slots are in use")), 429);
         assert_eq!(status(EngineError::DiskFull), 507);
         assert_eq!(status(EngineError::Rebuilding), 503);
         assert_eq!(status(EngineError::Stopping), 503);

@@ -17,6 +17,7 @@ use super::{
         document,
         lanes::{Ended, Lanes, Step},
         registry::Registry,
+        slots::{Slot, Slots},
     },
     ENDPOINTS, RETRIES, START,
     fact::Fact,
@@ -44,11 +45,15 @@ use crate::{
 
 const JOURNAL: [u8; 16] = [7; 16];
 
+/// More than is ever out.
+const SLOTS: usize = 1000;
+
 struct Out {
     endpoint: Arc<Endpoint>,
     row: DueRow,
     trigger: Trigger,
     started_at: Timestamp,
+    _slot: Slot,
 }
 
 pub(super) struct World {
@@ -89,7 +94,7 @@ impl World {
             journal: Vec::new(),
             applied: 0,
             registry: Registry::default(),
-            lanes: Lanes::new(2, 3),
+            lanes: Lanes::new(Slots::new(SLOTS), 2, 3),
             clock: EngineClock::new(wall.clone(), Timestamp::EPOCH),
             wall,
             sealer: Sealer::new(&[1; 32]),
@@ -163,6 +168,7 @@ impl World {
         let store = self.store();
         let now = self.clock.now();
         self.lanes.wake(now);
+        self.lanes.begin_pass();
         let mut begun = 0;
         while begun < most {
             begun += 1;
@@ -173,6 +179,7 @@ impl World {
                     endpoint,
                     row,
                     trigger,
+                    slot,
                 }) => {
                     self.may_begin(&endpoint, &row, now);
                     self.out.push(Out {
@@ -180,6 +187,7 @@ impl World {
                         row: *row,
                         trigger,
                         started_at: now,
+                        _slot: slot,
                     });
                 }
                 Some(Step::Expire(row)) => {
@@ -256,6 +264,7 @@ impl World {
             row,
             trigger,
             started_at,
+            ..
         } = &out;
         let ended = Ended {
             endpoint,
@@ -424,7 +433,7 @@ impl World {
         let store = open_store(&self.dir, trust);
         self.applied = usize::try_from(store.applied().unwrap().lsn).unwrap();
         self.store = Some(store);
-        self.lanes = Lanes::new(2, 3);
+        self.lanes = Lanes::new(Slots::new(SLOTS), 2, 3);
         self.registry = Registry::default();
         // Replayed before anything is sent, as the applier does it.
         self.apply(usize::MAX / 2);
@@ -433,7 +442,7 @@ impl World {
             self.registry
                 .put(document::unseal(&self.sealer, id, &row).unwrap());
         }
-        self.lanes = Lanes::new(2, 3);
+        self.lanes = Lanes::new(Slots::new(SLOTS), 2, 3);
         self.lanes
             .begin(&store, &self.registry, Default::default())
             .unwrap();

@@ -249,9 +249,7 @@ impl Inner {
         let Some(endpoint) = shared.registry.get(id).filter(|endpoint| endpoint.is_active()) else {
             return false;
         };
-        if self.out.len() >= shared.options.max_in_flight
-            || self.unsettled.values().any(|endpoint| *endpoint == id)
-        {
+        if !shared.slots.would_give(&endpoint) || self.unsettled.values().any(|endpoint| *endpoint == id) {
             return false;
         }
         let concurrency = endpoint.spec.concurrency.unwrap_or(shared.options.concurrency);
