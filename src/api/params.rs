@@ -44,10 +44,12 @@ impl Params {
         if self.0.iter().any(|(other, _)| other == name) {
             return Err(refused(name, "is there twice; give it once"));
         }
-        value
-            .parse()
-            .map(Some)
-            .map_err(|error: T::Err| refused(name, &error.to_string()))
+        value.parse().map(Some).map_err(|error: T::Err| {
+            if means_plus::<T>(&value) {
+                return refused(name, UNESCAPED_PLUS);
+            }
+            refused(name, &error.to_string())
+        })
     }
 
     /// Takes one of a list of words.
@@ -101,6 +103,14 @@ impl Params {
     }
 }
 
+/// In a query a plus sign stands for a space, which surprises whoever writes a time with an offset.
+const UNESCAPED_PLUS: &str = "has a space where a plus sign was meant: in a query + stands for a space; write %2B, as in 05:30:00%2B01:00";
+
+/// Whether a value that does not read would, had its plus signs not become spaces.
+fn means_plus<T: FromStr>(value: &str) -> bool {
+    value.contains(' ') && value.replace(' ', "+").parse::<T>().is_ok()
+}
+
 fn refused(name: &str, rule: &str) -> Problem {
     Problem::of_field(Kind::InvalidQuery, name, rule)
 }
@@ -120,7 +130,7 @@ impl<S: Sync> FromRequestParts<S> for NoParams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::EndpointId;
+    use crate::domain::{id::EndpointId, time::Timestamp};
 
     fn params(query: &str) -> Params {
         Params::of(&format!("/v1/x?{query}").parse().unwrap())
@@ -171,5 +181,23 @@ mod tests {
                 .is_err()
         );
         assert_eq!(params("").take::<EndpointId>("endpoint").unwrap(), None);
+    }
+
+    #[test]
+    fn a_plus_sign_that_became_a_space_is_explained() {
+        let since = |query: &str| params(query).take::<Timestamp>("since");
+        let rule = |query: &str| since(query).unwrap_err().errors()[0].rule.clone();
+        for plain in [
+            "since=2026-01-01T00:00:00+00:00",
+            "since=2026-01-01T00:00:00+0530",
+            "since=2026-01-01T00:00:00%20%30%30:00",
+        ] {
+            assert!(rule(plain).contains("%2B"), "{plain}");
+        }
+        assert!(since("since=2026-01-01T00:00:00%2B01:00").unwrap().is_some());
+        assert!(since("since=2026-01-01+00:00:00Z").unwrap().is_some());
+        assert!(!rule("since=last+week").contains("%2B"));
+        let page = params("cursor=a+b").take_page().unwrap();
+        assert_eq!(page.cursor.as_deref(), Some("a b"));
     }
 }

@@ -26,6 +26,7 @@ use super::{
 use crate::domain::{
     endpoint::{Endpoint, EndpointState},
     id::EndpointId,
+    operational,
     time::Timestamp,
 };
 
@@ -102,8 +103,10 @@ async fn pay_debts(shared: &Shared, paid: &mut Paid) -> Result<(), EngineError> 
 
 async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineError> {
     let name = match endpoint.standing.state {
-        EndpointState::Unverified => "endpoint.unverified",
-        EndpointState::Active | EndpointState::Paused | EndpointState::Disabled => "endpoint.disabled",
+        EndpointState::Unverified => operational::ENDPOINT_UNVERIFIED,
+        EndpointState::Active | EndpointState::Paused | EndpointState::Disabled => {
+            operational::ENDPOINT_DISABLED
+        }
     };
     let held = shared
         .storage
@@ -135,7 +138,7 @@ async fn tell_expired(shared: &Shared, paid: &mut Paid) -> Result<(), EngineErro
         if let Some(endpoint) = shared.registry.get(id) {
             let data = json!({ "state": endpoint.standing.state, "expired_deliveries": count });
             let now = shared.clock.now();
-            let notice = Notice::of_endpoint("endpoint.deliveries_expired", &endpoint, now, data);
+            let notice = Notice::of_endpoint(operational::ENDPOINT_DELIVERIES_EXPIRED, &endpoint, now, data);
             notice.write(shared).await?;
         }
         paid.expired.insert(id, now);

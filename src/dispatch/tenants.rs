@@ -14,12 +14,10 @@ use crate::{
         delivery::Delivery,
         event::{EventType, Label},
         id::{DeliveryId, EndpointId, EventId},
+        operational,
     },
     store::Store,
 };
-
-/// How the types of operational events begin.
-const OPERATIONAL: &str = "endpoint.";
 
 /// Something that has a tenant, or none.
 #[derive(Clone, Debug)]
@@ -68,7 +66,7 @@ impl Shared {
     /// Whether what went to an endpoint is a tenant's; the event, which is of this type, is.
     pub(super) fn goes_to_own(&self, tenant: &Label, endpoint: EndpointId, event_type: &EventType) -> bool {
         self.tenant_has(tenant, endpoint)
-            .unwrap_or_else(|| !event_type.as_str().starts_with(OPERATIONAL))
+            .unwrap_or_else(|| !operational::is_reserved(event_type))
     }
 
     /// Whether a delivery's event and endpoint are a tenant's. What cannot be read is nobody's.

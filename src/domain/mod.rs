@@ -35,6 +35,7 @@ pub mod headers;
 pub mod health;
 pub mod id;
 pub mod limits;
+pub mod operational;
 pub mod ordering;
 pub mod outcome;
 pub mod profile;

@@ -46,26 +46,19 @@ use super::{
 use crate::{
     domain::{
         event::{EventType, Payload, is_unsafe},
-        limits,
+        limits, operational,
         record::{EventTypeDeleted, EventTypePut, Record},
         time::Timestamp,
     },
     journal::Draft,
 };
 
-/// Types of events that the server makes itself; they have no schema, since their form is the server's.
-const OWN: [&str; 11] = [
-    "endpoint.caught_up",
-    "endpoint.deliveries_expired",
-    "endpoint.disabled",
-    "endpoint.overdue",
+/// Types that the server sends beside operational events: in handshakes, and as tests.
+const SENT_TO_ENDPOINTS: [&str; 4] = [
     "endpoint.ping",
     "endpoint.test",
-    "endpoint.unverified",
     "endpoint.url_validation",
     "endpoint.verification",
-    "server.degraded",
-    "server.recovered",
 ];
 
 impl Engine {
@@ -216,7 +209,9 @@ fn check(put: &EventTypePut) -> Result<(), EngineError> {
     let Some(text) = &put.schema else {
         return Ok(());
     };
-    if OWN.contains(&put.event_type.as_str()) {
+    // Nor has anything else that the server makes itself: its form is the server's.
+    let name = &put.event_type;
+    if operational::is_reserved(name) || SENT_TO_ENDPOINTS.contains(&name.as_str()) {
         let rule =
             "is not for this type: its events are the server's own, and their form is fixed; leave it out";
         return refuse("schema", rule.to_owned());

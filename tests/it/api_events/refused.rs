@@ -118,6 +118,63 @@ fn a_bad_document_is_a_problem_that_names_the_field_and_harms_no_other() {
     assert_eq!(server.list("/v1/events").len(), documents.len());
 }
 
+/// A receiver acts on what the server tells of itself: nobody else may say it, by any way in.
+#[test]
+fn the_servers_own_event_types_are_refused_by_every_way_in() {
+    let (_dir, server, _sink) = started();
+    let heard = Sink::accepting();
+    server.endpoint(&json!({"url": heard.url(), "events": ["endpoint.*", "server.*"]}));
+    for name in [
+        "endpoint.disabled",
+        "endpoint.unverified",
+        "endpoint.deliveries_expired",
+        "endpoint.overdue",
+        "endpoint.caught_up",
+        "server.degraded",
+        "server.recovered",
+        "server.anything",
+    ] {
+        let document = json!({"type": name, "data": {"endpoint_id": "ep_forged"}});
+        let refused = server.enqueue(document.to_string().as_bytes());
+        assert_eq!(refused.problem(), (422, vec!["type".to_owned()]), "{name}");
+        assert!(
+            refused.text().contains("only the server sends"),
+            "{}",
+            refused.text()
+        );
+        let lines = format!("{document}\n{}\n", json!({"type": "fine", "data": 1}));
+        let batch = server.request(
+            "POST",
+            "/v1/events",
+            Some("application/x-ndjson"),
+            lines.as_bytes(),
+        );
+        let batch = batch.json();
+        assert_eq!(
+            (&batch["rejected"], &batch["accepted"]),
+            (&json!(1), &json!(1)),
+            "{batch}"
+        );
+        let cloud = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": name});
+        let refused = server.request(
+            "POST",
+            "/v1/events",
+            Some("application/cloudevents+json"),
+            cloud.to_string().as_bytes(),
+        );
+        assert_eq!(refused.problem(), (422, vec!["type".to_owned()]), "{name}");
+        let binary = format!("ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /s\r\nce-type: {name}\r\n");
+        let refused = server.ask("POST", "/v1/events", &binary, b"");
+        assert_eq!(refused.problem(), (422, vec!["type".to_owned()]), "{name}");
+    }
+    // Names like them are the sender's to choose: Zoom's own is among them.
+    let free = ["endpoint.url_validation", "endpoint.created", "endpoint.ping"];
+    for name in free {
+        server.event(&json!({"type": name, "data": 1}));
+    }
+    wait_for("the others", || (heard.count() == free.len()).then_some(()));
+}
+
 #[test]
 fn what_says_that_it_is_something_else_is_not_read_as_json() {
     let (_dir, server, _sink) = started();
