@@ -19,7 +19,7 @@ use super::{
     event_document,
     json::Shape,
     media::{self, Enqueue},
-    params::{NoParams, Params},
+    params::Params,
     problem::{Kind, Problem},
     router::Api,
 };
@@ -78,7 +78,7 @@ async fn enqueue_one(
     (how, labels): (Enqueue, &Labels),
     scope: &Scope,
 ) -> Answer<Response> {
-    let key = idempotency_key(headers)?.map(|key| scope.idempotency_key(key));
+    let key = idempotency_key(headers)?;
     let bytes = body::read_whole(headers, body, api.limits.payload).await?;
     let accepted = match how {
         Enqueue::CloudEvent => {
@@ -175,8 +175,14 @@ pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Lis
     Ok(Json(api.engine.events(&filter, &page).await?))
 }
 
-pub async fn show(State(api): State<Api>, Id(id): Id<EventId>, _: NoParams) -> Answer<Json<EventView>> {
-    Ok(Json(api.engine.event(&id).await?))
+pub async fn show(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    mut params: Params,
+) -> Answer<Json<EventView>> {
+    let tenant: Option<Label> = params.take("tenant")?;
+    params.finish()?;
+    Ok(Json(api.engine.event(&id, tenant.as_ref()).await?))
 }
 
 pub async fn deliveries(
@@ -225,13 +231,16 @@ pub async fn replay(
     State(api): State<Api>,
     Id(id): Id<EventId>,
     scope: Scope,
-    _: NoParams,
+    mut params: Params,
     OptionalDocument(replay): OptionalDocument<Replay>,
 ) -> Answer<(StatusCode, Json<All<DeliveryView>>)> {
+    let tenant: Option<Label> = params.take("tenant")?;
+    params.finish()?;
     if let Some(endpoint) = replay.endpoint {
         scope.check_endpoint(&api.engine, endpoint).await?;
     }
-    let replayed = api.engine.replay_event(&id, replay.endpoint, scope.tenant());
+    let event = (&id, tenant.as_ref());
+    let replayed = api.engine.replay_event(event, replay.endpoint, scope.tenant());
     Ok((StatusCode::ACCEPTED, all(replayed.await?)))
 }
 

@@ -32,7 +32,7 @@ pub struct Args {
     /// Only begun before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
-    /// Only of this tenant
+    /// Only of this tenant; with --event, of the event that this tenant has
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]

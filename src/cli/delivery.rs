@@ -26,6 +26,9 @@ enum Command {
         /// Only of this event
         #[arg(long)]
         event: Option<String>,
+        /// Only of this tenant; with --event, of the event that this tenant has
+        #[arg(long)]
+        tenant: Option<String>,
         /// Only to this endpoint
         #[arg(long)]
         endpoint: Option<String>,
@@ -78,12 +81,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let answer = match args.command {
         Command::List {
             event,
+            tenant,
             endpoint,
             state,
             list,
         } => {
             let path = Path::new(&["deliveries"])
                 .maybe("event", event.as_ref())
+                .maybe("tenant", tenant.as_ref())
                 .maybe("endpoint", endpoint.as_ref())
                 .maybe("state", state.as_ref());
             return list::print(&client, output, &path, &list, COLUMNS).await;

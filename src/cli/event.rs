@@ -45,6 +45,8 @@ enum Command {
     Show {
         #[arg(value_name = "EVENT")]
         id: String,
+        #[command(flatten)]
+        of: OfTenant,
     },
     /// Say of every endpoint whether it wanted the event, by which rule, and what became of it there
     Explain {
@@ -53,6 +55,8 @@ enum Command {
         /// Only this endpoint
         #[arg(long)]
         endpoint: Option<String>,
+        #[command(flatten)]
+        of: OfTenant,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -63,7 +67,23 @@ enum Command {
         /// To this endpoint alone, which may be newer than the event; to all it went to if left out
         #[arg(long)]
         endpoint: Option<String>,
+        #[command(flatten)]
+        of: OfTenant,
     },
+}
+
+/// Whose event an id names.
+#[derive(clap::Args, Debug)]
+struct OfTenant {
+    /// The tenant whose event it is; needed when several tenants have an event with this id
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+impl OfTenant {
+    fn of(&self, path: Path) -> Path {
+        path.maybe("tenant", self.tenant.as_ref())
+    }
 }
 
 const COLUMNS: &[Column] = &[
@@ -92,20 +112,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 .maybe("until", until.as_ref());
             list::print(&client, output, &path, &list, COLUMNS).await
         }
-        Command::Explain { id, endpoint, list } => {
+        Command::Explain {
+            id,
+            endpoint,
+            of,
+            list,
+        } => {
             let path = Path::new(&["events", &id, "explain"]).maybe("endpoint", endpoint.as_ref());
+            let path = of.of(path);
             list::print_details(&client, output, &path, &list).await
         }
-        Command::Replay { id, endpoint } => {
+        Command::Replay { id, endpoint, of } => {
             let body = endpoint.map(|endpoint| serde_json::json!({ "endpoint": endpoint }).to_string());
-            let path = Path::new(&["events", &id, "replay"]);
+            let path = of.of(Path::new(&["events", &id, "replay"]));
             let answer = client
                 .ask(Method::POST, &path, body.map(String::into_bytes), None)
                 .await?;
             output.many(delivery::COLUMNS, &answer.read::<list::Page>()?.data)
         }
-        Command::Show { id } => {
-            let answer = client.get(&Path::new(&["events", &id])).await?;
+        Command::Show { id, of } => {
+            let answer = client.get(&of.of(Path::new(&["events", &id]))).await?;
             output.one(&answer.read::<Box<RawValue>>()?)
         }
     }

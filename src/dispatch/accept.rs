@@ -128,7 +128,7 @@ fn settle(
 
 fn check_key(key: &str) -> Result<(), EngineError> {
     let fits = (1..=limits::IDEMPOTENCY_KEY_BYTES).contains(&key.len());
-    if fits && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    if fits && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
     Err(EngineError::Invalid {
@@ -174,11 +174,7 @@ impl Shared {
         let now = self.clock.now();
         event.check(now)?;
         let hash = event.content_hash();
-        let id_claim = event.id.as_ref().map(|id| Claim::EventId(id.as_str().to_owned()));
-        let claims: Vec<Claim> = id_claim
-            .into_iter()
-            .chain(key.clone().map(Claim::IdempotencyKey))
-            .collect();
+        let claims = claims_of(&event, key.as_deref());
         if !claims.is_empty() {
             // Whether an id was used before is known only to a store that has caught up. A full disk may be why there
             // is none, and is what a caller can do something about.
@@ -342,14 +338,21 @@ fn used_before(
     claim: &Claim,
     now: Timestamp,
 ) -> Result<Option<EventRow>, crate::store::StoreError> {
-    let lsn = match claim {
-        Claim::EventId(id) => store.event_lsn_by_text(id)?,
-        Claim::IdempotencyKey(key) => store
-            .idempotency(key)?
-            .filter(|row| row.until > now)
-            .map(|row| row.event),
-    };
-    lsn.map_or(Ok(None), |lsn| store.event(lsn))
+    Ok(match claim {
+        Claim::EventId(tenant, id) => store.event_of(tenant.as_ref(), id)?.map(|(_, row)| row),
+        Claim::IdempotencyKey(tenant, key) => store
+            .idempotency(tenant.as_ref(), key)?
+            .filter(|(remembered, _)| remembered.until > now)
+            .map(|(_, row)| row),
+    })
+}
+
+/// What must be nobody else's: the id and the key that an event comes with.
+fn claims_of(event: &NewEvent, key: Option<&str>) -> Vec<Claim> {
+    let tenant = || event.tenant.clone();
+    let id = event.id.clone().map(|id| Claim::EventId(tenant(), id));
+    let key = key.map(|key| Claim::IdempotencyKey(tenant(), key.to_owned()));
+    id.into_iter().chain(key).collect()
 }
 
 fn answer(row: &EventRow) -> Accepted {

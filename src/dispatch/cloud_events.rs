@@ -1,4 +1,4 @@
-//! Accepting CloudEvents: of two sources that use the same id, neither hides the other.
+//! Accepting CloudEvents: of two sources within a tenant that use the same id, neither hides the other.
 //!
 //! A CloudEvent is named by its source and its id together, an event by its id alone. The first with an id keeps it; one
 //! of another source that comes later gets an id derived from both, and keeps its own beside it. Which of the two an event
@@ -33,13 +33,13 @@ impl Engine {
         let (mut answer, mut tried) = (Err(EngineError::Stopping), None);
         for _ in 0..ROUNDS {
             let named = self.0.told_apart(event.clone())?;
-            let id = named.id.clone();
+            let (tenant, id) = (named.tenant.clone(), named.id.clone());
             answer = self.accept(named, idempotency_key.clone()).await;
             let Err(EngineError::DifferentContent(_)) = answer else {
                 return answer;
             };
             // Whose the id is may not be known yet, while it is on its way to the store.
-            let claim = id.as_ref().map(|id| Claim::EventId(id.as_str().to_owned()));
+            let claim = id.clone().map(|id| Claim::EventId(tenant, id));
             let was_open = match claim {
                 Some(claim) => self.0.free(&claim).await?,
                 None => false,
@@ -101,13 +101,12 @@ impl Shared {
             return Ok(false);
         };
         let failure = |error| self.storage.failure(error);
-        if store.event_lsn(&names.derived).map_err(failure)?.is_some() {
+        let tenant = event.tenant.as_ref();
+        let derived = store.event_of(tenant, &names.derived).map_err(failure)?;
+        if derived.is_some() {
             return Ok(true);
         }
-        let Some(lsn) = store.event_lsn(names.id).map_err(failure)? else {
-            return Ok(false);
-        };
-        let Some(row) = store.event(lsn).map_err(failure)? else {
+        let Some((lsn, row)) = store.event_of(tenant, names.id).map_err(failure)? else {
             return Ok(false);
         };
         if row.content_hash == event.content_hash() {

@@ -320,19 +320,19 @@ impl LostRecord {
 
 /// Events whose records were found damaged while the server runs.
 #[derive(Default)]
-pub(super) struct DamagedEvents(Mutex<(HashSet<EventId>, u64)>);
+pub(super) struct DamagedEvents(Mutex<(HashSet<Lsn>, u64)>);
 
 impl DamagedEvents {
     /// Takes note of one, and says so the first time.
-    pub fn met(&self, id: &EventId) {
+    pub fn met(&self, lsn: Lsn, id: &EventId) {
         let mut events = self.lock();
         let (known, count) = &mut *events;
-        if known.contains(id) {
+        if known.contains(&lsn) {
             return;
         }
         *count += 1;
         if known.len() < REMEMBERED {
-            known.insert(id.clone());
+            known.insert(lsn);
         }
         tracing::error!(
             event.id = %id,
@@ -345,7 +345,7 @@ impl DamagedEvents {
         self.lock().1
     }
 
-    fn lock(&self) -> MutexGuard<'_, (HashSet<EventId>, u64)> {
+    fn lock(&self) -> MutexGuard<'_, (HashSet<Lsn>, u64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,9 @@ pub enum EngineError {
     /// The endpoint existed and was deleted.
     #[error("the endpoint was deleted")]
     Gone,
+    /// Several tenants have an event with this id, and none was named.
+    #[error("several tenants have an event with this id; name one with the parameter tenant")]
+    Ambiguous,
     /// The same event id, or idempotency key, came with other content.
     #[error("{0} was used before with other content")]
     DifferentContent(&'static str),

@@ -21,7 +21,7 @@ use crate::{
         record::EventAccepted,
         subscription::{self, Unwanted},
     },
-    store::Store,
+    store::{Store, rows::EventRow},
 };
 
 /// What became of an event, endpoint by endpoint.
@@ -71,10 +71,11 @@ pub struct AttemptExplained {
 }
 
 impl Engine {
-    /// What became of an event at the endpoints of its tenant, or at one of them; with `tenant`, at no other's.
+    /// What became of an event at the endpoints of its tenant, or at one of them; with `tenant`, of the event that this
+    /// tenant has, and at no other's endpoints.
     ///
     /// # Errors
-    /// `NotFound` when there is no such event.
+    /// `NotFound` when there is no such event; `Ambiguous` when several tenants have one.
     pub async fn explain(
         &self,
         id: &EventId,
@@ -84,7 +85,7 @@ impl Engine {
     ) -> Result<Explanation, EngineError> {
         let shared = &self.0;
         let store = shared.everything().await?;
-        let (lsn, row) = shared.event_row(&store, id)?;
+        let (lsn, row) = shared.event_row(&store, id, tenant)?;
         let found = store
             .deliveries_of(lsn, shared.options.max_endpoints)
             .map_err(|error| shared.storage.failure(error))?;
@@ -112,6 +113,7 @@ impl Engine {
             store: &store,
             event: shared.event_record(lsn, &row),
             view: shared.event_view(lsn, &row, false),
+            row: &row,
         };
         let data = chosen
             .data
@@ -133,6 +135,7 @@ struct Case<'a> {
     /// `None` when its record is damaged.
     event: Option<EventAccepted>,
     view: EventView,
+    row: &'a EventRow,
 }
 
 impl Case<'_> {
@@ -235,9 +238,7 @@ impl Case<'_> {
             })
             .collect();
         attempts_made.reverse();
-        let view = self
-            .shared
-            .delivery_view(delivery, &self.view.id, &self.view.event_type);
+        let view = self.shared.delivery_view(delivery, self.row);
         let why = self.waits_for(endpoint, delivery, &view)?;
         Ok(DeliveryExplained {
             delivery: view,

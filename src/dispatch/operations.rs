@@ -60,18 +60,18 @@ impl Engine {
         self.delivery(id).await
     }
 
-    /// New deliveries of an event: to one endpoint, or to all it went to; to those that want it now when it went to
-    /// none. With `tenant`, to no other's.
+    /// New deliveries of an event, which is looked for `within` a tenant if one is given: to one endpoint, or to all it
+    /// went to; to those that want it now when it went to none. With `only_to`, to no other tenant's.
     pub async fn replay_event(
         &self,
-        id: &EventId,
+        (id, within): (&EventId, Option<&Label>),
         endpoint: Option<EndpointId>,
-        tenant: Option<&Label>,
+        only_to: Option<&Label>,
     ) -> Result<Vec<DeliveryView>, EngineError> {
         let shared = &self.0;
         let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
         let failure = |error| shared.storage.failure(error);
-        let (lsn, row) = shared.event_row(&store, id)?;
+        let (lsn, row) = shared.event_row(&store, id, within)?;
         let mut fan_out = match endpoint {
             Some(endpoint) => {
                 let endpoint = shared.endpoint(endpoint)?;
@@ -80,7 +80,7 @@ impl Engine {
             }
             None => shared.replay_targets(&store, lsn, &row)?,
         };
-        if let Some(tenant) = tenant {
+        if let Some(tenant) = only_to {
             fan_out.retain(|id| shared.tenant_has(tenant, *id) == Some(true));
         }
         if fan_out.is_empty() {
@@ -100,7 +100,7 @@ impl Engine {
                 let delivery = store.delivery(DeliveryKey::new(at, index)).map_err(failure)?;
                 // Nothing was created if the event was forgotten at this very moment.
                 let delivery = delivery.ok_or(EngineError::NotFound("event"))?;
-                Ok(shared.delivery_view(&delivery, &row.id, &row.event_type))
+                Ok(shared.delivery_view(&delivery, &row))
             })
             .collect()
     }

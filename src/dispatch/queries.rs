@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         delivery::{Delivery, LastAttempt, Stage},
-        event::EventType,
+        event::Label,
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         outcome::Reason,
@@ -63,10 +63,10 @@ impl Engine {
         }))
     }
 
-    /// With its payload.
-    pub async fn event(&self, id: &EventId) -> Result<EventView, EngineError> {
+    /// With its payload. Whose the event may be, [`Shared::event_row`] says.
+    pub async fn event(&self, id: &EventId, tenant: Option<&Label>) -> Result<EventView, EngineError> {
         let store = self.0.everything().await?;
-        let (lsn, row) = self.0.event_row(&store, id)?;
+        let (lsn, row) = self.0.event_row(&store, id, tenant)?;
         Ok(self.0.event_view(lsn, &row, true))
     }
 
@@ -90,7 +90,7 @@ impl Engine {
                     .is_none_or(|tenant| shared.is_delivery_of(&store, tenant, delivery))
         };
         if let Some(id) = &filter.event {
-            let (lsn, row) = shared.event_row(&store, id)?;
+            let (lsn, row) = shared.event_row(&store, id, filter.tenant.as_ref())?;
             let failure = |error| shared.storage.failure(error);
             let mut found = store
                 .deliveries_of(lsn, shared.options.max_endpoints)
@@ -99,9 +99,7 @@ impl Engine {
             if !page.ascending {
                 found.reverse();
             }
-            return shared.page_of(&found, page, |delivery| {
-                shared.delivery_view(delivery, &row.id, &row.event_type)
-            });
+            return shared.page_of(&found, page, |delivery| shared.delivery_view(delivery, &row));
         }
         let rows = shared.list(&store, keys::DELIVERY, page, |_, row: &Delivery| wanted(row))?;
         Ok(listed(rows, |_, delivery| shared.shown(&store, &delivery)))
@@ -129,7 +127,7 @@ impl Engine {
         let deliveries = match (&filter.delivery, &filter.event) {
             (Some(id), _) => Some(vec![shared.delivery_row(&store, id)?]),
             (None, Some(id)) => {
-                let (lsn, _) = shared.event_row(&store, id)?;
+                let (lsn, _) = shared.event_row(&store, id, filter.tenant.as_ref())?;
                 let found = store.deliveries_of(lsn, shared.options.max_endpoints);
                 Some(found.map_err(|error| shared.storage.failure(error))?)
             }
@@ -303,17 +301,29 @@ impl Shared {
         })
     }
 
-    pub(super) fn event_row(&self, store: &Store, id: &EventId) -> Result<(Lsn, EventRow), EngineError> {
+    /// The event of an id: within a tenant, if one is given. Otherwise the one without a tenant, or else the only one that
+    /// any tenant has.
+    ///
+    /// # Errors
+    /// `NotFound`; `Ambiguous` when several tenants have one.
+    pub(super) fn event_row(
+        &self,
+        store: &Store,
+        id: &EventId,
+        tenant: Option<&Label>,
+    ) -> Result<(Lsn, EventRow), EngineError> {
         let failure = |error| self.storage.failure(error);
-        let lsn = store
-            .event_lsn(id)
-            .map_err(failure)?
-            .ok_or(EngineError::NotFound("event"))?;
-        let row = store
-            .event(lsn)
-            .map_err(failure)?
-            .ok_or(EngineError::NotFound("event"))?;
-        Ok((lsn, row))
+        if tenant.is_some() {
+            let found = store.event_of(tenant, id).map_err(failure)?;
+            return found.ok_or(EngineError::NotFound("event"));
+        }
+        // Two tell that there are several.
+        let mut found = store.events_named(id, 2).map_err(failure)?.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(EngineError::NotFound("event")),
+            (Some((_, EventRow { tenant: Some(_), .. })), Some(_)) => Err(EngineError::Ambiguous),
+            (Some(found), _) => Ok(found),
+        }
     }
 
     pub(super) fn delivery_row(&self, store: &Store, id: &DeliveryId) -> Result<Delivery, EngineError> {
@@ -373,16 +383,12 @@ impl Shared {
         (!endpoint.is_active() && !delivery.stage.is_final()).then_some(endpoint.standing.state)
     }
 
-    pub(super) fn delivery_view(
-        &self,
-        delivery: &Delivery,
-        event_id: &EventId,
-        event_type: &EventType,
-    ) -> DeliveryView {
+    pub(super) fn delivery_view(&self, delivery: &Delivery, event: &EventRow) -> DeliveryView {
         DeliveryView {
             id: delivery.id(),
-            event_id: event_id.clone(),
-            event_type: event_type.clone(),
+            event_id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            tenant: event.tenant.clone(),
             endpoint_id: delivery.endpoint,
             state: self.state_of(delivery),
             due: delivery.stage.due(),
@@ -400,7 +406,7 @@ impl Shared {
             .event(delivery.event)
             .map_err(|error| self.storage.failure(error))
             .ok()??;
-        Some(self.delivery_view(delivery, &event.id, &event.event_type))
+        Some(self.delivery_view(delivery, &event))
     }
 
     pub(super) fn attempt_shown(

@@ -12,21 +12,24 @@ use std::{
 use tokio::sync::Notify;
 
 use super::view::Accepted;
-use crate::domain::{event::ContentHash, id::Lsn};
+use crate::domain::{
+    event::{ContentHash, Label},
+    id::{EventId, Lsn},
+};
 
-/// What is reserved: an event id or an idempotency key.
+/// What is reserved, within a tenant or among events without one: an event id or an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Claim {
-    EventId(String),
-    IdempotencyKey(String),
+    EventId(Option<Label>, EventId),
+    IdempotencyKey(Option<Label>, String),
 }
 
 impl Claim {
     /// What to call it to the caller.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::EventId(_) => "this event id",
-            Self::IdempotencyKey(_) => "this idempotency key",
+            Self::EventId(..) => "this event id",
+            Self::IdempotencyKey(..) => "this idempotency key",
         }
     }
 }
@@ -160,7 +163,10 @@ mod tests {
     #[test]
     fn the_first_caller_wins_and_the_next_gets_its_answer() {
         let reservations = Reservations::default();
-        let claims = vec![Claim::EventId("a".into()), Claim::IdempotencyKey("k".into())];
+        let claims = vec![
+            Claim::EventId(None, "a".parse().unwrap()),
+            Claim::IdempotencyKey(None, "k".into()),
+        ];
         assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
         assert!(matches!(
             reservations.reserve(&claims[1..], [1; 16]),
@@ -184,5 +190,22 @@ mod tests {
         assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
         reservations.give_up(&claims);
         assert!(matches!(reservations.reserve(&claims, [2; 16]), Reserve::First));
+    }
+
+    #[test]
+    fn the_claims_of_two_tenants_are_two() {
+        let reservations = Reservations::default();
+        let tenants = [None, Some("a"), Some("b")];
+        for (tenant, hash) in tenants.into_iter().zip(0..) {
+            let tenant: Option<Label> = tenant.map(|tenant| tenant.parse().unwrap());
+            let claims = [
+                Claim::EventId(tenant.clone(), "x".parse().unwrap()),
+                Claim::IdempotencyKey(tenant, "x".into()),
+            ];
+            assert!(matches!(
+                reservations.reserve(&claims, [hash; 16]),
+                Reserve::First
+            ));
+        }
     }
 }

@@ -39,8 +39,8 @@ impl Engine {
             Thing::Endpoint(id) => ("endpoint", shared.tenant_has(tenant, *id) == Some(true)),
             Thing::Event(id) => {
                 let store = shared.everything().await?;
-                let (_, row) = shared.event_row(&store, id)?;
-                ("event", row.tenant.as_ref() == Some(tenant))
+                shared.event_row(&store, id, Some(tenant))?;
+                ("event", true)
             }
             Thing::Delivery(id) => {
                 let store = shared.everything().await?;

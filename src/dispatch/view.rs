@@ -103,6 +103,9 @@ pub struct DeliveryView {
     pub id: DeliveryId,
     pub event_id: EventId,
     pub event_type: EventType,
+    /// The event's, within which its id is to be looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Label>,
     pub endpoint_id: EndpointId,
     /// `scheduled`, `in_flight`, `held`, `delivered`, `failed`, `expired` or `cancelled`.
     pub state: &'static str,

@@ -6,7 +6,7 @@ use super::{
     Placed, Store, StoreError,
     draft::Draft,
     keys,
-    rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, IdempotencyRow, Row, Slot},
+    rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot},
 };
 use crate::domain::{
     delivery::{Delivery, LastAttempt, Progress, Stage},
@@ -143,10 +143,7 @@ impl Writer<'_> {
     }
 
     fn event_accepted(&mut self, placed: &Placed, event: &EventAccepted) -> Result<(), StoreError> {
-        let id_key = keys::event_id(event.id.as_str());
-        if let Some(first) = self.draft.get::<Lsn>(&id_key)? {
-            // Idempotency lets no second one through; one that is there all the same must not replace the first.
-            tracing::error!(event.id = %event.id, lsn = placed.lsn, first, "an event id stands twice in the journal");
+        if !self.take_id(placed.lsn, event)? {
             return Ok(());
         }
         let row = EventRow {
@@ -160,14 +157,7 @@ impl Writer<'_> {
             key: event.ordering_key.as_ref().map(Strand::of_key),
         };
         self.draft.put_new(keys::event(placed.lsn), &row)?;
-        self.draft.put_new(id_key, &placed.lsn)?;
-        if let Some(key) = &event.idempotency_key {
-            let row = IdempotencyRow {
-                event: placed.lsn,
-                until: event.idempotency_until,
-            };
-            self.draft.put(keys::idempotency(key), &row)?;
-        }
+        self.take_key(placed.lsn, event)?;
         self.draft.totals().events += 1;
         self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
         let due = self.first_due(event);

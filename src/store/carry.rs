@@ -129,11 +129,10 @@ impl Store {
         idempotency_key: Option<&str>,
         floor: Lsn,
     ) -> Result<Vec<RowCopy>, StoreError> {
-        let mut keys = vec![keys::event(event), keys::event_id(belongings.row.id.as_str())];
-        if let Some(text) = idempotency_key
-            && self.idempotency(text)?.is_some_and(|row| row.event == event)
-        {
-            keys.push(keys::idempotency(text));
+        let mut keys = vec![keys::event(event)];
+        keys.extend(self.rows_of_id(event, &belongings.row)?);
+        if let Some(text) = idempotency_key {
+            keys.extend(self.rows_of_key(belongings.row.tenant.as_ref(), text, event)?);
         }
         keys.extend(belongings.added.iter().map(|added| keys::added(event, *added)));
         for delivery in &belongings.deliveries {

@@ -11,25 +11,27 @@
 //! | `12` | key id (16) | API key |
 //! | `13` | event type (bytes) | event type: where in the journal its declaration lies |
 //! | `20` | lsn (8) | event |
-//! | `21` | event id (bytes) | the event's lsn |
-//! | `22` | idempotency key (bytes) | the event's lsn, and until when it is remembered |
+//! | `21` | event id (bytes), then a zero byte and the tenant (bytes) if it has one | the event's lsn |
+//! | `22` | idempotency key (bytes), then as above | the event's lsn, and until when it is remembered |
 //! | `30` | lsn (8), index (4) | delivery |
 //! | `31` | event lsn (8), lsn (8), index (4) | a delivery that was added to the event later |
 //! | `32` | endpoint (16), lsn (8), index (4) | a delivery that failed |
 //! | `40` | endpoint (16), due in ms (8), lsn (8), index (4) | a scheduled delivery |
 //! | `50` | lsn (8) | attempt |
 //!
-//! Kinds are append-only.
+//! Kinds are append-only. Rows of kinds `21` and `22` that were written before ids were a tenant's own have no tenant
+//! (see `ids`).
 
 use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref};
 
 use crate::domain::{
-    event::EventType,
-    id::{DeliveryKey, EndpointId, KeyId, Lsn},
+    event::{EventType, Label},
+    id::{DeliveryKey, EndpointId, EventId, KeyId, Lsn},
     time::Timestamp,
 };
 
 pub const EVENT: u8 = 0x20;
+pub const EVENT_ID: u8 = 0x21;
 pub const IDEMPOTENCY: u8 = 0x22;
 pub const ENDPOINT: u8 = 0x10;
 pub const API_KEY: u8 = 0x12;
@@ -158,11 +160,31 @@ pub fn event(lsn: Lsn) -> Key {
     key(EVENT, &[&lsn.to_be_bytes()])
 }
 
-pub fn event_id(id: &str) -> Key {
-    key(0x21, &[id.as_bytes()])
+/// Stands before a tenant. Ids, idempotency keys and tenants hold no such byte.
+const OF_TENANT: &[u8] = &[0];
+
+fn of_tenant(kind: u8, text: &str, tenant: Option<&Label>) -> Key {
+    match tenant {
+        None => key(kind, &[text.as_bytes()]),
+        Some(tenant) => key(kind, &[text.as_bytes(), OF_TENANT, tenant.as_str().as_bytes()]),
+    }
 }
 
-pub fn idempotency(text: &str) -> Key {
+pub fn event_id(tenant: Option<&Label>, id: &EventId) -> Key {
+    of_tenant(EVENT_ID, id.as_str(), tenant)
+}
+
+/// The prefix of an event id in every tenant.
+pub fn event_id_of_tenants(id: &EventId) -> Key {
+    key(EVENT_ID, &[id.as_str().as_bytes(), OF_TENANT])
+}
+
+pub fn idempotency(tenant: Option<&Label>, text: &str) -> Key {
+    of_tenant(IDEMPOTENCY, text, tenant)
+}
+
+/// The row of an idempotency key that [`idempotency_in`] told of: with its tenant, if it has one.
+pub fn idempotency_again(text: &str) -> Key {
     key(IDEMPOTENCY, &[text.as_bytes()])
 }
 
@@ -270,7 +292,7 @@ pub fn endpoint_in(key: &[u8]) -> Option<EndpointId> {
     key.get(1..17)?.try_into().ok().map(EndpointId::from_bytes)
 }
 
-/// The idempotency key in a `22` key.
+/// The idempotency key in a `22` key, and its tenant, as one text.
 pub fn idempotency_in(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(1..)?).ok()
 }

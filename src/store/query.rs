@@ -6,13 +6,13 @@ use super::{
     Store, StoreError,
     draft::decode,
     keys,
-    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, IdempotencyRow, Row, Slot, Tally, Totals},
+    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot, Tally, Totals},
 };
 use crate::{
     domain::{
         delivery::Delivery,
         event::EventType,
-        id::{DeliveryKey, EndpointId, EventId, Lsn},
+        id::{DeliveryKey, EndpointId, Lsn},
         ordering::Strand,
         record::{KeyPut, Place},
         time::Timestamp,
@@ -248,14 +248,6 @@ impl Store {
 
     /// # Errors
     /// When sled fails or a row is damaged; so for all that follow.
-    pub fn event_lsn(&self, id: &EventId) -> Result<Option<Lsn>, StoreError> {
-        self.event_lsn_by_text(id.as_str())
-    }
-
-    pub fn event_lsn_by_text(&self, id: &str) -> Result<Option<Lsn>, StoreError> {
-        self.row(&keys::event_id(id))
-    }
-
     pub fn event(&self, lsn: Lsn) -> Result<Option<EventRow>, StoreError> {
         self.row(&keys::event(lsn))
     }
@@ -272,10 +264,6 @@ impl Store {
                 Ok((keys::lsn_in(&key), decode(&key, &row)?))
             })
             .collect()
-    }
-
-    pub fn idempotency(&self, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
-        self.row(&keys::idempotency(key))
     }
 
     pub fn delivery(&self, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     delivery::{Delivery, Stage},
-    id::{DeliveryKey, Lsn},
+    id::DeliveryKey,
     reclaim::{
         AttemptsForgotten, Carried, EndpointsForgotten, FloorRaised, ForgottenEvent, Home,
         IdempotencyForgotten,
@@ -99,17 +99,7 @@ impl Writer<'_> {
         for added in &gone.added {
             self.draft.remove(keys::added(gone.event, *added));
         }
-        let id_key = keys::event_id(row.id.as_str());
-        if self.draft.get::<Lsn>(&id_key)? == Some(gone.event) {
-            self.draft.remove(id_key);
-        }
-        if let Some(text) = &gone.idempotency_key {
-            let key = keys::idempotency(text);
-            let found: Option<IdempotencyRow> = self.draft.get(&key)?;
-            if found.is_some_and(|found| found.event == gone.event) {
-                self.draft.remove(key);
-            }
-        }
+        self.release(gone.event, &row, gone.idempotency_key.as_deref())?;
         self.draft.remove(key);
         self.draft.forgotten()?.events += 1;
         Ok(())
@@ -145,7 +135,7 @@ impl Writer<'_> {
 
     pub(super) fn keys_forgotten(&mut self, gone: &IdempotencyForgotten) -> Result<(), StoreError> {
         for text in &gone.keys {
-            let key = keys::idempotency(text);
+            let key = keys::idempotency_again(text);
             let found: Option<IdempotencyRow> = self.draft.get(&key)?;
             if found.is_some_and(|found| found.until <= gone.at) {
                 self.draft.remove(key);

@@ -12,6 +12,7 @@ use crate::{
     },
 };
 
+mod ids;
 mod keys;
 mod making;
 mod notices;

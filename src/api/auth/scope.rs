@@ -2,10 +2,10 @@
 //!
 //! Deny by default, in one place. [`confine`] stands between the gate and every route. To a key of one tenant a route is
 //! shut unless it has a row in [`ROUTES`]. The row says what the path's `{id}` names, which is looked up first: what is
-//! another tenant's, or nobody's, is answered as if it had never been. It also says whether the route is a list: then the
-//! parameter `tenant` is put into its query, so that a list that does not know the parameter refuses the request rather
-//! than show too much, and what its parameters `event` and `delivery` name is looked up too. (`endpoint` needs no look:
-//! beside a tenant it can only narrow.)
+//! another tenant's, or nobody's, is answered as if it had never been. It also says whether the route is a list, or finds
+//! an event by its id, which is the tenant's own: then the parameter `tenant` is put into its query, so that a route that
+//! does not know the parameter refuses the request rather than show too much, and what its parameters `event` and
+//! `delivery` name is looked up too. (`endpoint` needs no look: beside a tenant it can only narrow.)
 //!
 //! What a body says is its handler's to check, by the [`Scope`] that it takes: new events and endpoints become the
 //! tenant's, and ids in it are looked up. A route whose body names something gets a row only with that.
@@ -16,7 +16,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use sha2::{Digest, Sha256};
 
 use super::Principal;
 use crate::{
@@ -30,7 +29,6 @@ use crate::{
         event::{Label, NewEvent},
         id::{DeliveryId, EndpointId, EventId},
     },
-    runtime::hex,
 };
 
 /// What the `{id}` of a path names.
@@ -48,7 +46,7 @@ enum Named {
 enum Query {
     /// It is left as it is.
     Plain,
-    /// It selects from a list, and is made to select the tenant's.
+    /// It selects from a list, or among events of one id, and is made to select the tenant's.
     OfTenant,
 }
 
@@ -61,10 +59,10 @@ use self::{
 const ROUTES: [(&[&str], &str, Named, Query); 28] = [
     (&["GET"], "/v1/events", Nothing, OfTenant),
     (&["POST"], "/v1/events", Nothing, Plain),
-    (&["GET"], "/v1/events/{id}", Event, Plain),
+    (&["GET"], "/v1/events/{id}", Event, OfTenant),
     (&["GET"], "/v1/events/{id}/deliveries", Event, OfTenant),
     (&["GET"], "/v1/events/{id}/explain", Event, OfTenant),
-    (&["POST"], "/v1/events/{id}/replay", Event, Plain),
+    (&["POST"], "/v1/events/{id}/replay", Event, OfTenant),
     (&["GET"], "/v1/endpoints", Nothing, OfTenant),
     (&["POST"], "/v1/endpoints", Nothing, Plain),
     (&["GET", "PATCH", "DELETE"], "/v1/endpoints/{id}", Endpoint, Plain),
@@ -253,20 +251,6 @@ impl Scope {
             Some(tenant) => Ok(engine.belongs(&Thing::Endpoint(id), tenant).await?),
         }
     }
-
-    /// The idempotency key under which a request is remembered: those of a tenant's keys are the tenant's own, so that no
-    /// tenant can take or notice another's. No header can say it as it is made here, for it has a space.
-    pub fn idempotency_key(&self, key: String) -> String {
-        let Some(tenant) = &self.0 else {
-            return key;
-        };
-        let hash = Sha256::new()
-            .chain_update((tenant.as_str().len() as u64).to_le_bytes())
-            .chain_update(tenant.as_str())
-            .chain_update(key)
-            .finalize();
-        format!("tenant {}", hex::encode(&hash))
-    }
 }
 
 #[cfg(test)]
@@ -363,21 +347,5 @@ mod tests {
         let mut free = Some(tenant("b"));
         Scope(None).claim(&mut free).unwrap();
         assert_eq!(free, Some(tenant("b")));
-    }
-
-    #[test]
-    fn idempotency_keys_of_two_tenants_are_two() {
-        let key = |scope: Option<&str>, key: &str| Scope(scope.map(tenant)).idempotency_key(key.to_owned());
-        assert_eq!(key(None, "order-1"), "order-1");
-        let own = key(Some("a"), "order-1");
-        assert!(own.starts_with("tenant ") && own.len() <= crate::domain::limits::IDEMPOTENCY_KEY_BYTES);
-        assert_eq!(own, key(Some("a"), "order-1"));
-        for other in [
-            key(Some("b"), "order-1"),
-            key(Some("a"), "order-2"),
-            key(Some("ao"), "rder-1"),
-        ] {
-            assert_ne!(own, other);
-        }
     }
 }

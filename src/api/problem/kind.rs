@@ -19,6 +19,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The body did not come in time.
     RequestTimeout,
+    /// Several things have this id, and the request does not say which of them it means.
+    AmbiguousId,
     DifferentContent,
     NotNow,
     Gone,
@@ -39,7 +41,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the table in docs/API.md.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::MalformedDocument,
         Self::BatchRejected,
@@ -50,6 +52,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::AmbiguousId,
         Self::DifferentContent,
         Self::NotNow,
         Self::Gone,
@@ -88,6 +91,7 @@ impl Kind {
                 S::REQUEST_TIMEOUT,
                 "the body did not come in time",
             ),
+            Self::AmbiguousId => ("ambiguous-id", S::CONFLICT, "several things have this id"),
             Self::DifferentContent => ("different-content", S::CONFLICT, "used before with other content"),
             Self::NotNow => ("not-now", S::CONFLICT, "not possible in the present state"),
             Self::Gone => ("gone", S::GONE, "deleted"),

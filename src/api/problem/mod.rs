@@ -159,6 +159,9 @@ impl From<EngineError> for Problem {
         let kind = match &error {
             EngineError::NotFound(_) => Kind::NotFound,
             EngineError::Gone => Kind::Gone,
+            EngineError::Ambiguous => {
+                return Self::of_field(Kind::AmbiguousId, "tenant", AMBIGUOUS);
+            }
             EngineError::DifferentContent(_) => Kind::DifferentContent,
             EngineError::NotNow(_) => Kind::NotNow,
             EngineError::TooMany { .. } => Kind::LimitReached,
@@ -182,6 +185,9 @@ impl From<EngineError> for Problem {
         }
     }
 }
+
+/// Only keys without a tenant meet it.
+const AMBIGUOUS: &str = "is needed: several tenants have an event with this id; add ?tenant=NAME";
 
 /// An error and its sources, in one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {

@@ -114,7 +114,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let event: event::Accepted = answer.read()?;
-    wait::for_deliveries(&client, output, &event.id, args.wait_timeout).await
+    let path = Path::new(&["events", &event.id, "deliveries"]).maybe("tenant", args.tenant.as_ref());
+    wait::for_deliveries(&client, output, &path, args.wait_timeout).await
 }
 
 fn idempotency_key(key: &str) -> Result<(&'static str, HeaderValue), Usage> {

@@ -43,18 +43,17 @@ struct Look {
     held: usize,
 }
 
-/// Prints each delivery of the event as it ends.
+/// Prints each delivery of an event as it ends; `path` is the list of them.
 ///
 /// # Errors
 ///
 /// [`Failed`] when one ended otherwise than delivered, or has not ended within `limit`.
-pub async fn for_deliveries(client: &Client, output: Output, event: &str, limit: Span) -> anyhow::Result<()> {
-    let path = Path::new(&["events", event, "deliveries"]);
+pub async fn for_deliveries(client: &Client, output: Output, path: &Path, limit: Span) -> anyhow::Result<()> {
     let mut progress = Progress::default();
     let watching = async {
         let mut pause = POLL_FIRST;
         loop {
-            if progress.look(client, output, &path).await?.open == 0 {
+            if progress.look(client, output, path).await?.open == 0 {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(pause).await;

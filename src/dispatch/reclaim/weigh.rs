@@ -8,7 +8,7 @@ use super::{
     reading::{Reading, Standing},
 };
 use crate::{
-    domain::{id::Lsn, time::Timestamp},
+    domain::{event::Label, id::Lsn, time::Timestamp},
     journal::{Entry, SegmentInfo, SegmentRecords},
     store::{Store, StoreError, keys, rows::EventRow},
 };
@@ -152,7 +152,7 @@ impl Scale {
             return Ok(());
         };
         let settled = bench.store.is_settled(standing.event, row.deliveries)?;
-        if !settled || remembers(bench.store, &standing, bench.now)? {
+        if !settled || remembers(bench.store, row.tenant.as_ref(), &standing, bench.now)? {
             let rows = row.deliveries as usize * at_most::DELIVERY_BYTES;
             self.live += u64::from(entry.location.len) + rows as u64;
         }
@@ -170,12 +170,14 @@ impl Scale {
 }
 
 /// Whether an event's idempotency key is still to be answered with it.
-pub(super) fn remembers(store: &Store, standing: &Standing, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn remembers(
+    store: &Store,
+    tenant: Option<&Label>,
+    standing: &Standing,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     match &standing.idempotency_key {
-        Some(text) if standing.until > now => {
-            let row = store.idempotency(text)?;
-            Ok(row.is_some_and(|row| row.event == standing.event))
-        }
+        Some(text) if standing.until > now => store.stands_for(tenant, text, standing.event),
         _ => Ok(false),
     }
 }

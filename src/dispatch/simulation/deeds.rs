@@ -265,7 +265,7 @@ impl Driver {
         let endpoint = if self.rng.bool() { self.endpoint() } else { None };
         let engine = engine(life);
         self.ask(life, "replay", async move {
-            engine.replay_event(&id, endpoint, None).await.map(|_| ())
+            engine.replay_event((&id, None), endpoint, None).await.map(|_| ())
         });
     }
 

@@ -140,7 +140,7 @@ fn endpoints_are_made_in_the_tenant_and_stay_there() {
 }
 
 #[test]
-fn idempotency_keys_are_a_tenants_own_and_event_ids_are_not() {
+fn idempotency_keys_and_event_ids_are_a_tenants_own() {
     let world = World::new();
     let own = world.key("sender");
     let (_, foreign) = new_key(
@@ -160,17 +160,36 @@ fn idempotency_keys_are_a_tenants_own_and_event_ids_are_not() {
     let again = once(&own, EVENT);
     assert_eq!((again.status, &again.json()["id"]), (200, &id));
     assert_eq!(once(&own, r#"{"type":"other","data":2}"#).problem().0, 409);
+    // It is the event's tenant that counts, not the key's: whoever may send for the tenant repeats the request.
+    let for_acme = r#"{"type":"user.created","data":{"id":1},"tenant":"acme"}"#;
+    let again = once(&free, for_acme);
+    assert_eq!((again.status, &again.json()["id"]), (200, &id));
 
     let with_id = |key: &str, data: &str| {
         let body = format!(r#"{{"type":"user.created","id":"u-1","data":"{data}"}}"#);
         world.post(key, "/v1/events", "", &body)
     };
-    assert_eq!(with_id(&foreign, "same").status, 202);
-    // The very same content is another tenant's all the same: it is neither a duplicate nor shown.
-    let taken = with_id(&own, "same");
-    assert_eq!(taken.problem().0, 409);
-    assert_eq!(taken.text(), with_id(&foreign, "other").text());
-    assert!(!taken.text().contains("globex") && !taken.text().contains("deliveries"));
-    let viewer = world.key("viewer");
-    assert_eq!(world.ask(&viewer, "GET", "/v1/events/u-1", "").problem().0, 404);
+    // Nobody can take an id from another, nor tell by any answer whether another has it.
+    for (key, data) in [(&foreign, "globex"), (&own, "acme"), (&free, "none")] {
+        let (new, repeated) = (with_id(key, data), with_id(key, data));
+        assert_eq!(
+            (new.status, repeated.status),
+            (202, 200),
+            "{data}: {}",
+            new.text()
+        );
+        assert_eq!(with_id(key, "other").problem().0, 409, "{data}");
+    }
+    for (tenant, key) in [("acme", &own), ("globex", &foreign)] {
+        let (_, viewer) = new_key(
+            &world.server,
+            &json!({"role": "viewer", "name": "ci", "tenant": tenant}),
+        );
+        let shown = world.ask(&viewer, "GET", "/v1/events/u-1", "").json();
+        assert_eq!(
+            (&shown["tenant"], &shown["data"]),
+            (&json!(tenant), &json!(tenant))
+        );
+        assert_eq!(with_id(key, tenant).status, 200);
+    }
 }

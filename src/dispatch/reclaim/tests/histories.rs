@@ -130,9 +130,9 @@ fn accept(world: &mut World, rng: &mut Rng) -> Record {
         let key = format!("once {}", rng.u8(0..30));
         let free = world
             .store
-            .idempotency(&key)
+            .idempotency(event.tenant.as_ref(), &key)
             .unwrap()
-            .is_none_or(|row| row.until <= world.now);
+            .is_none_or(|(row, _)| row.until <= world.now);
         event.idempotency_key = free.then_some(key);
     }
     if rng.u8(0..8) == 0 {

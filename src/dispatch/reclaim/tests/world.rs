@@ -229,9 +229,16 @@ impl World {
         count
     }
 
+    /// Each id is used three times, by two tenants and without one.
     pub fn new_event(&mut self, fan_out: &[EndpointId]) -> EventAccepted {
         self.events += 1;
-        accepted(&format!("event-{}", self.events), self.now, fan_out)
+        let tenants = [None, Some("a"), Some("b")];
+        let tenant = tenants[(self.events % 3) as usize];
+        let id = format!("event-{}", self.events / 3);
+        EventAccepted {
+            tenant: tenant.map(|tenant| tenant.parse().unwrap()),
+            ..accepted(&id, self.now, fan_out)
+        }
     }
 
     /// Accepts an event and delivers it to all.
