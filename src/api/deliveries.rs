@@ -152,7 +152,7 @@ mod tests {
             "status=99",
             "status=1000",
             "status=-1",
-            "type=a%20b",
+            "type=%20a",
             "delivery=evt_1",
             "x=1",
         ] {

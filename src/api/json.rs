@@ -201,7 +201,7 @@ mod tests {
             (unknown.kind(), unknown.errors()[0].field.as_str()),
             (Kind::Invalid, "evnets")
         );
-        let wrong = problem(r#"{"url":"https://example.com/","events":["ok","not ok"]}"#);
+        let wrong = problem(r#"{"url":"https://example.com/","events":["ok","not* ok"]}"#);
         assert_eq!(
             (wrong.kind(), wrong.errors()[0].field.as_str()),
             (Kind::Invalid, "events[1]")

@@ -1,7 +1,8 @@
 //! Endpoints and API keys in memory, and the index that fan-out asks.
 //!
-//! The applier writes, everyone reads. Matching an event looks up, for its tenant, its exact type and each prefix of
-//! it; it never walks all endpoints. Only the conditions of what that finds are asked.
+//! The applier writes, everyone reads. Matching an event looks up, for its tenant, its exact type, each prefix of it, and
+//! one pattern for each place of stars that the tenant's patterns use; it never walks all endpoints. Only the conditions
+//! of what that finds are asked.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -16,7 +17,7 @@ use crate::domain::{
     facts::Facts,
     id::EndpointId,
     record::{EventAccepted, KeyPut},
-    subscription::Pattern,
+    subscription::{Pattern, Shape},
     time::Timestamp,
 };
 
@@ -28,6 +29,8 @@ struct Table {
     endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     deleted: HashSet<EndpointId>,
     wanted: HashMap<(Option<Label>, Pattern), Vec<EndpointId>>,
+    /// The shapes of each tenant's patterns, and how many patterns there are of each.
+    shapes: HashMap<Option<Label>, BTreeMap<Shape, usize>>,
     /// Those that endpoints have.
     conditions: HashMap<EndpointId, Arc<Kept>>,
     keys: HashMap<[u8; 32], Arc<KeyPut>>,
@@ -115,14 +118,12 @@ impl Registry {
 
     /// The endpoints that want an event, in the order of their creation.
     pub fn matching(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
-        self.chosen(audience, &patterns_for(audience.event_type))
+        self.chosen(audience, |_| true)
     }
 
-    /// The endpoints that want an operational event: only those that name it more closely than "everything".
+    /// The endpoints that want an operational event: only those whose pattern names what it begins with.
     pub fn matching_by_name(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
-        let mut patterns = patterns_for(audience.event_type);
-        patterns.retain(Pattern::is_specific);
-        self.chosen(audience, &patterns)
+        self.chosen(audience, Pattern::is_specific)
     }
 
     /// What an endpoint's condition says of an event; `None` when it has no condition.
@@ -131,9 +132,9 @@ impl Registry {
         Some(kept.judge(id, &Subject::new(facts)))
     }
 
-    fn chosen(&self, audience: &Audience<'_>, patterns: &[Pattern]) -> Vec<EndpointId> {
+    fn chosen(&self, audience: &Audience<'_>, counts: impl Fn(&Pattern) -> bool) -> Vec<EndpointId> {
         // Conditions are asked without the lock: they take their time.
-        let found = self.candidates(audience, patterns);
+        let found = self.candidates(audience, counts);
         let subject = Subject::new(audience.facts);
         let wants = |(id, condition): &(EndpointId, Option<Arc<Kept>>)| {
             condition
@@ -147,12 +148,15 @@ impl Registry {
     fn candidates(
         &self,
         audience: &Audience<'_>,
-        patterns: &[Pattern],
+        counts: impl Fn(&Pattern) -> bool,
     ) -> Vec<(EndpointId, Option<Arc<Kept>>)> {
+        let mut patterns = patterns_for(audience.event_type);
         let table = self.read();
-        let lists = patterns.iter().filter_map(|pattern| {
+        patterns.extend(table.starred_patterns_for(audience));
+        patterns.retain(counts);
+        let lists = patterns.into_iter().filter_map(|pattern| {
             // The key is owned by the map; a clone of a short text is the price of a plain HashMap.
-            table.wanted.get(&(audience.tenant.cloned(), pattern.clone()))
+            table.wanted.get(&(audience.tenant.cloned(), pattern))
         });
         let mut found: Vec<EndpointId> = lists.flatten().copied().collect();
         found.sort_unstable();
@@ -193,12 +197,38 @@ impl Registry {
 }
 
 impl Table {
+    /// Every pattern with a star before its last segment that matches a type, as far as any of the tenant's has its
+    /// stars in these places.
+    fn starred_patterns_for(&self, audience: &Audience<'_>) -> Vec<Pattern> {
+        if self.shapes.is_empty() {
+            return Vec::new();
+        }
+        let Some(shapes) = self.shapes.get(&audience.tenant.cloned()) else {
+            return Vec::new();
+        };
+        let event_type = audience.event_type;
+        let segments = event_type.as_str().split('.').count();
+        let pattern = |shape: &Shape| shape.pattern_for(event_type, segments);
+        shapes.keys().filter_map(pattern).collect()
+    }
+
     fn put(&mut self, endpoint: Endpoint) {
         let old = self.conditions.get(&endpoint.id).cloned();
         self.forget(endpoint.id);
         for pattern in &endpoint.spec.events {
-            let wanted = (endpoint.spec.tenant.clone(), pattern.clone());
-            self.wanted.entry(wanted).or_default().push(endpoint.id);
+            let tenant = endpoint.spec.tenant.clone();
+            if let Some(shape) = pattern.shape() {
+                *self
+                    .shapes
+                    .entry(tenant.clone())
+                    .or_default()
+                    .entry(shape)
+                    .or_default() += 1;
+            }
+            self.wanted
+                .entry((tenant, pattern.clone()))
+                .or_default()
+                .push(endpoint.id);
         }
         let due = endpoint.handshake_due();
         self.handshakes.extend(due.map(|due| (due, endpoint.id)));
@@ -226,11 +256,29 @@ impl Table {
                     self.wanted.remove(&wanted);
                 }
             }
+            if let Some(shape) = pattern.shape() {
+                self.forget_shape(&old.spec.tenant, shape);
+            }
         }
     }
 }
 
-/// Every pattern that matches a type: itself, one star in place of its last segment, two stars after each prefix.
+impl Table {
+    fn forget_shape(&mut self, tenant: &Option<Label>, shape: Shape) {
+        let Some(shapes) = self.shapes.get_mut(tenant) else {
+            return;
+        };
+        if let Some(count) = shapes.get_mut(&shape) {
+            *count = count.saturating_sub(1);
+        }
+        shapes.retain(|_, count| *count > 0);
+        if shapes.is_empty() {
+            self.shapes.remove(tenant);
+        }
+    }
+}
+
+/// Every pattern that matches a type, but those with a star before the last segment: itself, one star in place of its last segment, two stars after each prefix.
 fn patterns_for(event_type: &EventType) -> Vec<Pattern> {
     let text = event_type.as_str();
     let mut patterns = vec![Pattern::Everything, Pattern::Exact(event_type.clone())];
@@ -269,7 +317,7 @@ mod tests {
 
     const LABELS: [&str; 2] = ["a", "b"];
     const TYPE: &str = "[ab](\\.[ab]){0,3}";
-    const PATTERN: &str = "[ab](\\.[ab]){0,2}(\\.\\*{1,2})?|\\*{1,2}";
+    const PATTERN: &str = "([ab]|\\*)(\\.([ab]|\\*)){0,2}(\\.\\*{1,2})?|\\*{1,2}";
     const CONDITIONS: [&str; 5] = [
         "data.n > 1",
         "type.startsWith('a')",
@@ -384,6 +432,25 @@ mod tests {
                 prop_assert_eq!(registry.matching(&audience), scan(&endpoints, &audience));
             }
         }
+    }
+
+    #[test]
+    fn shapes_go_with_the_last_pattern_that_has_them() {
+        let registry = Registry::default();
+        let wants = |events: &[&str]| Wants {
+            tenant: Some("a"),
+            events: events.iter().map(ToString::to_string).collect(),
+            channels: Vec::new(),
+            condition: None,
+        };
+        let shapes = || registry.read().shapes.values().map(BTreeMap::len).sum::<usize>();
+        registry.put(endpoint(1, &wants(&["*.a", "*.b", "a.*.b"])));
+        registry.put(endpoint(2, &wants(&["*.a", "a.*"])));
+        assert_eq!(shapes(), 2);
+        registry.put(endpoint(1, &wants(&["b"])));
+        assert_eq!(shapes(), 1);
+        registry.remove(EndpointId::from_bytes([2; 16]));
+        assert_eq!(registry.read().shapes.len(), 0);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::{id::EventId, limits, operational, time::Timestamp};
 
-/// An event's dotted name, such as `user.created`: 1 to 256 bytes of segments of `[A-Za-z0-9_-]`.
+/// An event's dotted name, such as `user.created` or `orders/create`: 1 to 256 bytes of segments of `[A-Za-z0-9_/:-]`,
+/// with spaces inside a segment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventType(String);
@@ -16,7 +17,8 @@ pub struct EventType(String);
 /// Why a text is not an event type.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "not an event type; use dot-separated segments of A-Z a-z 0-9 _ -, at most 256 bytes, such as user.created"
+    "not an event type; use dot-separated segments of A-Z a-z 0-9 _ - / : and spaces inside, at most 256 bytes, such as \
+     user.created or orders/create"
 )]
 pub struct InvalidEventType;
 
@@ -61,10 +63,8 @@ impl fmt::Display for EventType {
 
 /// Whether a text may stand between two dots of an event type.
 pub(super) fn is_segment(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/: ".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits) && !text.starts_with(' ') && !text.ends_with(' ')
 }
 
 /// A short text that names something of the sender's: a tenant, a channel, an ordering key.
@@ -260,6 +260,11 @@ mod tests {
             "endpoint.url_validation",
             "user.created",
             "a-b.c_d.9",
+            "orders/create",
+            "/ACCOUNT_CLOSED",
+            "urn:example:user.created",
+            "Report available.v 2",
+            "http://example.com/x",
         ] {
             assert!(good.parse::<EventType>().is_ok(), "{good}");
         }
@@ -269,9 +274,18 @@ mod tests {
             "a..b",
             ".a",
             "a.",
-            "a b",
+            " a",
+            "a ",
+            "a. b",
+            "a .b",
+            " ",
+            "a\tb",
             "a\n",
+            "a\u{a0}b",
             "é",
+            "a?b",
+            "a%20b",
+            "a\\b",
             "a.*",
             "\u{202e}a",
             &"x".repeat(257),

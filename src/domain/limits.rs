@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// The longest event type: the contract's figure, and short enough for a header.
 pub const EVENT_TYPE_BYTES: usize = 256;
+/// Segments of a pattern that has a star before its last one. Every place of stars that is in use is looked up for each
+/// event: no more than 512 of them can match it, whatever patterns there are.
+pub const PATTERN_SEGMENTS: usize = 8;
 /// Nesting of an event's JSON. Receivers' parsers stop at about this depth (serde_json: 128), so deeper documents
 /// could not be read where they are sent.
 pub const JSON_DEPTH: usize = 128;

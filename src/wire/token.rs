@@ -89,7 +89,7 @@ pub fn request(credentials: &ClientCredentials) -> Result<OutboundRequest, Inval
 /// Reads the body of a successful answer (RFC 6749, 5.1).
 ///
 /// # Errors
-/// When it holds no token of the type `Bearer`.
+/// When it holds no token of the type `Bearer`, or `BearerToken`, as some call it.
 pub fn read(body: &[u8]) -> Result<Grant, NoToken> {
     #[derive(Deserialize)]
     struct Answer {
@@ -99,9 +99,10 @@ pub fn read(body: &[u8]) -> Result<Grant, NoToken> {
     }
 
     let answer: Answer = serde_json::from_slice(body).map_err(|_| NoToken)?;
-    let is_bearer = answer
-        .token_type
-        .is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    let is_bearer = answer.token_type.is_none_or(|kind| {
+        // The second is what Apigee, and gateways made with it, answer.
+        ["bearer", "bearertoken"].contains(&kind.to_ascii_lowercase().as_str())
+    });
     let token = answer.access_token;
     let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_bearer || !is_plain || token.is_empty() || token.len() > limits::TOKEN_BYTES {
@@ -196,8 +197,12 @@ mod tests {
         ] {
             assert_eq!(life(&with(expires)), seconds, "{expires}");
         }
-        let grant = read(br#"{"access_token":"hunter2","token_type":"Bearer","scope":"x"}"#).unwrap();
-        assert_eq!(grant.authorization, "Bearer hunter2");
+        for name in ["Bearer", "bearer", "BearerToken", "bearertoken"] {
+            let answer = format!(r#"{{"access_token":"hunter2","token_type":"{name}","scope":"x"}}"#);
+            let grant = read(answer.as_bytes()).unwrap();
+            assert_eq!(grant.authorization, "Bearer hunter2", "{name}");
+        }
+        let grant = read(br#"{"access_token":"hunter2"}"#).unwrap();
         assert!(!format!("{grant:?}").contains("hunter"));
     }
 
@@ -215,6 +220,7 @@ mod tests {
             r#"{"access_token":"é"}"#,
             r#"{"access_token":7}"#,
             r#"{"access_token":"t","token_type":"mac"}"#,
+            r#"{"access_token":"t","token_type":"BearerTokens"}"#,
             r#"{"access_token":"t","expires_in":{}}"#,
             &long,
         ] {

@@ -2,6 +2,7 @@
 
 mod import;
 mod lasting;
+mod names;
 mod refused;
 
 use serde_json::{Value, json};

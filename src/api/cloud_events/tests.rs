@@ -138,7 +138,7 @@ fn what_is_wrong_is_named() {
         "source"
     );
     assert_eq!(
-        field(read(r#""specversion":"1.0","id":"1","source":"/","type":"a/b""#)),
+        field(read(r#""specversion":"1.0","id":"1","source":"/","type":"a%b""#)),
         "type"
     );
     let bad = [

@@ -30,7 +30,7 @@ pub struct Fields {
     /// The tenant it belongs to
     #[arg(long)]
     tenant: Option<String>,
-    /// Event types it wants: user.created, user.*, user.** or *; several with commas
+    /// Event types it wants: user.created, user.*, *.created, user.** or *; several with commas
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     events: Vec<String>,
     /// Channels it wants

@@ -70,7 +70,9 @@ fn bad_documents() -> Vec<(Vec<u8>, u16, &'static str)> {
     for bad in [
         "\"\"",
         "\"a..b\"",
-        "\"a b\"",
+        "\"a b \"",
+        "\" a b\"",
+        "\"a?b\"",
         "\"a\\n\"",
         "\"\\u202ea\"",
         "\"a.*\"",

@@ -48,7 +48,7 @@ webhooks:
     post:
       description: Nothing more to say
       responses: {}
-  label printed:
+  label printed!:
     post: {responses: {}}
   label.pdf:
     post:
@@ -126,7 +126,7 @@ fn a_description_in_yaml_becomes_event_types_that_are_enforced() {
     assert_eq!(
         places,
         [
-            "/webhooks/label printed",
+            "/webhooks/label printed!",
             "/webhooks/label.pdf/post/requestBody/content"
         ]
     );

@@ -129,7 +129,7 @@ fn documents_that_do_not_read_and_names_that_are_none_are_refused() {
             String::from_utf8_lossy(&body[..body.len().min(80)])
         );
     }
-    for name in ["a..b", "%00", "a%2Fb", "*", "a%20b", "%E2%80%AE", "%ff"] {
+    for name in ["a..b", "%00", "a%3Fb", "*", "a%20", "%E2%80%AE", "%ff"] {
         for method in ["GET", "PUT", "DELETE"] {
             let body = if method == "PUT" { &b"{}"[..] } else { b"" };
             let answer = server.request(method, &format!("/v1/event-types/{name}"), None, body);
