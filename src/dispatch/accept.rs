@@ -171,8 +171,8 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let now = self.clock.now();
-        event.check(now)?;
+        let (now, wall) = self.clock.now_and_shown();
+        event.check(wall)?;
         let hash = event.content_hash();
         let claims = claims_of(&event, key.as_deref());
         if !claims.is_empty() {
@@ -197,8 +197,9 @@ impl Shared {
                 record: self.record(event, hash, key, now),
                 deprecated: false,
             };
+            let over = self.clock.over(self.options.idempotency_window);
             for claim in &open.claims {
-                let row = used_before(&store, claim, now).map_err(|error| self.storage.failure(error))?;
+                let row = used_before(&store, claim, over).map_err(|error| self.storage.failure(error))?;
                 match row {
                     None => {}
                     Some(row) if row.content_hash == hash => {
@@ -259,9 +260,9 @@ impl Shared {
             channel: event.channel,
             ordering_key: event.ordering_key,
             accepted_at: now,
-            occurred_at: event.occurred_at.unwrap_or(now),
-            due: event.deliver_at.map_or(now, |at| at.max(now)),
-            expires_at: event.expires_at,
+            occurred_at: event.occurred_at.unwrap_or_else(|| self.clock.shown(now)),
+            due: event.deliver_at.map_or(now, |at| self.clock.to_come(at).max(now)),
+            expires_at: event.expires_at.map(|at| self.clock.to_come(at)),
             attributes: event.attributes,
             content_hash,
             idempotency_key,
@@ -332,17 +333,18 @@ fn again(error: &EngineError) -> EngineError {
     }
 }
 
-/// The event that a claim stands for, when it was used before and is still remembered.
+/// The event that a claim stands for, when it was used before and is still remembered: keys are forgotten whose end is
+/// not after `over`.
 fn used_before(
     store: &crate::store::Store,
     claim: &Claim,
-    now: Timestamp,
+    over: Timestamp,
 ) -> Result<Option<EventRow>, crate::store::StoreError> {
     Ok(match claim {
         Claim::EventId(tenant, id) => store.event_of(tenant.as_ref(), id)?.map(|(_, row)| row),
         Claim::IdempotencyKey(tenant, key) => store
             .idempotency(tenant.as_ref(), key)?
-            .filter(|(remembered, _)| remembered.until > now)
+            .filter(|(remembered, _)| remembered.until > over)
             .map(|(_, row)| row),
     })
 }

@@ -320,6 +320,8 @@ impl Applier {
             journal: &shared.journal,
             store,
             now: shared.clock.now(),
+            ago: &|span| shared.clock.ago(span),
+            keys_over: shared.clock.over(shared.options.idempotency_window),
             tick: Instant::now(),
             inactive: &inactive,
             catch_up: &mut || self.drain(store),

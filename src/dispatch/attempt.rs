@@ -21,7 +21,7 @@ use crate::{
         handshake::Handshake,
         health::Health,
         id::{EndpointId, EventId},
-        outcome::{Class, Fault, Observation, Outcome, Reason, classify},
+        outcome::{Class, Fault, Observation, Outcome, Reason, RetryAfter, classify},
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
@@ -236,9 +236,13 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
             ..
         }
     );
+    let mut outcome = classify(observation, &endpoint.spec.treat_as);
+    if let Some(RetryAfter::At(at)) = &mut outcome.retry_after {
+        *at = shared.clock.to_come(*at);
+    }
     Seen {
         about: Some(about),
-        outcome: classify(observation, &endpoint.spec.treat_as),
+        outcome,
         body_broken,
         duration: exchange.duration,
         remote: exchange.remote.map(|remote| remote.to_string()),

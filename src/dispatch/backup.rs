@@ -87,7 +87,7 @@ impl Engine {
         let shared = &self.0;
         let permit = shared.backups.permits.clone().try_acquire_owned();
         let permit = permit.map_err(|_| EngineError::NotNow("too many backups are being taken"))?;
-        let created_at = self.now();
+        let (_, created_at) = shared.clock.now_and_shown();
         // A group is published before the next is written, so that after this all earlier ones are.
         shared.journal.append(Vec::new()).await.map_err(refused)?;
         let planner = Planner {

@@ -71,7 +71,10 @@ impl Engine {
             ..Notes::default()
         };
         let endpoint = shared.put(id, initial, &spec, &notes).await?;
-        Ok((document::show(&endpoint), document::secrets(&endpoint.spec)))
+        Ok((
+            shared.shown_endpoint(&endpoint),
+            document::secrets(&endpoint.spec),
+        ))
     }
 
     /// Changes an endpoint's configuration by a JSON merge patch (RFC 7396).
@@ -117,7 +120,7 @@ impl Engine {
             | (Some(false), EndpointState::Paused)
             | (None, _) => None,
         };
-        Ok(turned.unwrap_or_else(|| document::show(&changed)))
+        Ok(turned.unwrap_or_else(|| shared.shown_endpoint(&changed)))
     }
 
     /// Deletes an endpoint; what it still had scheduled is cancelled.
@@ -148,7 +151,7 @@ impl Engine {
     }
 
     pub async fn endpoint(&self, id: EndpointId) -> Result<EndpointView, EngineError> {
-        Ok(document::show(&*self.0.endpoint(id)?))
+        Ok(self.0.shown_endpoint(&*self.0.endpoint(id)?))
     }
 
     pub async fn endpoints(
@@ -197,18 +200,26 @@ impl Engine {
             .filter(|_| more)
             .map(|endpoint| endpoint.id.to_string());
         Ok(Listed {
-            data: shown.iter().map(|endpoint| document::show(endpoint)).collect(),
+            data: shown
+                .iter()
+                .map(|endpoint| self.0.shown_endpoint(endpoint))
+                .collect(),
             next,
         })
     }
 
     /// The key that has this SHA-256, when it is neither revoked nor expired.
     pub fn key_by_hash(&self, hash: &[u8; 32]) -> Option<Arc<KeyView>> {
-        self.0.registry.key_by_hash(hash, self.now())
+        let key = self.0.registry.key_by_hash(hash)?;
+        // By the time that has passed: a wall clock that jumps locks nobody out.
+        let lives = |end: Timestamp| self.0.clock.elapsed_since(key.created_at) < end.since(key.created_at);
+        key.expires_at.is_none_or(lives).then_some(key)
     }
 
     pub fn keys(&self) -> Vec<Arc<KeyView>> {
-        self.0.registry.keys()
+        let keys = self.0.registry.keys().into_iter();
+        keys.map(|key| Arc::new(self.0.clock.show(KeyPut::clone(&key))))
+            .collect()
     }
 
     /// Stores the hash of a new key; answers the key itself, which is shown once.
@@ -234,7 +245,7 @@ impl Engine {
             hash: Sha256::digest(key.as_bytes()).into(),
         };
         shared.write_and_apply(&Record::KeyPut(put.clone())).await?;
-        Ok((Arc::new(put), key))
+        Ok((Arc::new(shared.clock.show(put)), key))
     }
 
     pub async fn revoke_key(&self, id: KeyId) -> Result<(), EngineError> {
@@ -411,7 +422,11 @@ impl Shared {
             change,
         };
         self.write_and_apply(&Record::EndpointChanged(changed)).await?;
-        Ok(document::show(&*self.endpoint(id)?))
+        Ok(self.shown_endpoint(&*self.endpoint(id)?))
+    }
+
+    pub(super) fn shown_endpoint(&self, endpoint: &Endpoint) -> EndpointView {
+        self.clock.show(document::show(endpoint))
     }
 
     /// Cancels everything that an endpoint has scheduled and that is not out, portion by portion.

@@ -181,7 +181,7 @@ impl Case<'_> {
                 }
                 let why = match sent {
                     true => wanted,
-                    false if endpoint.created_at > self.view.accepted_at => {
+                    false if self.shared.clock.shown(endpoint.created_at) > self.view.accepted_at => {
                         format!(
                             "{wanted}, but the endpoint was created after the event was accepted; replay the event to it"
                         )
@@ -277,7 +277,10 @@ impl Case<'_> {
                         .last
                         .map(|_| format!(", after: {}", last()))
                         .unwrap_or_default();
-                    format!("the next attempt is due at {due}{after}")
+                    format!(
+                        "the next attempt is due at {}{after}",
+                        self.shared.clock.shown(due)
+                    )
                 }
                 (_, _) => self.due_now(delivery)?,
             },

@@ -115,11 +115,11 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
         .map_err(|error| shared.storage.failure(error))?;
     let mut data = json!({
         "state": endpoint.standing.state,
-        "disabled_reason": document::disabled(&endpoint.standing),
+        "disabled_reason": shared.clock.show(document::disabled(&endpoint.standing)),
         "held_deliveries": held.deliveries.scheduled,
     });
     if endpoint.standing.state == EndpointState::Unverified {
-        data["verification"] = json!(document::verification(endpoint));
+        data["verification"] = json!(shared.clock.show(document::verification(endpoint)));
     }
     Notice::of_standing(name, endpoint, data).write(shared).await
 }

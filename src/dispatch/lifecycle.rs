@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     applier::{Applier, ApplierStop},
     backup::Backups,
-    clock::EngineClock,
+    clock::{self, EngineClock, Keeper, Saved},
     damage::DamagedEvents,
     engine::{Engine, EngineOptions, InFlight, Shared},
     error::chain,
@@ -33,7 +33,6 @@ use super::{
     verify::{self, Ask, Verifier},
 };
 use crate::{
-    domain::time::Timestamp,
     journal::{self, Journal},
     runtime::{
         clock::Clock,
@@ -111,14 +110,12 @@ impl Running {
     /// # Errors
     /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
-        // A machine that lost its power may have lost its time as well; what it wrote last says how late it is.
-        let last_written = folder.last_written();
         let opened = Journal::open(journal::Options {
             power_was_cut: !folder.unsynced_files_hold(),
             crashed: folder.crashed(),
             ..options.journal.clone()
         })?;
-        let (mut running, applier) = Self::assemble(folder, opened, last_written, options)?;
+        let (mut running, applier) = Self::assemble(folder, opened, options)?;
         running.follow_with(applier)?;
         Ok(running)
     }
@@ -127,7 +124,6 @@ impl Running {
     pub(super) fn assemble(
         folder: Folder,
         (journal, recovery): (Journal, journal::Recovery),
-        last_written: Timestamp,
         options: StartOptions,
     ) -> Result<(Self, Applier), StartError> {
         report(&recovery);
@@ -162,8 +158,7 @@ impl Running {
         if !segments_unread {
             reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
         }
-        let newest = store.newest()?.max(last_written);
-        let clock = EngineClock::new(options.clock, newest);
+        let clock = EngineClock::new(options.clock, Saved::read(folder.path()), store.newest()?);
         let (verifier, asks) = Verifier::new();
         let slots = Slots::new(options.engine.max_in_flight);
         let shared = Arc::new(Shared {
@@ -252,7 +247,9 @@ impl Running {
 
     /// Gives the applier its thread.
     fn follow_with(&mut self, applier: Applier) -> Result<(), StartError> {
-        self.background.spawn(supervision::run(self.engine.0.clone()));
+        let keeper = Keeper::new(self.folder.path().to_owned());
+        self.background
+            .spawn(supervision::run(self.engine.0.clone(), keeper));
         let guard = self.applier_ended.clone().drop_guard();
         let thread = thread::Builder::new()
             .name("applier".to_owned())
@@ -321,6 +318,7 @@ impl Running {
         if let Some(failure) = shared.journal.failure().borrow().clone() {
             return Err(StopError::Journal(failure));
         }
+        clock::write(&shared.clock.saved(false), self.folder.path());
         drop(shared);
         drop(self.engine);
         Ok(self.folder.finish()?)

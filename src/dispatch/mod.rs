@@ -80,6 +80,7 @@ mod unread;
 mod veil;
 mod verify;
 pub mod view;
+mod view_times;
 
 pub use codec::decode as decode_record;
 #[cfg(any(test, fuzzing, feature = "bench-parts"))]

@@ -22,6 +22,7 @@ pub(super) struct Notice {
     about: Option<EndpointId>,
     /// It says what the endpoint's standing had due; once it is durable, that is due no more.
     pays: bool,
+    /// Engine time.
     occurred_at: Timestamp,
     data: Value,
 }
@@ -80,7 +81,7 @@ impl Notice {
             tenant: self.tenant,
             channel: None,
             ordering_key: None,
-            occurred_at: Some(self.occurred_at),
+            occurred_at: Some(shared.clock.shown(self.occurred_at)),
             deliver_at: None,
             expires_at: None,
             attributes: Default::default(),

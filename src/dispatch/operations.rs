@@ -146,7 +146,7 @@ impl Engine {
             .write_and_apply(&Record::AttemptSettled(record.clone()))
             .await?;
         let id = AttemptId::new(started_at, DeliveryKey::new(lsn, 0));
-        Ok(queries::attempt_view(id, None, &record, true))
+        Ok(shared.clock.show(queries::attempt_view(id, None, &record, true)))
     }
 }
 

@@ -34,8 +34,8 @@ impl Engine {
     pub async fn preview(&self, id: EndpointId, event: NewEvent) -> Result<PreviewView, EngineError> {
         let shared = &self.0;
         let endpoint = shared.endpoint(id)?;
-        let now = self.now();
-        event.check(now)?;
+        let (now, wall) = shared.clock.now_and_shown();
+        event.check(wall)?;
         if event.tenant.is_some() && event.tenant != endpoint.spec.tenant {
             return Err(EngineError::Invalid {
                 field: "tenant".to_owned(),

@@ -24,6 +24,7 @@ use crate::{
         limits,
         outcome::Reason,
         record::{AttemptSettled, EventAccepted, Record},
+        time::Timestamp,
     },
     journal::Entry,
     runtime::hex,
@@ -46,6 +47,8 @@ impl Engine {
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listed<EventView>, EngineError> {
         let shared = &self.0;
         let store = shared.everything().await?;
+        let past = |at: Option<Timestamp>| at.map(|at| shared.clock.past(at));
+        let (since, until) = (past(filter.since), past(filter.until));
         let rows = shared.list(&store, keys::EVENT, page, |_, row: &EventRow| {
             filter
                 .event_type
@@ -55,8 +58,8 @@ impl Engine {
                     .tenant
                     .as_ref()
                     .is_none_or(|wanted| row.tenant.as_ref() == Some(wanted))
-                && filter.since.is_none_or(|since| row.accepted_at >= since)
-                && filter.until.is_none_or(|until| row.accepted_at <= until)
+                && since.is_none_or(|since| row.accepted_at >= since)
+                && until.is_none_or(|until| row.accepted_at <= until)
         })?;
         Ok(listed(rows, |key, row| {
             Some(shared.event_view(keys::lsn_in(key), &row, false))
@@ -120,6 +123,12 @@ impl Engine {
     ) -> Result<Listed<AttemptView>, EngineError> {
         let shared = &self.0;
         let store = shared.everything().await?;
+        let past = |at: Option<Timestamp>| at.map(|at| shared.clock.past(at));
+        let filter = &AttemptFilter {
+            since: past(filter.since),
+            until: past(filter.until),
+            ..filter.clone()
+        };
         let wanted = |row: &AttemptRow| {
             let is_own = |tenant| shared.goes_to_own(tenant, row.endpoint, &row.event_type);
             matches_attempt(filter, row) && filter.tenant.as_ref().is_none_or(is_own)
@@ -336,7 +345,7 @@ impl Shared {
     }
 
     pub(super) fn event_view(&self, lsn: Lsn, row: &EventRow, with_payload: bool) -> EventView {
-        match self.event_or_why(lsn, row.place) {
+        let view = match self.event_or_why(lsn, row.place) {
             Ok(accepted) => event_view(row, &accepted, with_payload),
             // What the store knows is what there is.
             Err(why) => EventView {
@@ -346,7 +355,7 @@ impl Shared {
                 channel: None,
                 ordering_key: None,
                 accepted_at: row.accepted_at,
-                occurred_at: row.accepted_at,
+                occurred_at: self.clock.shown(row.accepted_at),
                 deliver_at: None,
                 expires_at: None,
                 attributes: Default::default(),
@@ -357,7 +366,8 @@ impl Shared {
                 data: None,
                 data_base64: None,
             },
-        }
+        };
+        self.clock.show(view)
     }
 
     /// `scheduled`, `in_flight`, `held`, or how it ended.
@@ -384,7 +394,7 @@ impl Shared {
     }
 
     pub(super) fn delivery_view(&self, delivery: &Delivery, event: &EventRow) -> DeliveryView {
-        DeliveryView {
+        self.clock.show(DeliveryView {
             id: delivery.id(),
             event_id: event.id.clone(),
             event_type: event.event_type.clone(),
@@ -398,7 +408,7 @@ impl Shared {
             expires_at: delivery.expires_at,
             settled_at: delivery.settled_at,
             last_outcome: delivery.last.map(last_outcome),
-        }
+        })
     }
 
     fn shown(&self, store: &Store, delivery: &Delivery) -> Option<DeliveryView> {
@@ -423,12 +433,8 @@ impl Shared {
         };
         let delivery = row.delivery.and_then(|key| store.delivery(key).ok().flatten());
         let id = AttemptId::new(row.started_at, DeliveryKey::new(lsn, 0));
-        Some(attempt_view(
-            id,
-            delivery.map(|delivery| delivery.id()),
-            &attempt,
-            with_excerpt,
-        ))
+        let of = delivery.map(|delivery| delivery.id());
+        Some(self.clock.show(attempt_view(id, of, &attempt, with_excerpt)))
     }
 
     /// All attempts of some deliveries, found from each delivery's newest one.

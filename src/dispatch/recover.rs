@@ -129,6 +129,11 @@ impl Engine {
     ) -> Result<Recovered, EngineError> {
         request.check()?;
         let shared = &self.0;
+        let request = &RecoverRequest {
+            since: shared.clock.past(request.since),
+            until: request.until.map(|until| shared.clock.past(until)),
+            ..request.clone()
+        };
         // Between the look at what there is and the record of what is to be, no other recovery may come: each would add
         // what the other adds.
         let _one_at_a_time = shared.recovering.lock().await;

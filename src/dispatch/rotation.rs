@@ -20,7 +20,7 @@ use crate::{
         id::EndpointId,
         limits,
         secret::{InvalidSecret, SigningSecret},
-        signing::SignatureSpec,
+        signing::{Retired, SignatureSpec},
         time::Timestamp,
     },
     runtime::random,
@@ -50,7 +50,7 @@ impl Engine {
         if endpoint.standing.disabled == Some(NO_SECRET) && !super::endpoints::lacks_a_secret(&spec) {
             shared.resume(&changed).await?;
         }
-        Ok(shown(&changed, place, now))
+        Ok(shown(&changed, place, now, |old| shared.clock.show(old)))
     }
 
     /// The `signatures` member with its secrets, and the old secrets that still sign.
@@ -59,7 +59,7 @@ impl Engine {
         let retired = endpoint.notes.retired.iter().filter(|old| old.until > now);
         Ok(SecretsView {
             signatures: endpoint.spec.signatures.clone(),
-            retired: retired.cloned().collect(),
+            retired: self.0.clock.show(retired.cloned().collect::<Vec<_>>()),
         })
     }
 
@@ -74,7 +74,7 @@ impl Engine {
                 "public key: the endpoint signs with no ed25519 secret",
             ));
         }
-        Ok(keys)
+        Ok(self.0.clock.show(keys))
     }
 }
 
@@ -215,13 +215,18 @@ fn completed(signature: &mut SignatureSpec, random: [u8; 32]) -> Result<SigningS
 }
 
 /// What a rotation answers: its new secret, and all others hidden.
-fn shown(endpoint: &Endpoint, place: usize, now: Timestamp) -> RotatedView {
+fn shown(
+    endpoint: &Endpoint,
+    place: usize,
+    now: Timestamp,
+    show: impl Fn(Retired) -> Retired,
+) -> RotatedView {
     let rotated = &endpoint.spec.signatures[place];
     let mut signatures = document::secrets(&endpoint.spec);
     let mut retired: Vec<Value> = endpoint
         .notes
         .in_grace(rotated.scheme, now)
-        .filter_map(|old| serde_json::to_value(old).ok())
+        .filter_map(|old| serde_json::to_value(show(old.clone())).ok())
         .collect();
     let others = signatures.iter_mut().enumerate();
     let others = others.filter(|(at, _)| *at != place).map(|(_, other)| other);

@@ -6,7 +6,7 @@ use super::{
     damage::{self, DamagedRange},
     engine::{Engine, Shared},
     error::EngineError,
-    view::{CountsView, JournalView, StatsView, StatusView, StoreView},
+    view::{ClockView, CountsView, JournalView, StatsView, StatusView, StoreView},
 };
 use crate::{
     domain::{duration::Span, endpoint::EndpointState, id::EndpointId},
@@ -31,8 +31,8 @@ impl Engine {
             deliveries,
             failures_in_a_row: tally.health.failures,
             failing_for: Span::from_millis(tally.health.failing_millis),
-            last_success_at: tally.health.last_success_at,
-            last_failure_at: tally.health.last_failure_at,
+            last_success_at: tally.health.last_success_at.map(|at| shared.clock.shown(at)),
+            last_failure_at: tally.health.last_failure_at.map(|at| shared.clock.shown(at)),
         })
     }
 
@@ -49,8 +49,9 @@ impl Engine {
             .collect();
         StatusView {
             version: env!("CARGO_PKG_VERSION"),
-            started_at: shared.started_at,
-            now: self.now(),
+            started_at: shared.clock.shown(shared.started_at),
+            now: shared.clock.now_and_shown().1,
+            clock: shared.clock_view(),
             durability: match shared.options.durability {
                 Durability::Fsync => "fsync",
                 Durability::Os => "os",
@@ -157,9 +158,19 @@ impl Shared {
     /// What is the matter now, then what was found damaged.
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.troubles();
+        warnings.extend(self.clock.suspicious().map(|found| found.to_string()));
         let found = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.extend(found.iter().cloned());
         warnings
+    }
+
+    fn clock_view(&self) -> ClockView {
+        let found = self.clock.suspicious();
+        ClockView {
+            state: if found.is_some() { "suspicious" } else { "followed" },
+            wall: self.clock.wall(),
+            ahead_ms: found.map_or(0, |found| found.ahead_millis()),
+        }
     }
 
     /// How many endpoints are in each state, none included.

@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use super::{
-    document,
     engine::{Engine, Shared},
     error::{EngineError, chain},
     shake::{self, Ended},
@@ -93,7 +92,7 @@ impl Engine {
             Some(code) => shared.submit(id, &code).await?,
             None => shared.verifier.ask(id).await?,
         }
-        Ok(document::show(&*shared.endpoint(id)?))
+        Ok(shared.shown_endpoint(&*shared.endpoint(id)?))
     }
 }
 

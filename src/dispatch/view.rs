@@ -287,11 +287,12 @@ pub struct StatusView {
     pub version: &'static str,
     pub started_at: Timestamp,
     pub now: Timestamp,
+    pub clock: ClockView,
     /// `fsync` or `os`.
     pub durability: &'static str,
     /// `ready`, `rebuilding` or `stopping`.
     pub state: &'static str,
-    /// What stands in the way of being ready, and what was found damaged; empty when all is well.
+    /// What stands in the way of being ready, a suspicious clock, and what was found damaged; empty when all is well.
     pub warnings: Vec<String>,
     pub events: u64,
     /// Events that matched no endpoint.
@@ -302,6 +303,17 @@ pub struct StatusView {
     pub endpoints_overdue: u64,
     pub journal: JournalView,
     pub store: StoreView,
+}
+
+/// The wall clock, and whether it is believed.
+#[derive(Debug, Serialize)]
+pub struct ClockView {
+    /// `followed`, or `suspicious` while it has jumped and its new time is not confirmed.
+    pub state: &'static str,
+    /// What it shows.
+    pub wall: Timestamp,
+    /// How far it is ahead of the expected time, which `now` shows; negative when behind, 0 while it is followed.
+    pub ahead_ms: i64,
 }
 
 #[derive(Debug, Serialize)]

@@ -1,22 +1,34 @@
-//! The wall clock, injected. Sleeping is done on tokio's monotonic clock, never on this one.
+//! The wall clock, injected, and how long the machine has been running. Sleeping is done on tokio's monotonic clock,
+//! never on this one.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use crate::domain::time::Timestamp;
 
-/// Tells the present wall-clock time.
+/// Tells the present wall-clock time, and counts time that passes.
 pub trait Clock: Send + Sync {
+    /// What the wall clock shows. People and time servers set it.
     fn now(&self) -> Timestamp;
+
+    /// Time since a fixed moment of this boot. Nobody sets it, and it counts the time that the machine is suspended.
+    fn running(&self) -> Duration;
 }
 
-/// The machine's clock. Before 1970 it shows the epoch.
+/// The machine's clocks. Before 1970 the wall clock shows the epoch.
 #[derive(Debug, Default)]
 pub struct SystemClock;
+
+/// The monotonic clock that goes on while the machine is suspended: tokio's does not on Linux.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const RUNNING: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const RUNNING: ClockId = ClockId::Monotonic;
 
 impl Clock for SystemClock {
     #[expect(
@@ -26,6 +38,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn running(&self) -> Duration {
+        Duration::try_from(clock_gettime(RUNNING)).unwrap_or_default()
     }
 }
 
@@ -57,5 +73,9 @@ impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
         let shown = self.base.plus(self.started.elapsed()).as_millis();
         Timestamp::from_millis(shown.saturating_add_signed(self.step_millis.load(Ordering::SeqCst)))
+    }
+
+    fn running(&self) -> Duration {
+        self.started.elapsed()
     }
 }

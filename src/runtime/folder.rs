@@ -7,6 +7,7 @@
 //! | `format.1` | the same as it was before a folder of format 1 was migrated |
 //! | `key` | the sealing key, 64 hexadecimal digits, readable by its owner alone |
 //! | `boot` | the kernel's boot id when the store was last opened |
+//! | `clock` | what the engine knew of time when it last noted it, see `dispatch/clock/`; written anew when it is missing |
 //! | `clean` | there after a shutdown that synced everything, gone while the server runs |
 //! | `journal/`, `store/` | see those modules |
 
@@ -15,13 +16,11 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use rustix::fs::{CWD, RenameFlags};
 
 use super::{hex, random, seal::Sealer};
-use crate::domain::time::Timestamp;
 
 /// The format that this program reads and writes.
 ///
@@ -150,23 +149,6 @@ impl Folder {
     /// that process left them, on the device or not.
     pub const fn crashed(&self) -> bool {
         self.same_boot && !self.stopped_cleanly
-    }
-
-    /// When a file of the folder, or one level below it, was last written by the clock of then; the epoch when unknown.
-    pub fn last_written(&self) -> Timestamp {
-        let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-        let below = files(&self.path).flat_map(|entry| files(&entry.path()));
-        let times = files(&self.path).chain(below).filter_map(|entry| {
-            let since = entry
-                .metadata()
-                .ok()?
-                .modified()
-                .ok()?
-                .duration_since(UNIX_EPOCH)
-                .ok()?;
-            u64::try_from(since.as_millis()).ok()
-        });
-        Timestamp::from_millis(times.max().unwrap_or_default())
     }
 
     /// Notes that files are being written again, and migrates a folder of an older format. To be called before they are.
@@ -349,7 +331,7 @@ fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
 }
 
 /// Writes a file so that it is there whole or not at all, also after a power cut.
-fn write_whole(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), FolderError> {
+pub(crate) fn write_whole(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), FolderError> {
     let path = folder.join(name);
     let temporary = folder.join(format!("{name}.tmp"));
     write_synced(&temporary, content, mode)?;
@@ -420,7 +402,7 @@ fn sync_folder(folder: &Path) -> Result<(), FolderError> {
 
 /// The kernel's id of this boot; `POSTHASTE_BOOT_ID` overrides it, for tests that cut the power. Empty when unknown,
 /// which is never the same as anything.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let given = std::env::var("POSTHASTE_BOOT_ID").ok();
     let id = given.or_else(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").ok());
     id.unwrap_or_default().trim().to_owned()

@@ -188,6 +188,8 @@ pub struct Supervision<'a> {
     pub overdue: Duration,
     pub endpoints_overdue: usize,
     pub lanes_full: usize,
+    /// How far the wall clock is ahead of the expected time, while it is not believed.
+    pub clock_ahead_millis: Option<i64>,
 }
 
 /// What supervision saw, as gauges.
@@ -200,6 +202,9 @@ pub fn supervision(seen: &Supervision<'_>) {
     gauge!(names::OVERDUE.name).set(seen.overdue.as_secs_f64());
     gauge!(names::ENDPOINTS_OVERDUE.name).set(seen.endpoints_overdue as f64);
     gauge!(names::LANES_FULL.name).set(seen.lanes_full as f64);
+    let ahead = seen.clock_ahead_millis;
+    gauge!(names::CLOCK_SUSPICIOUS.name).set(f64::from(u8::from(ahead.is_some())));
+    gauge!(names::CLOCK_OFFSET.name).set(ahead.unwrap_or_default() as f64 / 1000.0);
 }
 
 /// The store holds every record up to `lsn`.

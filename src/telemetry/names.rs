@@ -129,6 +129,10 @@ metrics_table! {
         "Active endpoints with deliveries due for longer than delivery.overdue_after.";
     LANES_FULL = "posthaste_endpoints_saturated", Kind::Gauge, Count,
         "Endpoints with as many attempts out as may be, and more due.";
+    CLOCK_SUSPICIOUS = "posthaste_clock_suspicious", Kind::Gauge, Count,
+        "1 while the wall clock has jumped and is not followed: its new time is not confirmed yet.";
+    CLOCK_OFFSET = "posthaste_clock_offset_seconds", Kind::Gauge, Seconds,
+        "How far a suspicious wall clock is ahead of the expected time; negative when behind, 0 when it is believed.";
     STORE_REWRITES = "posthaste_store_rewrites_total", Kind::Counter, Count,
         "Times that the store was written afresh to free space.";
     STORE_REBUILDS = "posthaste_store_rebuilds_total", Kind::Counter, Count,

@@ -19,6 +19,7 @@ mod bench_programs;
 mod cli_client;
 mod cli_config;
 mod cli_server;
+mod clock;
 mod cloud_events;
 mod corruption;
 mod crash;

@@ -80,19 +80,19 @@ impl Engine {
         }
         let put = new.into_record(name.clone(), self.now());
         if let Some(old) = old.as_ref().filter(|old| says_the_same(&old.put, &put)) {
-            return Ok((view::show(old), false));
+            return Ok((shared.clock.show(view::show(old)), false));
         }
         let checked = compiling(move || check(&put).map(|()| [put])).await??;
         shared.declare(&checked).await?;
         let declared = shared.event_types.get(&name).ok_or(EngineError::Rebuilding)?;
-        Ok((view::show(&declared), old.is_none()))
+        Ok((shared.clock.show(view::show(&declared)), old.is_none()))
     }
 
     /// # Errors
     /// `NotFound` when it is not declared.
     pub fn event_type(&self, name: &EventType) -> Result<EventTypeView, EngineError> {
         let declared = self.0.event_types.get(name).ok_or(NOT_DECLARED)?;
-        Ok(view::show(&declared))
+        Ok(self.0.clock.show(view::show(&declared)))
     }
 
     /// Without schemas and examples.
@@ -119,7 +119,10 @@ impl Engine {
             format!("{}:{name}", at.as_millis())
         });
         Ok(Listed {
-            data: shown.iter().map(|declared| view::listed(declared)).collect(),
+            data: shown
+                .iter()
+                .map(|declared| self.0.clock.show(view::listed(declared)))
+                .collect(),
             next,
         })
     }

@@ -95,7 +95,7 @@ impl World {
             applied: 0,
             registry: Registry::default(),
             lanes: Lanes::new(Slots::new(SLOTS), 2, 3),
-            clock: EngineClock::new(wall.clone(), Timestamp::EPOCH),
+            clock: EngineClock::new(wall.clone(), None, Timestamp::EPOCH),
             wall,
             sealer: Sealer::new(&[1; 32]),
             out: Vec::new(),
@@ -446,7 +446,8 @@ impl World {
         self.lanes
             .begin(&store, &self.registry, Default::default())
             .unwrap();
-        self.clock = EngineClock::new(self.wall.clone(), store.newest().unwrap().max(self.clock.now()));
+        let saved = Some(self.clock.saved(false));
+        self.clock = EngineClock::new(self.wall.clone(), saved, store.newest().unwrap());
         self.remember(&store);
     }
 

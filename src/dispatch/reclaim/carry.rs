@@ -36,7 +36,9 @@ impl Sorted {
         if found.row.place.segment >= before {
             return Ok(());
         }
-        if found.is_settled() && !remembers(bench.store, found.row.tenant.as_ref(), standing, bench.now)? {
+        if found.is_settled()
+            && !remembers(bench.store, found.row.tenant.as_ref(), standing, bench.keys_over)?
+        {
             self.bytes += 64 + 8 * found.attempts.len() + 12 * found.added.len();
             self.forgotten.push(ForgottenEvent {
                 event,

@@ -50,7 +50,7 @@ impl Reclaimer {
         mut round: Box<Round>,
     ) -> Result<Piece, Trouble> {
         if !round.begun {
-            round.begin(bench, bench.now.minus(self.retention.events))?;
+            round.begin(bench, (bench.ago)(self.retention.events))?;
         }
         let Some(&endpoint) = round.endpoints.front() else {
             return Ok(self.end_round(bench, &round));
@@ -93,7 +93,7 @@ impl Reclaimer {
         if !(bench.inactive)().contains(&endpoint) {
             return Ok(0);
         }
-        let (now, cut) = (bench.now, bench.now.minus(self.retention.events));
+        let (now, cut) = (bench.now, (bench.ago)(self.retention.events));
         let is_over = |delivery: &Delivery| {
             delivery.stage.due().is_some_and(|due| due <= now)
                 && (delivery.created_at < cut || delivery.key.lsn < much_below)

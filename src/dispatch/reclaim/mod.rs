@@ -123,6 +123,10 @@ pub(super) struct Bench<'a> {
     pub store: &'a Store,
     /// Engine time.
     pub now: Timestamp,
+    /// The engine time since which so much time has passed.
+    pub ago: &'a dyn Fn(Duration) -> Timestamp,
+    /// Idempotency keys are over whose end is not after this.
+    pub keys_over: Timestamp,
     pub tick: Instant,
     /// The endpoints that may not be sent to now.
     pub inactive: &'a dyn Fn() -> Vec<EndpointId>,
@@ -316,7 +320,7 @@ impl Reclaimer {
 
     /// Forgets the oldest attempts, a portion of those that are past their time.
     fn forget_attempts(&mut self, bench: &mut Bench<'_>) -> Result<Piece, Trouble> {
-        let cut = bench.now.minus(self.retention.attempts());
+        let cut = (bench.ago)(self.retention.attempts());
         let found = bench
             .store
             .attempts_between(self.attempts_from, Lsn::MAX, at_most::ATTEMPTS_AT_ONCE)?;
@@ -347,10 +351,12 @@ impl Reclaimer {
 
 /// Forgets idempotency keys whose time is over, among a portion of all.
 fn forget_keys(bench: &mut Bench<'_>, beyond: Option<Vec<u8>>) -> Result<Piece, Trouble> {
-    let (keys, stopped_at) = bench.store.keys_over(beyond, bench.now, at_most::KEYS_AT_ONCE)?;
+    let (keys, stopped_at) = bench
+        .store
+        .keys_over(beyond, bench.keys_over, at_most::KEYS_AT_ONCE)?;
     if !keys.is_empty() {
         let pause = bench.pause()?;
-        let at = bench.now;
+        let at = bench.keys_over;
         bench.append(
             &pause,
             &[Record::IdempotencyForgotten(IdempotencyForgotten { keys, at })],

@@ -94,7 +94,7 @@ impl Reclaimer {
     /// Whether everything below `next` is past its time.
     fn is_old(&self, bench: &Bench<'_>, next: Lsn) -> Result<bool, StoreError> {
         let newest = bench.store.newest_below(next)?;
-        let over = |at: Option<Timestamp>, kept| at.is_none_or(|at| at < bench.now.minus(kept));
+        let over = |at: Option<Timestamp>, kept| at.is_none_or(|at| at < (bench.ago)(kept));
         Ok(over(newest.event, self.retention.events) && over(newest.attempt, self.retention.attempts()))
     }
 
@@ -152,7 +152,7 @@ impl Scale {
             return Ok(());
         };
         let settled = bench.store.is_settled(standing.event, row.deliveries)?;
-        if !settled || remembers(bench.store, row.tenant.as_ref(), &standing, bench.now)? {
+        if !settled || remembers(bench.store, row.tenant.as_ref(), &standing, bench.keys_over)? {
             let rows = row.deliveries as usize * at_most::DELIVERY_BYTES;
             self.live += u64::from(entry.location.len) + rows as u64;
         }
@@ -174,10 +174,10 @@ pub(super) fn remembers(
     store: &Store,
     tenant: Option<&Label>,
     standing: &Standing,
-    now: Timestamp,
+    over: Timestamp,
 ) -> Result<bool, StoreError> {
     match &standing.idempotency_key {
-        Some(text) if standing.until > now => store.stands_for(tenant, text, standing.event),
+        Some(text) if standing.until > over => store.stands_for(tenant, text, standing.event),
         _ => Ok(false),
     }
 }

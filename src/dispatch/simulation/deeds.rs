@@ -81,7 +81,8 @@ impl Driver {
     }
 
     fn event(&mut self, life: &Life) -> NewEvent {
-        let now = life.shared.clock.now();
+        // People and events go by the wall clock.
+        let (_, now) = life.shared.clock.now_and_shown();
         let named = self.rng.u8(..3) == 0;
         let id = named.then(|| {
             self.named += 1;
@@ -184,6 +185,7 @@ impl Driver {
             _ => truth,
         };
         life.wall.set(to);
+        life.stage.wall_is_set();
         life.stage.say(&format!(
             "the wall clock is set to {to}, {}",
             to as i64 - truth as i64

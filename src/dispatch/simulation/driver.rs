@@ -210,6 +210,7 @@ impl Driver {
         self.full_until = Some(0);
         life.stage.lock().receivers.heal();
         life.wall.set(life.wall.truth());
+        life.stage.wall_is_set();
         self.wait(life, Duration::from_secs(60)).await;
         self.hear(life);
         let spared = self.rng.u8(..3) == 0;

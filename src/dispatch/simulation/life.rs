@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     super::{
         applier::Applier,
+        clock::Keeper,
         codec,
         engine::{EngineOptions, Shared},
         lifecycle::{Running, StartOptions},
@@ -34,7 +35,11 @@ use crate::{
         self, Durability, Follower, Journal,
         in_place::{Plate, Stepper},
     },
-    runtime::{clock::Clock, folder::Folder, random::Jitter},
+    runtime::{
+        clock::Clock,
+        folder::{Folder, boot_id},
+        random::Jitter,
+    },
     sender::{Sender, SenderOptions},
     store::open::Trust,
 };
@@ -62,6 +67,11 @@ impl Wall {
 }
 
 impl Clock for Wall {
+    /// Of one machine, which is not off between two lives.
+    fn running(&self) -> Duration {
+        Duration::from_millis(self.truth() - START)
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.truth().saturating_add_signed(self.offset.load(Relaxed)))
     }
@@ -74,8 +84,6 @@ pub(super) struct World {
     pub plate: Arc<Plate>,
     pub truth: u64,
     pub offset: i64,
-    /// What the files' times say: when, by the wall clock, something was written last.
-    pub written: u64,
     pub lives: u64,
     pub cuts: u64,
 }
@@ -113,6 +121,7 @@ pub(super) struct Life {
     pub stage: Arc<Stage>,
     pub plate: Arc<Plate>,
     parts: JoinSet<()>,
+    keeper: Mutex<Keeper>,
 }
 
 impl World {
@@ -129,10 +138,9 @@ impl World {
         let (journal, recovery, stepper) =
             Stepper::open(options.journal.clone(), self.plate.clone()).unwrap();
         self.stage.born(recovery.last_lsn);
-        let written = Timestamp::from_millis(self.written);
         let follower = journal.follow(recovery.last_lsn);
         let opened = (journal.clone(), recovery);
-        let (running, applier) = Running::assemble(folder, opened, written, options).unwrap();
+        let (running, applier) = Running::assemble(folder, opened, options).unwrap();
         let shared = running.engine().0.clone();
         assert!(
             shared.stage.set(self.stage.clone()).is_ok(),
@@ -169,6 +177,7 @@ impl World {
             stage: self.stage.clone(),
             plate: self.plate.clone(),
             parts,
+            keeper: Mutex::new(Keeper::new(self.dir.clone())),
         }
     }
 
@@ -187,6 +196,10 @@ impl World {
                 self.cuts += 1;
                 self.plate.cut(&self.dir.join("journal"), thousandths).unwrap();
                 fs::write(self.dir.join("boot"), "another boot").unwrap();
+                let clock = self.dir.join("clock");
+                if let Ok(noted) = fs::read_to_string(&clock) {
+                    fs::write(clock, noted.replace(&boot_id(), "another boot")).unwrap();
+                }
             }
         }
     }
@@ -222,6 +235,7 @@ impl Life {
     /// Looks whether everything is as it should be.
     pub fn tick(&self) {
         let ready = self.shared.storage.is_ready();
+        self.keeper.lock().unwrap().look_now(&self.shared.clock);
         let mut stage = self.stage.lock();
         stage.wall = self.wall.now();
         stage.tick(&self.shared, ready);
@@ -231,7 +245,6 @@ impl Life {
 fn note_time(world: &mut World, wall: &Wall, stage: &Stage) {
     world.truth = wall.truth();
     world.offset = wall.offset.load(Relaxed);
-    world.written = wall.now().as_millis();
     stage.stands_still();
 }
 

@@ -102,7 +102,6 @@ fn simulate(seed: u64, whole: bool) -> Report {
         plate: Arc::new(Plate::default()),
         truth: START,
         offset: 0,
-        written: 0,
         lives: 0,
         cuts: 0,
     };

@@ -16,6 +16,12 @@ use crate::{
 
 /// Nothing that may be sent waits for longer, in milliseconds.
 const LATE: u64 = 60_000;
+/// A wall clock that is off by less is followed at once.
+const NEAR: Duration = Duration::from_secs(121);
+/// One that is off by more is not followed before it was left alone for so long, in milliseconds.
+const CONFIRMED: u64 = 600_000;
+/// 2026, in milliseconds: a wall clock before it is never followed back.
+const LONG_AGO: u64 = 1_767_225_600_000;
 
 impl Inner {
     /// Takes note of what a record that is applied now does to lanes.
@@ -211,6 +217,11 @@ impl Inner {
     pub fn tick(&mut self, shared: &Shared, ready: bool) {
         let (at, now) = (self.now(), shared.clock.now());
         self.time_runs(now, at);
+        self.wall_is_followed(shared, now, at);
+        if !ready {
+            // What a store finds recorded when it is rebuilt may raise engine time.
+            self.shown = None;
+        }
         let ids: Vec<EndpointId> = self.model.open.keys().copied().collect();
         for id in ids {
             let waits = ready && self.could_send(shared, id, now);
@@ -240,8 +251,24 @@ impl Inner {
             if now < least {
                 self.wrong(format!("engine time is {now}, {passed} ms after {shown}"));
             }
+            let leaps = now > shown.plus(Duration::from_millis(passed) + NEAR);
+            if leaps && at - self.wall_set_at < CONFIRMED {
+                self.wrong(format!(
+                    "engine time leaps to {now} from {shown}, {passed} ms before"
+                ));
+            }
         }
         self.shown = Some((now, at));
+    }
+
+    /// A wall clock that is left alone is followed in the end, unless it shows the time of a machine without a battery.
+    fn wall_is_followed(&mut self, shared: &Shared, now: Timestamp, at: u64) {
+        let (wall, shown) = (self.wall, shared.clock.shown(now));
+        let off = wall.since(shown).max(shown.since(wall));
+        let left_alone = at - self.wall_set_at > CONFIRMED + 2 * LATE;
+        if left_alone && off > NEAR + Duration::from_millis(LATE) && wall.as_millis() > LONG_AGO {
+            self.wrong(format!("the wall clock shows {wall}, and {shown} is believed"));
+        }
     }
 
     /// Whether something of an endpoint is due and nothing stands in its way.

@@ -59,6 +59,8 @@ pub(super) struct Inner {
     /// The newest engine time seen in this life, and when.
     pub shown: Option<(Timestamp, u64)>,
     pub wall: Timestamp,
+    /// When somebody set the wall clock, or a process began to look at it.
+    pub wall_set_at: u64,
     pub begun: u64,
 }
 
@@ -87,6 +89,7 @@ impl Stage {
             born: None,
             shown: None,
             wall: Timestamp::EPOCH,
+            wall_set_at: 0,
             begun: 0,
         }))
     }
@@ -149,7 +152,7 @@ impl Stage {
             record.status,
             record.stage,
         ));
-        inner.may_judge(shared, key, record, now);
+        inner.may_judge(shared, key, &in_engine_time(shared, record), now);
     }
 
     /// A delivery is found expired.
@@ -198,6 +201,11 @@ impl Stage {
         }
     }
 
+    pub(super) fn wall_is_set(&self) {
+        let mut inner = self.lock();
+        inner.wall_set_at = inner.now();
+    }
+
     pub(super) fn set_manner(&self, endpoint: EndpointId, manner: Manner) {
         self.lock().receivers.set(endpoint, manner);
     }
@@ -206,6 +214,7 @@ impl Stage {
     pub(super) fn born(&self, last_lsn: Lsn) {
         let mut inner = self.lock();
         inner.born = Some(Instant::now());
+        inner.wall_set_at = inner.now();
         inner.say(&format!("born over {last_lsn}"));
         let last = usize::try_from(last_lsn).unwrap_or(usize::MAX);
         if last > inner.records.len() {
@@ -328,6 +337,20 @@ impl Inner {
             self.taken.insert((endpoint.id, id));
         }
         plan
+    }
+}
+
+/// A receiver that asks for a time asks in the wall clock's.
+fn in_engine_time(shared: &Shared, record: &AttemptSettled) -> AttemptSettled {
+    let text = std::str::from_utf8(&record.excerpt).unwrap_or_default();
+    let at = text.strip_prefix("at ").and_then(|millis| millis.parse().ok());
+    let at = at.map(|millis| shared.clock.to_come(Timestamp::from_millis(millis)));
+    AttemptSettled {
+        excerpt: at.map_or_else(
+            || record.excerpt.clone(),
+            |at| Bytes::from(format!("at {}", at.as_millis())),
+        ),
+        ..record.clone()
     }
 }
 

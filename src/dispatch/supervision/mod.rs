@@ -29,6 +29,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use self::assess::{Assessor, Sample, Trouble};
 pub(super) use self::vitals::{LaneReport, Late, Vitals, Why};
 use super::{
+    clock::Keeper,
     engine::{Engine, Shared},
     error::chain,
     notice::Notice,
@@ -46,8 +47,8 @@ const NOTICES: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until the server stops.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let mut supervisor = Supervisor::new(shared.clone());
+pub(super) async fn run(shared: Arc<Shared>, keeper: Keeper) {
+    let mut supervisor = Supervisor::new(shared.clone(), keeper);
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => supervisor.look().await,
@@ -59,6 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 struct Supervisor {
     shared: Arc<Shared>,
     assessor: Assessor,
+    keeper: Keeper,
     /// Looks at the free space: a disk that hangs must not hang the supervisor.
     space: Option<JoinHandle<bool>>,
     full: bool,
@@ -69,10 +71,11 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, keeper: Keeper) -> Self {
         Self {
             assessor: Assessor::new(Instant::now()),
             shared,
+            keeper,
             space: None,
             full: false,
             degraded: None,
@@ -81,6 +84,7 @@ impl Supervisor {
     }
 
     async fn look(&mut self) {
+        self.keeper.look(&self.shared.clock).await;
         self.look_at_space().await;
         let shared = &self.shared;
         let sample = Sample {
@@ -103,6 +107,7 @@ impl Supervisor {
             overdue: report.oldest().map_or(Duration::ZERO, |due| now.since(due)),
             endpoints_overdue: report.overdue(now, shared.options.overdue_after).count(),
             lanes_full: report.full,
+            clock_ahead_millis: shared.clock.suspicious().map(|found| found.ahead_millis()),
         });
         say_what_changed(&shared.vitals.troubles(), &troubles);
         shared.vitals.set_troubles(troubles.clone());
@@ -133,7 +138,7 @@ impl Supervisor {
                 }
             }
             (Some((since, kinds)), []) => {
-                let notice = notice::recovered(*since, kinds, now);
+                let notice = notice::recovered(self.shared.clock.shown(*since), kinds, now);
                 if self.write(notice).await {
                     self.degraded = None;
                 }
@@ -156,7 +161,8 @@ impl Supervisor {
                 continue;
             };
             room -= 1;
-            if self.write(notice::overdue(&endpoint, late, now)).await {
+            let since = self.shared.clock.shown(late.due);
+            if self.write(notice::overdue(&endpoint, late, since, now)).await {
                 self.overdue.insert(late.endpoint, late.due);
             }
         }
@@ -172,7 +178,10 @@ impl Supervisor {
                 .get(id)
                 .filter(|endpoint| endpoint.is_active());
             let told = match endpoint {
-                Some(endpoint) => self.write(notice::caught_up(&endpoint, since, now)).await,
+                Some(endpoint) => {
+                    let since = self.shared.clock.shown(since);
+                    self.write(notice::caught_up(&endpoint, since, now)).await
+                }
                 None => true,
             };
             if told {

@@ -1,4 +1,4 @@
-//! What is told, as operational events.
+//! What is told, as operational events. `since` is a time as people see it, `now` is engine time.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ pub(super) fn recovered(since: Timestamp, kinds: &BTreeSet<&'static str>, now: T
     Notice::of_server(operational::SERVER_RECOVERED, now, data)
 }
 
-pub(super) fn overdue(endpoint: &Endpoint, late: &Late, now: Timestamp) -> Notice {
-    let data = json!({ "waiting_since": late.due, "waits_for": late.why.as_str() });
+pub(super) fn overdue(endpoint: &Endpoint, late: &Late, since: Timestamp, now: Timestamp) -> Notice {
+    let data = json!({ "waiting_since": since, "waits_for": late.why.as_str() });
     Notice::of_endpoint(operational::ENDPOINT_OVERDUE, endpoint, now, data)
 }
 

@@ -247,6 +247,35 @@ fn a_held_delivery_ends_as_expired_after_the_retention_and_not_before() {
     world.check(10);
 }
 
+#[test]
+fn a_clock_that_leaps_ends_nothing_that_is_held_and_forgets_nothing() {
+    let mut world = World::new(kept_for_an_hour());
+    world.append(&[put(1)]);
+    let mut event = world.new_event(&[endpoint(1)]);
+    event.idempotency_key = Some("once".to_owned());
+    let held = world.append(&[Record::EventAccepted(event)]);
+    let settled = world.delivered(&[endpoint(2)]);
+    world.inactive = vec![endpoint(1)];
+    fill(&mut world);
+    world.pass(WINDOW / 2);
+    world.leap(HOUR * 24 * 3650);
+    fill(&mut world);
+    world.pass(WINDOW / 4);
+    assert_eq!(world.scheduled(endpoint(1)), 1);
+    assert!(world.store.idempotency(None, "once").unwrap().is_some());
+    assert!(world.store.event(settled).unwrap().is_some());
+    let attempts = world.store.count(keys::ATTEMPT).unwrap();
+    assert!(attempts > 0);
+    // Of all of them only the time counts that has passed.
+    world.pass(WINDOW / 2);
+    assert_eq!(world.store.idempotency(None, "once").unwrap(), None);
+    world.pass(HOUR - WINDOW * 5 / 4 + Duration::from_secs(1));
+    let delivery = world.store.delivery(DeliveryKey::new(held, 0)).unwrap();
+    assert!(delivery.is_none_or(|delivery| delivery.stage == Stage::Expired));
+    assert!(world.store.event(settled).unwrap().is_none());
+    world.check(10);
+}
+
 /// A replay is as old as the wish for it, not as its event.
 #[test]
 fn a_held_replay_of_an_old_event_is_held_from_the_replay_on() {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::{Again, Bench, Reclaimer, Retention, Trouble, begin};
 use crate::{
-    dispatch::codec,
+    dispatch::{clock::History, codec},
     domain::{
         delivery::{Delivery, Progress, Stage, Trigger},
         event::Payload,
@@ -42,6 +42,7 @@ pub struct World {
     pub retention: Retention,
     pub reclaimer: Reclaimer,
     pub inactive: Vec<EndpointId>,
+    history: History,
     events: u64,
 }
 
@@ -93,6 +94,7 @@ impl World {
             tick: Instant::now(),
             retention,
             inactive: Vec::new(),
+            history: History::default(),
             events: 0,
         }
     }
@@ -121,6 +123,8 @@ impl World {
             journal,
             store,
             now: self.now,
+            ago: &|span| self.history.ago(self.now, span),
+            keys_over: self.history.ago(self.now, WINDOW).plus(WINDOW),
             tick: self.tick,
             inactive: &inactive,
             catch_up: &mut || catch_up(follower, journal, store, 1000),
@@ -138,6 +142,13 @@ impl World {
             }
         }
         panic!("reclaim finds no end");
+    }
+
+    /// The clock jumps forward.
+    pub fn leap(&mut self, by: Duration) {
+        let from = self.now;
+        self.now = self.now.plus(by);
+        self.history.skip(from, self.now);
     }
 
     /// The process dies, without its journal or store coming to harm.
