@@ -353,6 +353,9 @@ pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -
                 Some(Directive::AbortMessage) => (Class::EventError, Reason::AbortRequested, false),
             };
             Outcome {
+                None if !is_final(status) && !treat_as.contains_key(&status) => {
+                    (class, Reason::Fault(Fault::Protocol), suspect)
+                }
                 class,
                 reason,
                 status: Some(status),
@@ -368,13 +371,21 @@ pub const fn status_class(status: u16) -> (Class, bool) {
     match status {
         200..=299 => (Class::Delivered, false),
         302 | 303 | 307 => (Class::Transient, true),
+/// Whether a status can end an exchange. Those below 200 are interim, and above 599 there are none (RFC 9110, 15): a
+/// receiver that ends with one does not speak HTTP.
+const fn is_final(status: u16) -> bool {
+    matches!(status, 200..=599)
+}
+
         408 | 409 | 421 | 423 | 424 | 425 | 429 => (Class::Transient, false),
         401 | 403 | 404 | 405 | 407 | 410 | 426 | 451 => (Class::EndpointError, false),
         400..=499 => (Class::EventError, false),
         501 | 505 | 506 | 508 | 510 => (Class::EndpointError, false),
         500..=599 => (Class::Transient, false),
-        // 300, 301, 304, 305, 306, 308 and the like, 1xx as a final answer, and what is no status at all.
-        _ => (Class::EndpointError, false),
+        // 300, 301, 304, 305, 306, 308 and the like.
+        300..=399 => (Class::EndpointError, false),
+        // Not final: 1xx as the last answer, and what is no status at all. A protocol fault.
+        0..=199 | 600.. => Fault::Protocol.class(),
     }
 }
 
@@ -407,6 +418,9 @@ pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
             let name = fault.as_str();
             match (by_table == class, suspect) {
                 (true, true) => format!("{name} is {class_name}, suspect"),
+        (Reason::Fault(Fault::Protocol), Some(status)) => {
+            format!("status {status} is no final status of HTTP: protocol, which is {class_name}, suspect")
+        }
                 (true, false) => format!("{name} is {class_name}"),
                 (false, _) if class == Class::Ours => {
                     format!("{name}, like all other endpoints at that time: taken for trouble of our own")
@@ -437,7 +451,7 @@ mod tests {
 
     #[test]
     fn every_status_of_the_contract_has_its_class() {
-        let table: [(&[u16], (Class, bool)); 6] = [
+        let table: [(&[u16], (Class, bool)); 7] = [
             (&[200, 201, 202, 204, 206, 299], (Class::Delivered, false)),
             (
                 &[
@@ -450,10 +464,8 @@ mod tests {
                 &[410, 401, 403, 404, 405, 407, 426, 451, 501, 505, 506, 508, 510],
                 (Class::EndpointError, false),
             ),
-            (
-                &[300, 301, 304, 305, 308, 0, 99, 100, 101, 199, 600, 999],
-                (Class::EndpointError, false),
-            ),
+            (&[300, 301, 304, 305, 308], (Class::EndpointError, false)),
+            (&[0, 99, 100, 101, 199, 600, 999], (Class::Transient, true)),
             (
                 &[
                     400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 419, 499,
@@ -481,6 +493,23 @@ mod tests {
         for (directive, class) in [
             (Directive::Disable, Class::EndpointError),
             (Directive::AbortMessage, Class::EventError),
+    #[test]
+    fn a_status_that_is_not_final_is_a_protocol_fault_unless_the_endpoint_says_otherwise() {
+        for status in [101, 199, 600, 999] {
+            let outcome = classify(answer(status), &BTreeMap::new());
+            let protocol = Reason::Fault(Fault::Protocol);
+            assert_eq!((outcome.reason, outcome.status), (protocol, Some(status)));
+            let treat_as = BTreeMap::from([(status, Treatment::EventError)]);
+            let outcome = classify(answer(status), &treat_as);
+            assert_eq!(
+                (outcome.class, outcome.reason),
+                (Class::EventError, Reason::Status)
+            );
+        }
+        assert_eq!(classify(answer(200), &BTreeMap::new()).reason, Reason::Status);
+        assert_eq!(classify(answer(599), &BTreeMap::new()).reason, Reason::Status);
+    }
+
         ] {
             let seen = Observation::Response {
                 status: 200,

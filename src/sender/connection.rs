@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, Version,
-    header::{HOST, PROXY_AUTHORIZATION},
+    header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION},
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -379,9 +379,15 @@ fn http_request(
     Ok(built)
 }
 
-/// Undoes [`http_request`]. Neither of the connection's headers can be the request's own.
+/// Undoes [`http_request`]. None of the connection's headers can be the request's own.
 fn take_back(outgoing: Outgoing, request: &mut OutboundRequest) {
     request.headers = outgoing.into_parts().0.headers;
     request.headers.remove(HOST);
     request.headers.remove(PROXY_AUTHORIZATION);
 }
+    // hyper says nothing of a body that is empty, in HTTP/1.1.
+    let is_said_empty = request.body.is_empty() && request.states_length();
+    if is_said_empty {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    request.headers.remove(CONTENT_LENGTH);

@@ -1,13 +1,13 @@
 //! The request of one attempt.
 //!
-//! Who may set which header: an endpoint's own headers may replace `User-Agent` and `Content-Type`, since some
-//! receivers insist on theirs, and `Authorization` where the endpoint has no credentials. Everything else of
+//! Who may set which header: an endpoint's own headers may replace `User-Agent`, `Accept` and `Content-Type`, since
+//! some receivers insist on theirs, and `Authorization` where the endpoint has no credentials. Everything else of
 //! ours, the signatures above all, is written last and wins.
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderName, InvalidHeaderValue, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderName, InvalidHeaderValue, USER_AGENT},
 };
 
 use super::{
@@ -20,6 +20,9 @@ use crate::domain::{
     auth::Auth, endpoint_url::EndpointUrl, facts::Facts, headers::CustomHeaders, secret::SigningSecret,
     time::Timestamp,
 };
+
+/// Any answer will do. Web application firewalls refuse requests that do not say so (OWASP core rule 920300).
+const ANY: HeaderValue = HeaderValue::from_static("*/*");
 
 pub(super) const AGENT: &str = concat!("posthaste/", env!("CARGO_PKG_VERSION"));
 
@@ -105,11 +108,12 @@ impl OutboundRequest {
         endpoint: &EndpointParts<'_>,
         at: Timestamp,
     ) -> Result<Self, BuildError> {
-        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + document.headers.len() + 8);
+        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + document.headers.len() + 9);
         if let Some(content_type) = document.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(content_type)?);
         }
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(ACCEPT, ANY);
         for (name, value) in endpoint.headers.iter() {
             headers.insert(HeaderName::from_bytes(name.as_bytes())?, secret_value(value)?);
         }
@@ -151,18 +155,23 @@ impl OutboundRequest {
         })
     }
 
+    /// Whether the request has to say how long its body is, if only that it is empty: a method that is expected to have
+    /// a body says so even without one (RFC 9110, 8.6), or some receivers answer 411.
+    pub fn states_length(&self) -> bool {
+        !self.body.is_empty() || matches!(self.method, Method::POST | Method::PUT | Method::PATCH)
+    }
+
     /// The whole request as HTTP/1.1 carries it, byte for byte: what `preview` shows. Holds secrets.
     pub fn http1_bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.url.path_and_query()).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
-        let length = self.body.len();
-        let ours = format!(
-            "host: {}\r\ncontent-length: {length}\r\n\r\n",
-            self.url.authority()
-        );
-        bytes.extend_from_slice(ours.as_bytes());
+        bytes.extend_from_slice(format!("host: {}\r\n", self.url.authority()).as_bytes());
+        if self.states_length() {
+            bytes.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.body);
         bytes
     }
@@ -235,6 +244,7 @@ mod tests {
             request.headers["user-agent"],
             concat!("posthaste/", env!("CARGO_PKG_VERSION"))
         );
+        assert_eq!(request.headers["accept"], "*/*");
         let body = br#"{"type":"user.created","timestamp":"2021-02-25T15:02:10.000Z","data":{"a":1}}"#;
         assert_eq!(&request.body[..], body);
     }
@@ -268,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_may_replace_the_agent_and_the_media_type_but_no_signature() {
+    fn an_endpoint_may_replace_the_agent_and_the_media_types_but_no_signature() {
         let secrets = [SigningSecret::raw("s".to_owned()).unwrap()];
         let signing = [Signing {
             scheme: Scheme::Github,
@@ -276,6 +286,7 @@ mod tests {
         }];
         let own = custom(&[
             ("User-Agent", "mine"),
+            ("Accept", "application/json"),
             ("Content-Type", "text/x"),
             ("X-Hub-Signature-256", "forged"),
         ]);
@@ -287,8 +298,30 @@ mod tests {
                 &HeaderValue::from_static("text/x")
             )
         );
+        let accepts: Vec<_> = request.headers.get_all("accept").iter().collect();
+        assert_eq!(accepts, ["application/json"]);
         assert_ne!(request.headers["x-hub-signature-256"], "forged");
         assert_eq!(request.headers.get_all("user-agent").iter().count(), 1);
+    }
+
+    #[test]
+    fn a_length_is_stated_where_a_body_is_expected_or_there() {
+        let mut request = build(&CustomHeaders::default(), None, &[]);
+        let states = |request: &OutboundRequest| {
+            let text = String::from_utf8(request.http1_bytes()).unwrap();
+            text.contains("\r\ncontent-length: ")
+        };
+        for (method, body, expected) in [
+            (Method::POST, "{}", true),
+            (Method::POST, "", true),
+            (Method::PUT, "", true),
+            (Method::OPTIONS, "{}", true),
+            (Method::OPTIONS, "", false),
+            (Method::GET, "", false),
+        ] {
+            (request.method, request.body) = (method, Bytes::from_static(body.as_bytes()));
+            assert_eq!(states(&request), expected, "{} {body:?}", request.method);
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn every_command_of_the_readme_works() {
             && body.ends_with(r#","data":{"id": 7, "name": "Ada"}}"#),
         "{body}"
     );
-    for name in ["webhook-timestamp", "webhook-signature", "user-agent"] {
+    for name in ["webhook-timestamp", "webhook-signature", "user-agent", "accept"] {
         assert!(
             page.contains(&format!("\n{name}: ")) && sent.headers.contains_key(name),
             "{name}"

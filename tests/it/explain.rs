@@ -179,6 +179,7 @@ fn a_preview_is_the_request_that_is_then_sent() {
         "x-own",
         "authorization",
         "user-agent",
+        "accept",
     ] {
         let shown = preview["headers"]
             .as_array()

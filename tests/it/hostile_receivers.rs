@@ -166,7 +166,7 @@ async fn broken_ones(taken: &Arc<AtomicU64>) -> Vec<Hostile> {
         (
             "status_999",
             "HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n",
-            ("endpoint_error", "status", Some(999), false),
+            ("transient", "protocol", Some(999), false),
         ),
         (
             "moved",
