@@ -18,6 +18,19 @@ use crate::domain::{
     time::Timestamp,
 };
 
+/// The headers that are read of an answer.
+pub(super) const NAMES: [&str; 6] = [
+    "content-type",
+    "location",
+    "retry-after",
+    DELIVERY,
+    ALLOWED_ORIGIN,
+    ALLOWED_RATE,
+];
+const DELIVERY: &str = "webhook-delivery";
+const ALLOWED_ORIGIN: &str = "webhook-allowed-origin";
+const ALLOWED_RATE: &str = "webhook-allowed-rate";
+
 /// A `Location` that is kept as a hint: one line on a page.
 const LOCATION_BYTES: usize = 512;
 
@@ -39,8 +52,8 @@ impl KeptHeaders {
         };
         Self {
             content_type: kept(CONTENT_TYPE.as_str()),
-            allowed_origin: kept("webhook-allowed-origin"),
-            allowed_rate: kept("webhook-allowed-rate"),
+            allowed_origin: kept(ALLOWED_ORIGIN),
+            allowed_rate: kept(ALLOWED_RATE),
         }
     }
 }
@@ -146,7 +159,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
 }
 
 fn directive(headers: &HeaderMap) -> Option<Directive> {
-    match headers.get("webhook-delivery")?.to_str().ok()?.trim() {
+    match headers.get(DELIVERY)?.to_str().ok()?.trim() {
         "disable" => Some(Directive::Disable),
         "abort-message" => Some(Directive::AbortMessage),
         _ => None,

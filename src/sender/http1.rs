@@ -8,6 +8,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -21,14 +22,19 @@ use hyper::{
 
 use tokio::task::coop::unconstrained;
 
-use super::{fault, tls::Stream};
+use super::{
+    fault,
+    heads::{Heads, Shared},
+    tls::Stream,
+};
 use crate::domain::{limits, outcome::Fault};
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
-type Driver = http1::Connection<Stream, Full<Bytes>>;
+type Driver = http1::Connection<Heads<Stream>, Full<Bytes>>;
 
 pub(super) struct Http1 {
     requests: http1::SendRequest<Full<Bytes>>,
+    heads: Arc<Shared>,
     /// Dropped after the handle: a driver that nobody can ask anything any more takes leave.
     line: Line,
 }
@@ -45,6 +51,8 @@ struct Line {
 
 impl Http1 {
     pub(super) async fn open(stream: Stream) -> Result<Self, Fault> {
+        let heads = Arc::<Shared>::default();
+        let stream = Heads::new(stream, heads.clone());
         let handshake = http1::Builder::new()
             .max_headers(limits::RESPONSE_HEADERS)
             .max_buf_size(limits::RESPONSE_HEAD_BYTES)
@@ -56,12 +64,21 @@ impl Http1 {
             fault: None,
             is_idle: false,
         };
-        Ok(Self { requests, line })
+        Ok(Self {
+            requests,
+            heads,
+            line,
+        })
     }
 
     /// Whether it takes a request, as far as was seen when it was last driven.
     pub(super) fn is_ready(&self) -> bool {
-        self.line.driver.is_some() && self.requests.is_ready()
+        self.line.driver.is_some() && self.requests.is_ready() && !self.heads.has_leftover()
+    }
+
+    /// Whether the receiver has said no more than an interim status that HTTP does not know.
+    pub(super) fn is_stuck_at_unknown_interim(&self) -> bool {
+        self.heads.is_stuck_at_unknown_interim()
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -70,6 +87,7 @@ impl Http1 {
         request: Outgoing,
     ) -> Result<Response<Incoming>, TrySendError<Outgoing>> {
         self.line.is_idle = false;
+        self.heads.expect_head();
         let mut answer = pin!(unconstrained(self.requests.try_send_request(request)));
         poll_fn(|cx| {
             self.line.drive(cx);
@@ -101,7 +119,7 @@ impl Http1 {
             }
             self.requests.poll_ready(&mut quiet())
         });
-        let is_ready = ready.await.is_ok();
+        let is_ready = ready.await.is_ok() && !self.heads.has_leftover();
         self.line.is_idle = is_ready;
         is_ready
     }

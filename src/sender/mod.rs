@@ -6,7 +6,7 @@
 //! addresses, the address rules keep those that are allowed, [`connection`] dials one of them, looks at who
 //! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 ([`http1`]) or, where the receiver offers it in TLS, HTTP/2. An endpoint's
 //! own certificates and proxy make its [`route`], and where it wants a token, [`authorized`] has it fetched and put in.
-//! [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]), never an error:
+//! [`heads`] has hyper read heads that it would refuse, and [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]), never an error:
 //! to a sender, a receiver's failure is data.
 //!
 //! # What it guarantees
@@ -33,6 +33,7 @@ mod http1;
 mod identity;
 mod pool;
 mod proxy;
+mod heads;
 mod resolve;
 mod route;
 mod socket;

@@ -155,12 +155,12 @@ async fn broken_ones(taken: &Arc<AtomicU64>) -> Vec<Hostile> {
         (
             "two_lengths",
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
-            PROTOCOL,
+            ("delivered", "status", Some(200), true),
         ),
         (
             "negative_length",
-            "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok",
-            PROTOCOL,
+            "HTTP/1.1 503 X\r\ncontent-length: -2\r\n\r\nok",
+            ("transient", "status", Some(503), true),
         ),
         ("bad_status", "HTTP/1.1 20x OK\r\n\r\n", PROTOCOL),
         (

@@ -3,6 +3,7 @@
 mod addresses;
 mod keep_alive;
 
+mod odd_heads;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -268,7 +269,6 @@ async fn a_connection_that_ends_within_the_head_closed_early() {
 
 #[tokio::test]
 async fn what_is_not_http_is_a_protocol_fault() {
-    let many: String = (0..500).map(|number| format!("x-{number}: y\r\n")).collect();
     let answers = [
         "SSH-2.0-OpenSSH_9.6\r\n".to_owned(),
         "hello\r\n\r\n".to_owned(),
@@ -276,10 +276,6 @@ async fn what_is_not_http_is_a_protocol_fault() {
         "HTTP/1.1 abc OK\r\n\r\n".to_owned(),
         "HTTP/1.1 99 Low\r\n\r\n".to_owned(),
         "HTTP/1.1 1000 High\r\n\r\n".to_owned(),
-        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_owned(),
-        "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned(),
-        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
         format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1024 * 1024)),
     ];
     for answer in answers {
