@@ -167,6 +167,7 @@ fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<Sender
         rules,
         require_https: config.delivery.require_https,
         connect_timeout: config.delivery.connect_timeout.as_duration(),
+        max_connection_age: config.delivery.max_connection_age.as_duration(),
         extra_roots,
         proxy: config.delivery.proxy.clone(),
         ..SenderOptions::default()

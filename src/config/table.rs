@@ -185,6 +185,9 @@ settings! {
         timeout: Span = "15s", "100ms"..="10m";
         /// Time for the connection, of that.
         connect_timeout: Span = "5s", "10ms"..="1m";
+        /// How long a connection to a receiver carries requests. Then the next request makes a new one, which
+        /// looks its name up again: a changed address or certificate is noticed within this time.
+        max_connection_age: Span = "45s", "1s"..="1d";
         /// Attempts at once to all endpoints together. Each takes a file descriptor and up to 64 KiB of
         /// memory.
         max_in_flight: u32 = "512", "1"..="65536";

@@ -114,10 +114,12 @@ pub enum Fault {
     OurProxyRefused,
     /// The endpoint's transform gave no body for this event; nothing was sent.
     Transform,
+    /// This process did not run while the attempt's limit passed: it was stopped, or the machine was.
+    Stalled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -154,6 +156,7 @@ impl Fault {
         Self::OurProxyUnreachable,
         Self::OurProxyRefused,
         Self::Transform,
+        Self::Stalled,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -194,6 +197,7 @@ impl Fault {
             Self::OurProxyUnreachable => "our_proxy_unreachable",
             Self::OurProxyRefused => "our_proxy_refused",
             Self::Transform => "transform",
+            Self::Stalled => "stalled",
         }
     }
 
@@ -232,6 +236,7 @@ impl Fault {
             | Self::NoRoute
             | Self::Interrupted
             | Self::TlsNoRoots
+            | Self::Stalled
             | Self::OurProxyUnreachable
             | Self::OurProxyRefused => (Class::Ours, false),
         }
@@ -348,14 +353,14 @@ pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -
                 None => status_class(status),
             };
             let (class, reason, suspect) = match directive {
+                None if !is_final(status) && !treat_as.contains_key(&status) => {
+                    (class, Reason::Fault(Fault::Protocol), suspect)
+                }
                 None => (class, Reason::Status, suspect),
                 Some(Directive::Disable) => (Class::EndpointError, Reason::DisableRequested, false),
                 Some(Directive::AbortMessage) => (Class::EventError, Reason::AbortRequested, false),
             };
             Outcome {
-                None if !is_final(status) && !treat_as.contains_key(&status) => {
-                    (class, Reason::Fault(Fault::Protocol), suspect)
-                }
                 class,
                 reason,
                 status: Some(status),
@@ -366,17 +371,17 @@ pub fn classify(observation: Observation, treat_as: &BTreeMap<u16, Treatment>) -
     }
 }
 
-/// The class of a status code, and whether it is suspect.
-pub const fn status_class(status: u16) -> (Class, bool) {
-    match status {
-        200..=299 => (Class::Delivered, false),
-        302 | 303 | 307 => (Class::Transient, true),
 /// Whether a status can end an exchange. Those below 200 are interim, and above 599 there are none (RFC 9110, 15): a
 /// receiver that ends with one does not speak HTTP.
 const fn is_final(status: u16) -> bool {
     matches!(status, 200..=599)
 }
 
+/// The class of a status code, and whether it is suspect.
+pub const fn status_class(status: u16) -> (Class, bool) {
+    match status {
+        200..=299 => (Class::Delivered, false),
+        302 | 303 | 307 => (Class::Transient, true),
         408 | 409 | 421 | 423 | 424 | 425 | 429 => (Class::Transient, false),
         401 | 403 | 404 | 405 | 407 | 410 | 426 | 451 => (Class::EndpointError, false),
         400..=499 => (Class::EventError, false),
@@ -413,14 +418,14 @@ pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
         (Reason::Unproven, _) => {
             format!("the answer does not prove what its handshake asks for: {class_name}")
         }
+        (Reason::Fault(Fault::Protocol), Some(status)) => {
+            format!("status {status} is no final status of HTTP: protocol, which is {class_name}, suspect")
+        }
         (Reason::Fault(fault), _) => {
             let (by_table, suspect) = fault.class();
             let name = fault.as_str();
             match (by_table == class, suspect) {
                 (true, true) => format!("{name} is {class_name}, suspect"),
-        (Reason::Fault(Fault::Protocol), Some(status)) => {
-            format!("status {status} is no final status of HTTP: protocol, which is {class_name}, suspect")
-        }
                 (true, false) => format!("{name} is {class_name}"),
                 (false, _) if class == Class::Ours => {
                     format!("{name}, like all other endpoints at that time: taken for trouble of our own")
@@ -489,11 +494,6 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_may_ask_to_be_disabled_or_to_be_spared_this_event() {
-        for (directive, class) in [
-            (Directive::Disable, Class::EndpointError),
-            (Directive::AbortMessage, Class::EventError),
-    #[test]
     fn a_status_that_is_not_final_is_a_protocol_fault_unless_the_endpoint_says_otherwise() {
         for status in [101, 199, 600, 999] {
             let outcome = classify(answer(status), &BTreeMap::new());
@@ -510,6 +510,11 @@ mod tests {
         assert_eq!(classify(answer(599), &BTreeMap::new()).reason, Reason::Status);
     }
 
+    #[test]
+    fn a_receiver_may_ask_to_be_disabled_or_to_be_spared_this_event() {
+        for (directive, class) in [
+            (Directive::Disable, Class::EndpointError),
+            (Directive::AbortMessage, Class::EventError),
         ] {
             let seen = Observation::Response {
                 status: 200,

@@ -8,9 +8,9 @@ use http::{
     header::{CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::{connection::Connection, deadline::within};
 use crate::domain::{
     duration::Span,
     limits,
@@ -97,12 +97,8 @@ pub(super) async fn read(
     let mut excerpt = BytesMut::new();
     let mut body_bytes_read = 0;
     let is_complete = loop {
-        let frame = match timeout_at(
-            deadline,
-            telling(connection.frame(&mut body), status, &mut decided),
-        )
-        .await
-        {
+        let piece = telling(connection.frame(&mut body), status, &mut decided);
+        let frame = match within(deadline, piece).await {
             Err(_) | Ok(Some(Err(_))) => break false,
             Ok(None) => break true,
             Ok(Some(Ok(frame))) => frame,

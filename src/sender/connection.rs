@@ -13,13 +13,12 @@ use hyper::{
     client::conn::http2,
 };
 use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
-    Protocol, fault,
+    Protocol,
+    deadline::within,
+    fault,
     http1::{Http1, Outgoing},
     proxy::{self, Via},
     resolve::Resolver,
@@ -53,6 +52,8 @@ pub(super) struct Dialler {
 
 pub(super) struct Connection {
     pub(super) remote: SocketAddr,
+    /// When it was there.
+    pub(super) opened: Instant,
     requests: Requests,
     socket: Socket,
     /// Set where requests go to a proxy that is to pass them on.
@@ -68,6 +69,8 @@ enum Requests {
 pub(super) enum Failed {
     /// Nothing of the request has left this machine.
     Unsent(Fault),
+    /// The receiver has not begun with it, and will not on this connection (RFC 9113, 8.7).
+    Refused(Fault),
     Maybe(Fault),
 }
 
@@ -94,7 +97,7 @@ impl Dialler {
                     .map_err(|fault| hop.fault(fault))?
             }
         };
-        let opened = timeout_at(deadline, self.open(url, route, socket.clone())).await;
+        let opened = within(deadline, self.open(url, route, socket.clone())).await;
         let requests = opened.unwrap_or(Err(Fault::TimeoutConnect))?;
         let via = match &route.hop {
             Some(hop) if !url.is_https() => Some(Via::new(hop)?),
@@ -102,6 +105,7 @@ impl Dialler {
         };
         Ok(Connection {
             remote,
+            opened: Instant::now(),
             requests,
             socket,
             via,
@@ -204,7 +208,7 @@ async fn dial_any(
     for (index, &remote) in remotes[..count].iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(count - index).unwrap_or(1);
-        let dialled = timeout_at(Instant::now() + share, dial(remote, rules)).await;
+        let dialled = within(Instant::now() + share, dial(remote, rules)).await;
         match dialled.unwrap_or(Err(Fault::TimeoutConnect)) {
             Ok(found) => return Ok(found),
             Err(fault @ (Fault::Descriptors | Fault::Memory | Fault::AddressForbidden)) => {
@@ -278,6 +282,7 @@ impl Connection {
             Requests::Http1(_) => None,
             Requests::Http2(requests) => Some(Self {
                 remote: self.remote,
+                opened: self.opened,
                 requests: Requests::Http2(requests.clone()),
                 socket: self.socket.clone(),
                 // Only connections in TLS are shared, and those lead to the receiver itself.
@@ -287,7 +292,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of the answer. The request has its headers afterwards only if it can be
-    /// sent once more, nothing of it having left this machine.
+    /// sent once more: nothing of it has left this machine, or its receiver has not begun with it.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a request half sent; the connection must then not be used again.
@@ -296,25 +301,44 @@ impl Connection {
         request: &mut OutboundRequest,
     ) -> Result<Response<Incoming>, Failed> {
         let via = self.via.as_ref();
+        let mut kept = None;
         let answer = match &mut self.requests {
             Requests::Http1(requests) => {
                 let outgoing = http_request(request, Version::HTTP_11, via).map_err(Failed::Unsent)?;
                 requests.exchange(outgoing).await
             }
             Requests::Http2(requests) => {
+                kept = Some(request.headers.clone());
                 let outgoing = http_request(request, Version::HTTP_2, via).map_err(Failed::Unsent)?;
                 requests.try_send_request(outgoing).await
             }
         };
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(mut error) => Err(match error.take_message() {
-                None => Failed::Maybe(fault::of_hyper(error.error())),
-                Some(outgoing) => {
-                    take_back(outgoing, request);
-                    Failed::Unsent(self.end(error.error()).await)
-                }
-            }),
+        let mut error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let unsent = error.take_message();
+        let is_refused = unsent.is_some() || fault::is_refused(error.error());
+        Err(match (kept, unsent) {
+            (Some(headers), _) if is_refused => {
+                request.headers = headers;
+                Failed::Refused(fault::of_hyper(error.error()))
+            }
+            (None, Some(outgoing)) => {
+                take_back(outgoing, request);
+                Failed::Unsent(self.end(error.error()).await)
+            }
+            (Some(_), _) | (None, None) => Failed::Maybe(fault::of_hyper(error.error())),
+        })
+    }
+
+    /// What a request without an answer ended with: a receiver that has said no more than an interim status that HTTP
+    /// does not know takes that for an answer.
+    pub(super) fn without_answer(&self, fault: Fault) -> Fault {
+        let is_end = matches!(fault, Fault::TimeoutTotal | Fault::ClosedEarly | Fault::Reset);
+        match &self.requests {
+            Requests::Http1(requests) if is_end && requests.is_stuck_at_unknown_interim() => Fault::Protocol,
+            Requests::Http1(_) | Requests::Http2(_) => fault,
         }
     }
 
@@ -368,10 +392,15 @@ fn http_request(
     let mut built = Request::new(Full::new(request.body.clone()));
     *built.method_mut() = request.method.clone();
     *built.uri_mut() = uri;
+    // hyper says nothing of a body that is empty, in HTTP/1.1.
+    let is_said_empty = request.body.is_empty() && request.states_length();
     let headers = built.headers_mut();
     *headers = std::mem::take(&mut request.headers);
     if let Some(host) = host {
         headers.insert(HOST, host);
+    }
+    if is_said_empty {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if let Some(authorization) = via.and_then(|via| via.authorization.as_ref()) {
         headers.insert(PROXY_AUTHORIZATION, authorization.clone());
@@ -383,11 +412,6 @@ fn http_request(
 fn take_back(outgoing: Outgoing, request: &mut OutboundRequest) {
     request.headers = outgoing.into_parts().0.headers;
     request.headers.remove(HOST);
+    request.headers.remove(CONTENT_LENGTH);
     request.headers.remove(PROXY_AUTHORIZATION);
 }
-    // hyper says nothing of a body that is empty, in HTTP/1.1.
-    let is_said_empty = request.body.is_empty() && request.states_length();
-    if is_said_empty {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    request.headers.remove(CONTENT_LENGTH);

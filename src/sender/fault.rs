@@ -105,6 +105,15 @@ fn of_certificate(reason: &CertificateError) -> Fault {
     }
 }
 
+/// Whether a receiver says in HTTP/2 that it has not begun with a request: by refusing the stream, or by going away
+/// before it. (h2 gives the receiver's GOAWAY as the error of the streams above its last one alone.)
+pub(super) fn is_refused(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|h2| {
+        let is_refused_stream = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        h2.is_remote() && (h2.is_go_away() || is_refused_stream)
+    })
+}
+
 /// A stream or connection that the receiver ended without an answer may be tried again; the rest is its defect.
 fn of_h2(error: &h2::Error) -> Fault {
     match error.reason() {

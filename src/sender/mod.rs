@@ -12,7 +12,10 @@
 //! # What it guarantees
 //!
 //! - A request is sent once, or once more with a new token where a receiver refused the old one. A pooled connection that turns out closed before anything of the request was
-//!   written is replaced within the attempt; once a byte may have left, nothing is sent again.
+//!   written is replaced within the attempt; once a byte may have left, nothing is sent again, unless the receiver says
+//!   in HTTP/2 that it has not begun with it.
+//! - A connection carries no request after its maximum age, so that a changed address or certificate, or a node that is to
+//!   get nothing more, is noticed while there is always something to send.
 //! - Nothing is sent to an address that the rules forbid. The address that was checked is the one dialled, and
 //!   the peer of the connection is checked again. Redirects are not followed, proxy variables not read. Behind a proxy
 //!   it is the proxy that dials: what can be known of the address here is checked, and the rest is the proxy's affair.
@@ -28,12 +31,13 @@
 mod answer;
 mod authorized;
 mod connection;
+mod deadline;
 mod fault;
+mod heads;
 mod http1;
 mod identity;
 mod pool;
 mod proxy;
-mod heads;
 mod resolve;
 mod route;
 mod socket;
@@ -52,14 +56,15 @@ use std::{
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::answer::retry_after;
 use self::{
     answer::Wanted,
     connection::{Connection, Dialler, Failed},
-    pool::{Key, Pool},
+    deadline::{blamed, within},
+    pool::{Bounds, Key, Pool},
     resolve::Resolver,
     route::Route,
     tasks::Tasks,
@@ -83,6 +88,10 @@ use crate::{
     wire::request::OutboundRequest,
 };
 
+/// How often a request is sent again that a receiver says it has not begun with (HTTP/2's GOAWAY and REFUSED_STREAM): a
+/// receiver that does so on each new connection is in trouble, and its trouble is an attempt's outcome.
+const RESENDS: u32 = 3;
+
 /// How to send; the defaults are the contract's.
 #[derive(Clone, Debug)]
 pub struct SenderOptions {
@@ -96,6 +105,8 @@ pub struct SenderOptions {
     pub max_idle: usize,
     /// Receivers mostly close idle connections after a minute; we do before they do.
     pub idle_timeout: Duration,
+    /// How long a connection may carry requests (`delivery.max_connection_age`).
+    pub max_connection_age: Duration,
     /// Certificate authorities beside the system's (`delivery.ca_file`).
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Name servers to ask in place of the system's.
@@ -113,6 +124,7 @@ impl Default for SenderOptions {
             max_idle_per_host: 64,
             max_idle: 256,
             idle_timeout: Duration::from_secs(45),
+            max_connection_age: Duration::from_secs(45),
             extra_roots: Vec::new(),
             name_servers: Vec::new(),
             proxy: None,
@@ -192,7 +204,12 @@ impl Sender {
                 trust: Trust::new(options.extra_roots),
                 tasks: Tasks::default(),
             },
-            pool: Pool::new(options.max_idle_per_host, options.max_idle, options.idle_timeout),
+            pool: Pool::new(Bounds {
+                per_host: options.max_idle_per_host,
+                total: options.max_idle,
+                idle: options.idle_timeout,
+                age: options.max_connection_age,
+            }),
             tokens: Tokens::default(),
             proxy: options.proxy,
             proxy_fails: AtomicBool::new(false),
@@ -248,7 +265,7 @@ impl Sender {
             }
         };
         if let Err(fault) = made.unwrap_or(Err(Fault::Interrupted)) {
-            exchange.observation = Observation::Fault(fault);
+            exchange.observation = Observation::Fault(blamed(deadline, fault));
         }
         self.0.watch_proxy(exchange.observation, &route);
         exchange.duration = started.elapsed();
@@ -346,8 +363,10 @@ impl Inner {
         deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Connection, http::Response<hyper::body::Incoming>), Fault> {
+        let mut resends = 0;
+        let mut newer_than = None;
         loop {
-            let pooled = self.pool.take(key);
+            let pooled = self.pool.take(key, newer_than);
             let was_open = pooled.is_some();
             // Dropped half way, by a failure or by the caller, it is closed at once.
             let mut connection = match pooled {
@@ -356,13 +375,19 @@ impl Inner {
             };
             exchange.remote = Some(connection.remote);
             exchange.protocol = Some(connection.protocol());
-            match timeout_at(deadline, connection.exchange(request)).await {
+            match within(deadline, connection.exchange(request)).await {
                 Ok(Ok(head)) => return Ok((connection, head)),
                 Ok(Err(Failed::Unsent(_))) if was_open && !self.dialler.tasks.is_stopped() => {}
-                Ok(Err(Failed::Unsent(fault) | Failed::Maybe(fault))) => return Err(fault),
+                Ok(Err(Failed::Refused(_))) if resends < RESENDS && !self.dialler.tasks.is_stopped() => {
+                    resends += 1;
+                    newer_than = newer_than.max(Some(connection.opened));
+                }
+                Ok(Err(Failed::Unsent(fault) | Failed::Refused(fault) | Failed::Maybe(fault))) => {
+                    return Err(connection.without_answer(fault));
+                }
                 Err(_) => {
                     self.pool.forget(key);
-                    return Err(Fault::TimeoutTotal);
+                    return Err(connection.without_answer(Fault::TimeoutTotal));
                 }
             }
         }
@@ -376,11 +401,9 @@ impl Inner {
         exchange: &mut Exchange,
     ) -> Result<Connection, Fault> {
         let started = Instant::now();
-        let connected = self
-            .dialler
-            .connect(&request.url, route, deadline.min(started + self.connect_timeout))
-            .await;
+        let deadline = deadline.min(started + self.connect_timeout);
+        let connected = self.dialler.connect(&request.url, route, deadline).await;
         exchange.connect = Some(started.elapsed());
-        connected
+        connected.map_err(|fault| blamed(deadline, fault))
     }
 }

@@ -42,9 +42,18 @@ impl PartialEq for Key {
 
 pub(super) struct Pool {
     state: Mutex<State>,
-    max_per_host: usize,
-    max_total: usize,
-    idle_timeout: Duration,
+    bounds: Bounds,
+}
+
+/// What is kept, and for how long.
+pub(super) struct Bounds {
+    /// HTTP/1.1 connections to one receiver.
+    pub(super) per_host: usize,
+    pub(super) total: usize,
+    /// Since the last use.
+    pub(super) idle: Duration,
+    /// Since a connection was opened: a receiver's address or certificate may have changed meanwhile.
+    pub(super) age: Duration,
 }
 
 #[derive(Default)]
@@ -61,22 +70,23 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(max_per_host: usize, max_total: usize, idle_timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
-            max_per_host,
-            max_total,
-            idle_timeout,
+            bounds,
         })
     }
 
-    /// A connection that was open a moment ago, the one used last first.
-    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+    /// A connection that was open a moment ago, the one used last first; where `newer_than` is given, one that was
+    /// opened later.
+    pub(super) fn take(&self, key: &Key, newer_than: Option<Instant>) -> Option<Connection> {
         let mut state = self.state();
+        let is_wanted =
+            |idle: &Idle| idle.key == *key && newer_than.is_none_or(|than| idle.connection.opened > than);
         loop {
-            let place = state.idle.iter().rposition(|idle| idle.key == *key)?;
+            let place = state.idle.iter().rposition(is_wanted)?;
             let idle = state.idle.remove(place)?;
-            if !idle.connection.is_usable() {
+            if !self.is_fit(&idle.connection) {
                 continue;
             }
             match idle.connection.share() {
@@ -95,16 +105,20 @@ impl Pool {
     /// Keeps a connection for the next request.
     pub(super) fn put(self: &Arc<Self>, key: Key, connection: Connection, tasks: &Tasks) {
         let mut state = self.state();
-        let alike = state.idle.iter().filter(|idle| idle.key == key).count();
         let most = if connection.protocol() == Protocol::Http2 {
+            // One that has ended meanwhile, or is too old, makes room.
+            state
+                .idle
+                .retain(|idle| idle.key != key || self.is_fit(&idle.connection));
             1
         } else {
-            self.max_per_host
+            self.bounds.per_host
         };
-        if state.is_closed || alike >= most || self.max_total == 0 {
+        let alike = state.idle.iter().filter(|idle| idle.key == key).count();
+        if state.is_closed || alike >= most || self.bounds.total == 0 || self.is_old(&connection) {
             return;
         }
-        if state.idle.len() >= self.max_total {
+        if state.idle.len() >= self.bounds.total {
             state.idle.pop_front();
         }
         state.idle.push_back(Idle {
@@ -128,7 +142,7 @@ impl Pool {
         self.state()
             .idle
             .iter()
-            .filter(|idle| idle.connection.is_usable())
+            .filter(|idle| self.is_fit(&idle.connection))
             .count()
     }
 
@@ -144,11 +158,20 @@ impl Pool {
     fn close_expired(&self) -> Option<Instant> {
         let mut state = self.state();
         let now = Instant::now();
-        let stays = |idle: &Idle| idle.since + self.idle_timeout > now && idle.connection.is_usable();
+        let stays = |idle: &Idle| idle.since + self.bounds.idle > now && self.is_fit(&idle.connection);
         state.idle.retain(stays);
-        let oldest = state.idle.front().map(|idle| idle.since + self.idle_timeout);
+        let oldest = state.idle.front().map(|idle| idle.since + self.bounds.idle);
         state.is_swept = oldest.is_some();
         oldest.map(|until| until.min(now + LOOK_EVERY))
+    }
+
+    /// Whether a connection can carry one more request, and may.
+    fn is_fit(&self, connection: &Connection) -> bool {
+        !self.is_old(connection) && connection.is_usable()
+    }
+
+    fn is_old(&self, connection: &Connection) -> bool {
+        connection.opened.elapsed() >= self.bounds.age
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

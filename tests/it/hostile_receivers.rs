@@ -144,7 +144,7 @@ async fn broken_ones(taken: &Arc<AtomicU64>) -> Vec<Hostile> {
         receiver,
         expected,
     };
-    let answers: [(&'static str, &'static str, Expected); 9] = [
+    let answers: [(&'static str, &'static str, Expected); 13] = [
         (
             "half_a_head",
             "HTTP/1.1 200 OK\r\ncontent-le",
@@ -163,6 +163,26 @@ async fn broken_ones(taken: &Arc<AtomicU64>) -> Vec<Hostile> {
             ("transient", "status", Some(503), true),
         ),
         ("bad_status", "HTTP/1.1 20x OK\r\n\r\n", PROTOCOL),
+        (
+            "a_bad_header",
+            "HTTP/1.1 200 OK\r\nset-cookie: a\x01\r\ncontent-length: 2\r\n\r\nok",
+            ("delivered", "status", Some(200), false),
+        ),
+        (
+            "status_101",
+            "HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            ("transient", "protocol", Some(101), false),
+        ),
+        (
+            "status_199",
+            "HTTP/1.1 199 X\r\ncontent-length: 0\r\n\r\n",
+            PROTOCOL,
+        ),
+        (
+            "status_600",
+            "HTTP/1.1 600 X\r\ncontent-length: 0\r\n\r\n",
+            ("transient", "protocol", Some(600), false),
+        ),
         (
             "status_999",
             "HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n",

@@ -41,6 +41,7 @@ mod known_defects;
 mod listen;
 mod ordering;
 mod ours;
+mod paused;
 mod power;
 mod power_disk;
 mod profile_pages;

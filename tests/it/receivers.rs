@@ -1,9 +1,10 @@
 //! The sender against receivers that misbehave, over real sockets.
 
 mod addresses;
+mod http2;
 mod keep_alive;
-
 mod odd_heads;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ use crate::support::receiver::{Receiver, drain, read_request};
 const LONG: Duration = Duration::from_secs(30);
 /// Short, for attempts that end no other way.
 const SHORT: Duration = Duration::from_millis(300);
+/// An answer that leaves the connection open.
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn dev() -> SenderOptions {
     SenderOptions {
@@ -345,6 +348,55 @@ async fn strange_statuses_are_handed_on_as_they_came() {
     for code in [101, 204, 304, 999] {
         let exchange = answered(format!("HTTP/1.1 {code} X\r\nconnection: close\r\n\r\n")).await;
         assert_eq!(status(&exchange).map(|(status, _)| status), Some(code), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_ends_with_an_interim_status_does_not_speak_http() {
+    let exchange = answered("HTTP/1.1 199 X\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(fault(&exchange), Some(Fault::Protocol));
+    let exchange = answered("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(fault(&exchange), Some(Fault::ClosedEarly));
+    let final_one = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 199 X\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    assert_eq!(status(&answered(final_one).await), Some((200, false)));
+    let receiver = Receiver::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 199 X\r\n\r\n").await.unwrap();
+        drain(&mut stream).await;
+    })
+    .await;
+    let exchange = send_within(&Sender::new(dev()), &receiver.url("/"), SHORT).await;
+    assert_eq!(fault(&exchange), Some(Fault::Protocol));
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_says_so() {
+    let (sent, mut received) = tokio::sync::mpsc::channel(1);
+    let receiver = Receiver::start(move |_, mut stream| {
+        let sent = sent.clone();
+        async move {
+            sent.send(read_request(&mut stream).await).await.unwrap();
+            stream.write_all(OK).await.unwrap();
+        }
+    })
+    .await;
+    let sender = Sender::new(dev());
+    for (method, expected) in [
+        (http::Method::POST, "content-length: 0\r\n"),
+        (http::Method::OPTIONS, ""),
+    ] {
+        let mut request = request(&receiver.url("/"));
+        (request.method, request.body) = (method.clone(), Bytes::new());
+        let preview = request.http1_bytes();
+        let exchange = sender.send(request, AttemptLimits { total: LONG }).await;
+        assert_eq!(status(&exchange), Some((200, false)));
+        let text = received.recv().await.unwrap();
+        assert_eq!(text, preview);
+        let expected = format!(
+            "{method} / HTTP/1.1\r\nhost: {}\r\n{expected}\r\n",
+            receiver.address
+        );
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 }
 

@@ -133,6 +133,32 @@ async fn idle_connections_are_bounded_in_number_and_closed_in_time() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_never_idle_is_replaced_at_its_age() {
+    let receiver = closing_after(usize::MAX).await;
+    let age = Duration::from_millis(200);
+    let options = SenderOptions {
+        max_connection_age: age,
+        ..dev()
+    };
+    let sender = Sender::new(options);
+    let started = std::time::Instant::now();
+    while receiver.accepted() < 4 {
+        let opened = receiver.accepted();
+        let exchange = send(&sender, &receiver.url("/")).await;
+        assert_eq!(status(&exchange), Some((200, false)));
+        assert_eq!(exchange.connect.is_some(), receiver.accepted() > opened);
+        assert!(started.elapsed() < LONG, "it is used for ever");
+    }
+    // Three ages have passed, and no more connections were made than that.
+    assert!(started.elapsed() >= 3 * age);
+    let kept = Sender::new(dev());
+    for _ in 0..20 {
+        send(&kept, &receiver.url("/")).await;
+    }
+    assert_eq!(receiver.accepted(), 5);
+}
+
+#[tokio::test]
 async fn a_closed_sender_sends_nothing_more() {
     let receiver = closing_after(9).await;
     let sender = Sender::new(dev());

@@ -4,6 +4,7 @@ pub mod alone;
 pub mod authority;
 pub mod disk;
 pub mod gate;
+pub mod http2;
 pub mod kept;
 pub mod listener;
 pub mod postgres;

@@ -174,6 +174,24 @@ impl Server {
         self.signal(rustix::process::Signal::KILL);
     }
 
+    /// SIGSTOP, and waits until no thread of it runs.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        wait_for("the server to stand still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            let mut states = threads.map(|thread| {
+                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                stat.rsplit(") ").next().unwrap().starts_with('T')
+            });
+            states.all(|is_stopped| is_stopped).then_some(())
+        });
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
