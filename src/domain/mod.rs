@@ -34,6 +34,7 @@ pub mod handshake;
 pub mod headers;
 pub mod health;
 pub mod id;
+pub mod json;
 pub mod limits;
 pub mod operational;
 pub mod ordering;
