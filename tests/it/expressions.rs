@@ -297,3 +297,67 @@ fn the_command_line_takes_both_from_files() {
     let (said, status) = server.cli(&["endpoint", "add", &sink.url(), "--condition", "data."]);
     assert!(!status.success() && said.contains("condition"), "{said}");
 }
+
+/// Half an emoji, as a program makes it that cuts text by UTF-16 units, or a number beyond a double.
+#[test]
+fn an_odd_value_in_the_data_stops_only_the_endpoint_that_reads_it() {
+    let (_dir, server) = started();
+    let sink = Sink::accepting();
+    let url = |path: &str| format!("{}{path}", sink.url().trim_end_matches('/'));
+    let wants = |path: &str, member: &str, text: &str| {
+        server.endpoint(&json!({"url": url(path), "events": ["odd"], member: text}))
+    };
+    wants("/condition", "condition", "data.id == 7");
+    let reading = wants("/reading", "condition", "data.text != 'x'");
+    wants(
+        "/transform",
+        "transform",
+        r#"{"id": {{ data.id }}, "all": {{ data }}}"#,
+    );
+    let data = r#"{"id":7,"text":"cut \ud83d","n":1e400}"#;
+    let answer = server.enqueue(format!(r#"{{"id":"odd","type":"odd","data":{data}}}"#).as_bytes());
+    assert_eq!((answer.status, &answer.json()["deliveries"]), (202, &json!(2)));
+    let got = wait_for("both requests", || {
+        let got = sink.received();
+        (got.len() == 2).then_some(got)
+    });
+    let transformed = got.iter().find(|got| got.path.ends_with("/transform")).unwrap();
+    assert_eq!(
+        transformed.body,
+        format!(r#"{{"id": 7, "all": {data}}}"#).as_bytes()
+    );
+    let row = explained(&server, "odd", &reading);
+    assert!(
+        row["why"].as_str().unwrap().contains("half a surrogate pair"),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_transform_copies_every_digit_and_a_condition_compares_every_digit() {
+    let (_dir, server) = started();
+    let sink = Sink::accepting();
+    server.endpoint(&json!({
+        "url": sink.url(), "condition": "data.v != data.w && data.v == data.v",
+        "transform": r#"{"v": {{ data.v }}, "json": {{ data.v|tojson }}, "all": {{ data }}}"#,
+    }));
+    for (v, w) in [
+        ("1.10", "1.11"),
+        ("18446744073709551616", "18446744073709551617"),
+        ("9007199254740993", "9007199254740992.0"),
+        ("-9223372036854775809", "-9223372036854775808"),
+        ("12345678.123456789012345", "12345678.123456789012346"),
+        ("1e400", "1e401"),
+    ] {
+        let id = format!("n{}", sink.count());
+        let document = format!(r#"{{"id":"{id}","type":"n","data":{{"v":{v},"w":{w}}}}}"#);
+        let answer = server.enqueue(document.as_bytes());
+        assert_eq!(answer.json()["deliveries"], 1, "{v} {w}");
+        server.delivery_in(&id, "delivered");
+        let got = sink.received().pop().unwrap();
+        let sent = format!(r#"{{"v": {v}, "json": {v}, "all": {{"v":{v},"w":{w}}}}}"#);
+        assert_eq!(String::from_utf8_lossy(&got.body), sent);
+    }
+    let same = r#"{"type":"n","data":{"v":1.10,"w":11e-1}}"#;
+    assert_eq!(server.enqueue(same.as_bytes()).json()["deliveries"], 0);
+}

@@ -14,7 +14,10 @@ use cel::{
     },
 };
 
-use super::{InvalidCondition, guard, regexes};
+use super::{
+    InvalidCondition, compare, guard, regexes,
+    values::{self, Digits, HalfText},
+};
 use crate::domain::{
     budget::{Budget, Spent},
     limits,
@@ -26,6 +29,9 @@ pub(super) const METER: &str = "@meter";
 pub(super) const SPEND: &str = "@spend";
 /// `@pay(@meter, value)` pays for the value by its size, and is the value.
 pub(super) const PAY: &str = "@pay";
+/// `@operand(@meter, value)` is the same for a value that is calculated with or looked into: digits become a double,
+/// and what cannot be read is an error.
+pub(super) const OPERAND: &str = "@operand";
 
 static METER_TYPE: Type = Type::new_unspecified_type(METER);
 
@@ -61,6 +67,11 @@ pub(super) fn standard() -> Arc<Env> {
         // The names are ours alone, so that nothing can be there already.
         _ = env.add_overload(SPEND, SPEND, any(), spend);
         _ = env.add_overload(PAY, PAY, any(), pay);
+        _ = env.add_overload(OPERAND, OPERAND, any(), operand);
+        _ = env.add_overload(values::DIGITS, values::DIGITS, vec![DYN_TYPE], values::digits);
+        for (_, name, function) in compare::STAND_INS {
+            _ = env.add_overload(name, name, vec![DYN_TYPE, DYN_TYPE, DYN_TYPE], function);
+        }
         _ = env.add_overload(
             regexes::SEARCH,
             regexes::SEARCH,
@@ -111,13 +122,27 @@ fn pay<'b, 'v>(mut args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     Ok(value)
 }
 
+fn operand<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let value = pay(args)?;
+    if let Some(digits) = value.downcast_ref::<Digits>() {
+        return Ok(CowVal::owned(digits.double()?));
+    }
+    if value.downcast_ref::<HalfText>().is_some() {
+        return Err(HalfText::error());
+    }
+    Ok(value)
+}
+
 /// Pays for a value and all it holds. Ends as soon as the budget does.
-fn weigh(value: &dyn Val, budget: &Budget) -> Result<(), Spent> {
+pub(super) fn weigh(value: &dyn Val, budget: &Budget) -> Result<(), Spent> {
     if let Some(text) = value.downcast_ref::<CelString>() {
         return budget.charge_text(text.inner().len());
     }
     if let Some(bytes) = value.downcast_ref::<CelBytes>() {
         return budget.charge_text(bytes.inner().len());
+    }
+    if let Some(Digits(digits)) = value.downcast_ref::<Digits>() {
+        return budget.charge_text(digits.len());
     }
     budget.charge(1)?;
     if let Some(list) = value.downcast_ref::<CelList>() {

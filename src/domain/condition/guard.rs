@@ -6,11 +6,12 @@ use cel::common::ast::{
 };
 
 use super::{
-    InvalidCondition,
-    env::{METER, PAY, SPEND},
+    InvalidCondition, compare,
+    env::{METER, OPERAND, PAY, SPEND},
     regexes::{Regexes, SEARCH},
+    values::DIGITS,
 };
-use crate::domain::{facts, limits};
+use crate::domain::{facts, json::decimal, limits};
 
 /// An expression with its payments.
 pub(super) struct Guarded {
@@ -59,21 +60,17 @@ const FREE: [&str; 5] = [
     operators::NOT_STRICTLY_FALSE,
 ];
 
-/// Operators that look at their operands.
-const PAID: [&str; 13] = [
+/// Functions that take any value as it is.
+const PASSING: [&str; 2] = ["type", "dyn"];
+
+/// Operators that calculate with their operands.
+const PAID: [&str; 6] = [
     operators::ADD,
     operators::SUBSTRACT,
     operators::MULTIPLY,
     operators::DIVIDE,
     operators::MODULO,
     operators::NEGATE,
-    operators::EQUALS,
-    operators::NOT_EQUALS,
-    operators::LESS,
-    operators::LESS_EQUALS,
-    operators::GREATER,
-    operators::GREATER_EQUALS,
-    operators::IN,
 ];
 
 /// Checks an expression and writes the payments into it.
@@ -119,7 +116,7 @@ impl Guard<'_> {
         }
         self.nodes += 1;
         let expr = match expression.expr {
-            Expr::Literal(literal) => Expr::Literal(literal),
+            Expr::Literal(literal) => self.literal(id, literal),
             Expr::Ident(name) => self.name(id, name)?,
             Expr::Select(mut select) => {
                 *select.operand = self.expression(*select.operand, depth + 1)?;
@@ -127,15 +124,15 @@ impl Guard<'_> {
             }
             Expr::Call(call) => self.call(id, call, depth + 1)?,
             Expr::List(list) => Expr::List(ListExpr {
-                elements: self.paid_all(list.elements, depth + 1)?,
+                elements: self.paid_all(PAY, list.elements, depth + 1)?,
                 optional_indices: list.optional_indices,
             }),
             Expr::Map(mut map) => {
                 for entry in &mut map.entries {
                     entry.expr = match std::mem::replace(&mut entry.expr, nothing()) {
                         EntryExpr::MapEntry(entry) => EntryExpr::MapEntry(MapEntryExpr {
-                            key: self.paid(entry.key, depth + 1)?,
-                            value: self.paid(entry.value, depth + 1)?,
+                            key: self.paid(OPERAND, entry.key, depth + 1)?,
+                            value: self.paid(PAY, entry.value, depth + 1)?,
                             optional: entry.optional,
                         }),
                         EntryExpr::StructField(_) => return Err(self.at(id, "there are no such structures")),
@@ -172,12 +169,22 @@ impl Guard<'_> {
         if name == "matches" {
             return self.search(id, target.map(|target| *target), args, depth);
         }
+        let compared = compare::STAND_INS
+            .iter()
+            .find(|(operator, ..)| target.is_none() && *operator == name);
+        if let Some((_, stand_in, _)) = compared {
+            let mut operands = vec![variable(METER)];
+            operands.extend(self.all(args, depth)?);
+            return Ok(function(stand_in, operands).expr);
+        }
         let args = if target.is_none() && FREE.contains(&name) {
             self.all(args, depth)?
         } else if target.is_none() && name == operators::INDEX {
             self.index(args, depth)?
+        } else if PASSING.contains(&name) {
+            self.paid_all(PAY, args, depth)?
         } else if FUNCTIONS.contains(&name) || (target.is_none() && PAID.contains(&name)) {
-            self.paid_all(args, depth)?
+            self.paid_all(OPERAND, args, depth)?
         } else {
             return Err(self.at(
                 id,
@@ -188,7 +195,7 @@ impl Guard<'_> {
             ));
         };
         let target = target
-            .map(|target| self.paid(*target, depth).map(Box::new))
+            .map(|target| self.paid(OPERAND, *target, depth).map(Box::new))
             .transpose()?;
         Ok(Expr::Call(CallExpr {
             func_name,
@@ -229,7 +236,7 @@ impl Guard<'_> {
         if plain {
             self.all(args, depth)
         } else {
-            self.paid_all(args, depth)
+            self.paid_all(OPERAND, args, depth)
         }
     }
 
@@ -242,7 +249,7 @@ impl Guard<'_> {
         if comprehension.iter_var2.is_some() {
             return Err(self.at(id, "a comprehension has one variable"));
         }
-        let iter_range = self.paid(comprehension.iter_range, depth)?;
+        let iter_range = self.paid(OPERAND, comprehension.iter_range, depth)?;
         let accu_init = self.expression(comprehension.accu_init, depth)?;
         self.names.push(comprehension.iter_var.clone());
         self.names.push(comprehension.accu_var.clone());
@@ -277,23 +284,45 @@ impl Guard<'_> {
 
     fn paid_all(
         &mut self,
+        by: &str,
         expressions: Vec<Expression>,
         depth: usize,
     ) -> Result<Vec<Expression>, InvalidCondition> {
         expressions
             .into_iter()
-            .map(|each| self.paid(each, depth))
+            .map(|each| self.paid(by, each, depth))
             .collect()
     }
 
-    /// An expression whose value is paid for by its size.
-    fn paid(&mut self, expression: Expression, depth: usize) -> Checked {
+    /// An expression whose value is paid for by its size: by [`PAY`] or by [`OPERAND`].
+    fn paid(&mut self, by: &str, expression: Expression, depth: usize) -> Checked {
         let checked = self.expression(expression, depth)?;
         Ok(match checked.expr {
             // No larger than the source, whose size is bounded.
             Expr::Literal(_) => checked,
-            _ => function(PAY, vec![variable(METER), checked]),
+            _ => function(by, vec![variable(METER), checked]),
         })
+    }
+
+    /// A literal as it was written: one whose digits a double would round keeps them.
+    fn literal(&self, id: u64, literal: LiteralValue) -> Expr {
+        let LiteralValue::Double(double) = &literal else {
+            return Expr::Literal(literal);
+        };
+        let written = self.places.offset_for(id).and_then(|(start, _)| {
+            let rest: String = self.source.chars().skip(start as usize).collect();
+            let rest = rest.trim_start_matches(['-', ' ']);
+            let sign = if double.is_sign_negative() { "-" } else { "" };
+            decimal::length(rest.as_bytes()).map(|length| format!("{sign}{}", &rest[..length]))
+        });
+        let digits = written.filter(|digits| digits.parse() == Ok(*double.inner()));
+        match digits.filter(|digits| decimal::exact_double(digits).is_none()) {
+            Some(digits) => {
+                let digits = self::literal(LiteralValue::String(digits.into()));
+                function(DIGITS, vec![digits]).expr
+            }
+            None => Expr::Literal(literal),
+        }
     }
 
     fn at(&self, id: u64, what: impl Into<String>) -> InvalidCondition {

@@ -13,6 +13,10 @@
 //! when it is not JSON. Whole numbers of JSON are `int` (`uint` past its range), others `double`. The library is CEL's
 //! standard one, without optionals, timestamps and durations; the pattern of `matches` is a literal.
 //!
+//! Numbers compare by their exact decimal value, however many digits they have (`compare`); a number that no int, uint
+//! or double holds becomes the nearest double only where it is calculated with. A text with half a surrogate pair, and
+//! arithmetic on a number beyond a double, fail the expression that reads them and no other (`values`).
+//!
 //! # What bounds it
 //!
 //! The interpreter has no limits of its own, so the expression carries them: `guard` refuses what is too long, too deep
@@ -22,12 +26,14 @@
 //! [`limits::CONDITION_BUDGET`] is spent, the evaluation ends as [`Failure::Budget`]. A panic inside the library is
 //! caught and is a failure like any other.
 
+mod compare;
 mod env;
 mod guard;
 mod regexes;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -97,7 +103,7 @@ pub enum Failure {
     Evaluation(String),
     #[error("it is too costly for this event")]
     Budget,
-    #[error("the event's data cannot be read: a number out of range, or text that is not Unicode")]
+    #[error("the event's data cannot be read: it is not JSON")]
     Data,
     #[error("the condition does not compile any more: {0}")]
     Invalid(InvalidCondition),
@@ -236,7 +242,12 @@ fn say(error: &ExecutionError) -> String {
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
             "division by zero".to_owned()
         }
-        ExecutionError::Overflow(..) => "a number out of range".to_owned(),
+        ExecutionError::Overflow(..) => values::OUT_OF_RANGE.to_owned(),
+        ExecutionError::InternalError(what)
+            if [values::HALF_TEXT, values::OUT_OF_RANGE].contains(&&**what) =>
+        {
+            what.clone()
+        }
         ExecutionError::IndexOutOfBounds(_) => "an index out of bounds".to_owned(),
         ExecutionError::FunctionError { function, .. } => {
             format!("{} does not take this value", operator(function))

@@ -20,7 +20,10 @@ use regex_automata::{
 };
 use regex_syntax::{ast, hir::translate::TranslatorBuilder};
 
-use super::env::{broke, budget};
+use super::{
+    env::{broke, budget},
+    values::HalfText,
+};
 use crate::domain::limits;
 
 /// `@search(@meter, @regexN, text)`.
@@ -183,6 +186,9 @@ pub(super) fn search<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>
         return Err(broke());
     };
     let Pattern(dfa) = pattern.downcast_ref::<Pattern>().ok_or_else(broke)?;
+    if text.downcast_ref::<HalfText>().is_some() {
+        return Err(HalfText::error());
+    }
     let Some(text) = text.downcast_ref::<CelString>() else {
         let given = vec![text.get_type().name().to_owned(), "string".to_owned()];
         return Err(ExecutionError::no_such_member_overload("matches", given));

@@ -1,24 +1,24 @@
 //! An event as conditions see it.
 
-use std::{collections::HashMap, fmt, sync::OnceLock};
+use std::{collections::HashMap, sync::OnceLock};
 
 use cel::{
     common::{
-        types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt},
+        types::{CelMap, CelMapKey, CelNull, CelString},
         value::{CowVal, Val},
     },
     context::VariableResolver,
 };
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::domain::facts::Facts;
+use super::values::Values;
+use crate::domain::{facts::Facts, json};
 
 /// An event that conditions are asked about: what they need of it is made once, when the first one asks.
 pub struct Subject<'a> {
     facts: Facts<'a>,
     occurred_at: String,
     attributes: OnceLock<Box<dyn Val>>,
-    data: OnceLock<Option<Box<dyn Val>>>,
+    data: OnceLock<Option<Box<dyn Val + 'a>>>,
 }
 
 impl<'a> Subject<'a> {
@@ -31,15 +31,15 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether `data` can be read, which is tried once.
+    /// Whether `data` is JSON, which is tried once.
     pub(super) fn has_data(&self) -> bool {
         self.data().is_some()
     }
 
-    fn data(&self) -> Option<&dyn Val> {
+    fn data(&self) -> Option<&(dyn Val + 'a)> {
         let read = || match self.facts.data {
-            None => Some(Box::new(CelNull) as Box<dyn Val>),
-            Some(text) => serde_json::from_slice(text).ok().map(|Json(value)| value),
+            None => Some(Box::new(CelNull) as Box<dyn Val + 'a>),
+            Some(text) => json::read(text, &Values),
         };
         self.data.get_or_init(read).as_deref()
     }
@@ -71,67 +71,5 @@ impl VariableResolver for Subject<'_> {
             "data" => CowVal::Borrowed(self.data()?),
             _ => return None,
         })
-    }
-}
-
-/// A JSON value as a value of the language.
-struct Json(Box<dyn Val>);
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Read).map(Self)
-    }
-}
-
-struct Read;
-
-impl<'de> Visitor<'de> for Read {
-    type Value = Box<dyn Val>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Box::new(CelNull))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Box::new(CelBool::from(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Box::new(CelInt::from(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(match i64::try_from(value) {
-            Ok(value) => Box::new(CelInt::from(value)),
-            Err(_) => Box::new(CelUInt::from(value)),
-        })
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Box::new(CelDouble::from(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Box::new(CelString::from(value.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut list: Vec<Box<dyn Val>> = Vec::new();
-        while let Some(Json(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Box::new(CelList::from(list)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut map: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
-        while let Some((name, Json(value))) = members.next_entry::<String, _>()? {
-            map.insert(CelMapKey::from(name), value);
-        }
-        Ok(Box::new(CelMap::from(map)))
     }
 }

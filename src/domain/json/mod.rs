@@ -6,6 +6,7 @@
 //! they mean, and only where one of them is looked at.
 
 pub mod decimal;
+pub mod number;
 
 use std::borrow::Cow;
 
@@ -149,7 +150,9 @@ impl<'a, B: Build<'a>> Reader<'a, '_, B> {
     }
 
     fn word(&mut self, word: &str) -> Option<()> {
-        self.text[self.at..].starts_with(word).then(|| self.at += word.len())
+        self.text[self.at..]
+            .starts_with(word)
+            .then(|| self.at += word.len())
     }
 
     fn byte(&mut self, byte: u8) -> Option<()> {

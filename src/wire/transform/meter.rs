@@ -3,11 +3,15 @@
 use std::sync::{Arc, LazyLock};
 
 use minijinja::{
-    Environment, Error, ErrorKind, Output, State, Value, filters, functions, tests,
+    Environment, Error, ErrorKind, Output, State, Value,
     value::{Kwargs, Object, ObjectRepr, Rest, ValueKind},
 };
 
-use super::engine;
+use super::{
+    compare, engine,
+    offered::{filters_offered, functions_offered, tests_offered},
+    values::{self, HalfText, digits_of, half_text_of, json},
+};
 use crate::domain::{
     budget::{Budget, Spent},
     limits,
@@ -17,8 +21,14 @@ use crate::domain::{
 pub(super) const METER: &str = "@meter";
 /// `@pay(value)` pays for the value by its size, and is the value, made at once if it was to be made on demand.
 pub(super) const PAY: &str = "@pay";
-/// `@number(value)` is the value, which must be a number.
+/// `@text(value)` is the same for a value whose texts are looked at: they must be Unicode.
+pub(super) const TEXT: &str = "@text";
+/// `@operand(value)` is the same for a value that is calculated with: digits become a number of the engine.
+pub(super) const OPERAND: &str = "@operand";
+/// `@number(value)` is the same, and must be a number.
 pub(super) const NUMBER: &str = "@number";
+/// `@compare(a, "<", b, …)` stands in for a comparison.
+pub(super) const COMPARE: &str = "@compare";
 
 pub(super) const NO_NUMBER: &str = "only numbers can be multiplied";
 pub(super) const TOO_DEEP: &str = "a value that is nested too deep";
@@ -48,15 +58,24 @@ pub(super) fn environment() -> &'static Environment<'static> {
         let mut environment = engine();
         environment.set_formatter(write);
         environment.add_function(PAY, |state: &State, value: Value| pay(state, value));
-        environment.add_function(NUMBER, |value: Value| match value.is_number() {
-            true => Ok(value),
-            false => Err(Error::new(ErrorKind::InvalidOperation, NO_NUMBER)),
+        environment.add_function(TEXT, |state: &State, value: Value| {
+            check(state, &value, Reads::Texts)?;
+            made(value)
         });
-        for (name, function) in functions_offered() {
-            environment.add_global(name, Value::from_object(Metered(function)));
+        environment.add_function(OPERAND, |state: &State, value: Value| operand(state, value));
+        environment.add_function(NUMBER, |state: &State, value: Value| {
+            let value = operand(state, value)?;
+            match value.is_number() {
+                true => Ok(value),
+                false => Err(Error::new(ErrorKind::InvalidOperation, NO_NUMBER)),
+            }
+        });
+        environment.add_function(COMPARE, compare::chain);
+        for (name, reads, function) in functions_offered() {
+            environment.add_global(name, Value::from_object(Metered(reads, function)));
         }
-        for (name, filter) in filters_offered() {
-            let metered = Metered(filter);
+        for (name, reads, filter) in filters_offered() {
+            let metered = Metered(reads, filter);
             environment.add_filter(
                 name,
                 move |state: &mut State, args: Rest<Value>, named: Kwargs| {
@@ -64,8 +83,8 @@ pub(super) fn environment() -> &'static Environment<'static> {
                 },
             );
         }
-        for (name, test) in tests_offered() {
-            let metered = Metered(test);
+        for (name, reads, test) in tests_offered() {
+            let metered = Metered(reads, test);
             environment.add_test(
                 name,
                 move |state: &mut State, args: Rest<Value>, named: Kwargs| {
@@ -86,16 +105,41 @@ fn all(Rest(mut args): Rest<Value>, named: Kwargs) -> Vec<Value> {
     args
 }
 
+/// What a function, filter or test does with its arguments.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// It passes them on, or looks at what kind they are.
+    Nothing,
+    /// It looks at texts, which must be Unicode; digits are text to it.
+    Texts,
+    /// It calculates as well: digits become numbers of the engine.
+    Numbers,
+    /// It puts values in order: where there are digits, all numbers become digits, which compare exactly.
+    Order,
+}
+
 /// A function, filter or test whose arguments and result are paid for.
 #[derive(Debug)]
-struct Metered(Value);
+struct Metered(Reads, Value);
 
 impl Metered {
     fn run(&self, state: &mut State, args: &[Value]) -> Result<Value, Error> {
+        let Self(reads, function) = self;
+        let mut has_digits = false;
         for value in args {
-            charge(state, value)?;
+            has_digits |= check(state, value, *reads)?;
         }
-        let result = self.0.call(state, args)?;
+        let change = match reads {
+            Reads::Numbers => values::lowered,
+            Reads::Order => values::lifted,
+            Reads::Nothing | Reads::Texts => |value: &Value| Ok(value.clone()),
+        };
+        let result = if has_digits {
+            let args = args.iter().map(change).collect::<Result<Vec<Value>, Error>>()?;
+            function.call(state, &args)?
+        } else {
+            function.call(state, args)?
+        };
         pay(state, result)
     }
 }
@@ -113,6 +157,10 @@ impl Object for Metered {
 /// Pays for a value. A list that is made on demand is made now: on demand it would be made as often as it is looked at.
 fn pay(state: &State, value: Value) -> Result<Value, Error> {
     charge(state, &value)?;
+    made(value)
+}
+
+fn made(value: Value) -> Result<Value, Error> {
     if value.kind() != ValueKind::Iterable {
         return Ok(value);
     }
@@ -123,54 +171,106 @@ fn pay(state: &State, value: Value) -> Result<Value, Error> {
     Ok(Value::from(items))
 }
 
+/// Pays for a value that is calculated with. Lists are added with all that is in them as it is.
+fn operand(state: &State, value: Value) -> Result<Value, Error> {
+    charge(state, &value)?;
+    if half_text_of(&value).is_some() {
+        return Err(HalfText::error());
+    }
+    match digits_of(&value) {
+        Some(digits) => digits.number(),
+        None => made(value),
+    }
+}
+
 fn charge(state: &State, value: &Value) -> Result<(), Error> {
+    check(state, value, Reads::Nothing).map(|_| ())
+}
+
+/// Pays for a value that is read so; answers whether there are digits in it.
+fn check(state: &State, value: &Value, reads: Reads) -> Result<bool, Error> {
     let meter = state.lookup(METER);
     let meter = meter
         .as_ref()
         .and_then(|meter| meter.downcast_object_ref::<Meter>());
     let Meter(budget) = meter.ok_or_else(spent)?;
-    weigh(value, budget, 0)
+    let mut scale = Scale {
+        budget,
+        reads,
+        has_digits: false,
+    };
+    scale.weigh(value, 0)?;
+    Ok(scale.has_digits)
 }
 
 fn spent() -> Error {
     Error::from(ErrorKind::OutOfFuel)
 }
 
-/// Pays for a value and all it holds. Ends as soon as the budget does, or where it is too deep to be handled at all.
-fn weigh(value: &Value, budget: &Budget, depth: usize) -> Result<(), Error> {
-    if depth > limits::TRANSFORM_VALUE_DEPTH {
-        return Err(Error::new(ErrorKind::InvalidOperation, TOO_DEEP));
+struct Scale<'a> {
+    budget: &'a Budget,
+    reads: Reads,
+    has_digits: bool,
+}
+
+impl Scale<'_> {
+    /// Pays for a value and all it holds. Ends as soon as the budget does, or where it is too deep to be handled at
+    /// all, or cannot be read.
+    fn weigh(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > limits::TRANSFORM_VALUE_DEPTH {
+            return Err(Error::new(ErrorKind::InvalidOperation, TOO_DEEP));
+        }
+        let paid = |paid: Result<(), Spent>| paid.map_err(|_| spent());
+        match value.kind() {
+            ValueKind::String => {
+                let bytes = value.as_str().map_or(0, str::len);
+                paid(self.budget.charge_text(bytes))
+            }
+            ValueKind::Bytes => paid(self.budget.charge_text(value.len().unwrap_or_default())),
+            ValueKind::Seq | ValueKind::Iterable => {
+                paid(self.budget.charge(1))?;
+                for item in value.try_iter()?.checked() {
+                    self.weigh(&item?, depth + 1)?;
+                }
+                Ok(())
+            }
+            ValueKind::Map => {
+                paid(self.budget.charge(1))?;
+                for name in value.try_iter()?.checked() {
+                    let name = name?;
+                    self.weigh(&name, depth + 1)?;
+                    self.weigh(&value.get_item(&name)?, depth + 1)?;
+                }
+                Ok(())
+            }
+            ValueKind::Plain => self.weigh_plain(value),
+            _ => paid(self.budget.charge(1)),
+        }
     }
-    let paid = |paid: Result<(), Spent>| paid.map_err(|_| spent());
-    match value.kind() {
-        ValueKind::String => {
-            let bytes = value.as_str().map_or(0, str::len);
-            paid(budget.charge_text(bytes))
-        }
-        ValueKind::Bytes => paid(budget.charge_text(value.len().unwrap_or_default())),
-        ValueKind::Seq | ValueKind::Iterable => {
-            paid(budget.charge(1))?;
-            for item in value.try_iter()?.checked() {
-                weigh(&item?, budget, depth + 1)?;
+
+    fn weigh_plain(&mut self, value: &Value) -> Result<(), Error> {
+        let half = half_text_of(value);
+        let bytes = match digits_of(value) {
+            Some(digits) => {
+                self.has_digits = true;
+                digits.0.len()
             }
-            Ok(())
+            None => half.map_or(0, HalfText::len),
+        };
+        self.budget.charge_text(bytes).map_err(|_| spent())?;
+        if half.is_some() && self.reads != Reads::Nothing {
+            return Err(HalfText::error());
         }
-        ValueKind::Map => {
-            paid(budget.charge(1))?;
-            for name in value.try_iter()?.checked() {
-                let name = name?;
-                weigh(&name, budget, depth + 1)?;
-                weigh(&value.get_item(&name)?, budget, depth + 1)?;
-            }
-            Ok(())
-        }
-        _ => paid(budget.charge(1)),
+        Ok(())
     }
 }
 
 /// Writes a value, to the output or to a variable: texts and numbers as they are, the rest as JSON.
 fn write(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     charge(state, value)?;
+    if half_text_of(value).is_some() {
+        return Err(HalfText::error());
+    }
     let written = match value.kind() {
         ValueKind::None => out.write_str("null"),
         ValueKind::Bool | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
@@ -182,13 +282,8 @@ fn write(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error
     written.map_err(Error::from)
 }
 
-fn json(value: &Value) -> Result<String, Error> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, "not a value of JSON").with_source(error))
-}
-
 /// `tojson`: the engine's own escapes for HTML.
-fn to_json(value: &Value) -> Result<Value, Error> {
+pub(super) fn to_json(value: &Value) -> Result<Value, Error> {
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
@@ -196,7 +291,7 @@ fn to_json(value: &Value) -> Result<Value, Error> {
 }
 
 /// `replace`: each replacement is paid for by what it makes, which may be far more than what it takes.
-fn replace(state: &State, text: String, from: String, to: String) -> Result<String, Error> {
+pub(super) fn replace(state: &State, text: String, from: String, to: String) -> Result<String, Error> {
     let times = match from.len() {
         0 => text.len() + 1,
         _ => text.matches(&from).count(),
@@ -206,7 +301,7 @@ fn replace(state: &State, text: String, from: String, to: String) -> Result<Stri
 }
 
 /// `join`: the texts of a list, with another between them.
-fn join(state: &State, items: Value, between: Option<String>) -> Result<String, Error> {
+pub(super) fn join(state: &State, items: Value, between: Option<String>) -> Result<String, Error> {
     let between = between.unwrap_or_default();
     let mut text = String::new();
     for (item, place) in items.try_iter()?.checked().zip(0..) {
@@ -233,82 +328,4 @@ fn charge_bytes(state: &State, bytes: usize) -> Result<(), Error> {
         .and_then(|meter| meter.downcast_object_ref::<Meter>());
     let Meter(budget) = meter.ok_or_else(spent)?;
     budget.charge_text(bytes).map_err(|_| spent())
-}
-
-pub(super) fn functions_offered() -> [(&'static str, Value); 2] {
-    [
-        ("range", Value::from_function(functions::range)),
-        ("dict", Value::from_function(functions::dict)),
-    ]
-}
-
-/// Filters whose result is no larger than what they take, or that pay for what it is.
-pub(super) fn filters_offered() -> Vec<(&'static str, Value)> {
-    vec![
-        ("abs", Value::from_function(filters::abs)),
-        ("bool", Value::from_function(filters::bool)),
-        ("capitalize", Value::from_function(filters::capitalize)),
-        ("count", Value::from_function(filters::length)),
-        ("d", Value::from_function(filters::default)),
-        ("default", Value::from_function(filters::default)),
-        ("dictsort", Value::from_function(filters::dictsort)),
-        ("first", Value::from_function(filters::first)),
-        ("float", Value::from_function(filters::float)),
-        ("int", Value::from_function(filters::int)),
-        ("items", Value::from_function(filters::items)),
-        ("join", Value::from_function(join)),
-        ("last", Value::from_function(filters::last)),
-        ("length", Value::from_function(filters::length)),
-        ("list", Value::from_function(filters::list)),
-        ("lower", Value::from_function(filters::lower)),
-        ("map", Value::from_function(filters::map)),
-        ("max", Value::from_function(filters::max)),
-        ("min", Value::from_function(filters::min)),
-        ("reject", Value::from_function(filters::reject)),
-        ("rejectattr", Value::from_function(filters::rejectattr)),
-        ("replace", Value::from_function(replace)),
-        ("reverse", Value::from_function(filters::reverse)),
-        ("round", Value::from_function(filters::round)),
-        ("select", Value::from_function(filters::select)),
-        ("selectattr", Value::from_function(filters::selectattr)),
-        ("sort", Value::from_function(filters::sort)),
-        ("split", Value::from_function(filters::split)),
-        ("string", Value::from_function(filters::string)),
-        ("sum", Value::from_function(filters::sum)),
-        ("title", Value::from_function(filters::title)),
-        ("tojson", Value::from_function(to_json)),
-        ("trim", Value::from_function(filters::trim)),
-        ("unique", Value::from_function(filters::unique)),
-        ("upper", Value::from_function(filters::upper)),
-    ]
-}
-
-pub(super) fn tests_offered() -> Vec<(&'static str, Value)> {
-    vec![
-        ("boolean", Value::from_function(tests::is_boolean)),
-        ("defined", Value::from_function(tests::is_defined)),
-        ("divisibleby", Value::from_function(tests::is_divisibleby)),
-        ("endingwith", Value::from_function(tests::is_endingwith)),
-        ("eq", Value::from_function(tests::is_eq)),
-        ("even", Value::from_function(tests::is_even)),
-        ("false", Value::from_function(tests::is_false)),
-        ("float", Value::from_function(tests::is_float)),
-        ("ge", Value::from_function(tests::is_ge)),
-        ("gt", Value::from_function(tests::is_gt)),
-        ("in", Value::from_function(tests::is_in)),
-        ("integer", Value::from_function(tests::is_integer)),
-        ("iterable", Value::from_function(tests::is_iterable)),
-        ("le", Value::from_function(tests::is_le)),
-        ("lt", Value::from_function(tests::is_lt)),
-        ("mapping", Value::from_function(tests::is_mapping)),
-        ("ne", Value::from_function(tests::is_ne)),
-        ("none", Value::from_function(tests::is_none)),
-        ("number", Value::from_function(tests::is_number)),
-        ("odd", Value::from_function(tests::is_odd)),
-        ("sequence", Value::from_function(tests::is_sequence)),
-        ("startingwith", Value::from_function(tests::is_startingwith)),
-        ("string", Value::from_function(tests::is_string)),
-        ("true", Value::from_function(tests::is_true)),
-        ("undefined", Value::from_function(tests::is_undefined)),
-    ]
 }

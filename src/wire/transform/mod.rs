@@ -7,6 +7,10 @@
 //! written without it, it is written as JSON all the same, and nothing as `null`. What is not there is an error, unless
 //! `default` or `is defined` asks for it.
 //!
+//! Numbers and objects of the event are copied as they were written, to the last digit (`values`). Comparisons, `sort`,
+//! `min`, `max` and `unique` go by exact values; what calculates uses the engine's numbers, i128 and double. A text
+//! with half a surrogate pair, and a calculation with a number beyond a double, are errors where they are read only.
+//!
 //! # What bounds it
 //!
 //! The engine counts instructions (fuel) and recursion, but neither memory nor the work inside one instruction: a text
@@ -20,10 +24,13 @@
 //! A template that [`check`] accepts renders within its bounds, or fails, for any event. Output that is not JSON is a
 //! failure. The same template and event give the same bytes.
 
+mod compare;
 mod guard;
 mod meter;
+mod offered;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +45,7 @@ use self::meter::Meter;
 use crate::domain::{
     budget::Budget,
     facts::{self, Facts},
-    limits,
+    json, limits,
 };
 
 /// Why a text is not a transform.
@@ -72,7 +79,7 @@ pub enum TransformError {
         column: usize,
         what: &'static str,
     },
-    #[error("the event's data cannot be read: a number out of range, or text that is not Unicode")]
+    #[error("the event's data cannot be read: it is not JSON")]
     Data,
     #[error("the template engine broke down")]
     Panicked,
@@ -159,7 +166,7 @@ fn compile(source: &str) -> Result<Compiled<'_>, InvalidTransform> {
 /// The names of an event, and the budget.
 fn context(event: &Facts<'_>, reads_data: bool, meter: &Meter) -> Result<Value, TransformError> {
     let data = match event.data {
-        Some(text) if reads_data => serde_json::from_slice(text).map_err(|_| TransformError::Data)?,
+        Some(text) if reads_data => json::read(text, &values::Values).ok_or(TransformError::Data)?,
         _ => Value::from(()),
     };
     let optional = |label: Option<&str>| label.map_or_else(|| Value::from(()), Value::from);
@@ -207,8 +214,7 @@ fn failure(error: &Error) -> TransformError {
         ErrorKind::TooManyArguments => "too many arguments",
         ErrorKind::MissingArgument => "an argument is missing",
         ErrorKind::CannotUnpack => "a value that cannot be taken apart so",
-        ErrorKind::InvalidOperation if error.detail() == Some(meter::NO_NUMBER) => meter::NO_NUMBER,
-        ErrorKind::InvalidOperation if error.detail() == Some(meter::TOO_DEEP) => meter::TOO_DEEP,
+        ErrorKind::InvalidOperation if own_words(error).is_some() => own_words(error).unwrap_or_default(),
         ErrorKind::InvalidOperation => "a value of the wrong kind, or recursion that is too deep",
         _ => "a value of the wrong kind",
     };
@@ -216,6 +222,17 @@ fn failure(error: &Error) -> TransformError {
         line: error.line().unwrap_or(1).max(1),
         what: what.to_owned(),
     }
+}
+
+/// What one of our own functions says, which shows nothing of the event.
+fn own_words(error: &Error) -> Option<&'static str> {
+    let words = [
+        meter::NO_NUMBER,
+        meter::TOO_DEEP,
+        values::HALF_TEXT,
+        values::OUT_OF_RANGE,
+    ];
+    words.into_iter().find(|words| error.detail() == Some(words))
 }
 
 fn not_json(error: &serde_json::Error) -> TransformError {

@@ -169,8 +169,180 @@ fn what_gives_no_body_says_why_and_shows_no_value() {
             ..
         }
     ));
-    assert_eq!(failed("{{ data }}", "1e999"), TransformError::Data);
-    assert_eq!(rendered("\"{{ id }}\"", "1e999"), "\"evt_1\"");
+    assert_eq!(failed("{{ data }}", "nope"), TransformError::Data);
+    assert_eq!(rendered("\"{{ id }}\"", "nope"), "\"evt_1\"");
+}
+
+const ODD: &str = r#"{"price": 1.10, "whole": 18446744073709551616, "exp": 1e3, "zero": -0, "small": 0.000001, "huge": 1e400,
+    "long": 12345678.123456789012345, "note": "cut \ud83d", "list": [1.50, 2, 19.9, "\ude00"], "prices": [19.9, 2, 1.50, 19.90],
+    "rows": [{"n": 2.50}, {"n": 10}], "a": 1, "a": 2.0, "id": 7}"#;
+
+#[test]
+fn numbers_are_copied_as_they_were_written() {
+    for (source, output) in [
+        ("{{ data.price }}", "1.10"),
+        (
+            "[{{ data.whole }}, {{ data.exp }}, {{ data.zero }}, {{ data.small }}, {{ data.huge }}, {{ data.long }}]",
+            "[18446744073709551616, 1e3, -0, 0.000001, 1e400, 12345678.123456789012345]",
+        ),
+        ("{{ data.price|tojson }}", "1.10"),
+        (
+            "\"{{ data.price }} {{ data.price ~ '€' }} {{ data.exp|string }}\"",
+            "\"1.10 1.10€ 1e3\"",
+        ),
+        ("{{ data.list }}", r#"[1.50,2,19.9,"\ude00"]"#),
+        (
+            "{{ [data.price, {'a': data.whole}] }}",
+            r#"[1.10,{"a":18446744073709551616}]"#,
+        ),
+        (
+            "{{ {'n': data.note, 'p': data.price} }}",
+            r#"{"n":"cut \ud83d","p":1.10}"#,
+        ),
+        ("{{ data['rows']|map(attribute='n')|list|tojson }}", "[2.50,10]"),
+        ("{{ data.list[:2] + data.list[2:] }}", r#"[1.50,2,19.9,"\ude00"]"#),
+        ("{{ data['rows']|first|tojson }}", r#"{"n":2.50}"#),
+        ("{{ data.prices|sort }}", "[1.50,2,19.9,19.90]"),
+        (
+            "{{ [data.prices|max, data.prices|min, data.prices|unique|list|length] }}",
+            "[19.90,1.50,3]",
+        ),
+        (
+            "{{ data['rows']|sort(attribute='n', reverse=true)|list }}",
+            r#"[{"n":10},{"n":2.50}]"#,
+        ),
+        ("\"{{ data.prices|join('/') }}\"", "\"19.9/2/1.50/19.90\""),
+        (
+            "{% for n in data.prices %}{{ ',' if not loop.first else '[' }}{{ n }}{% endfor %}]",
+            "[19.9,2,1.50,19.90]",
+        ),
+        (
+            "{% set p = data.price %}{% macro m(x) %}{{ x }}{% endmacro %}[{{ p }}, {{ m(p) }}, {{ data.none|default(p) }}]",
+            "[1.10, 1.10, 1.10]",
+        ),
+        ("{{ dict(a=data.price) }}", r#"{"a":1.10}"#),
+    ] {
+        assert_eq!(rendered(source, ODD), output, "{source}");
+    }
+    let copied = rendered("{{ data }}", ODD);
+    assert!(copied.starts_with(
+        r#"{"price":1.10,"whole":18446744073709551616,"exp":1e3,"zero":-0,"small":0.000001,"huge":1e400,"#
+    ));
+    assert!(
+        copied.ends_with(r#""rows":[{"n":2.50},{"n":10}],"a":2.0,"id":7}"#),
+        "{copied}"
+    );
+}
+
+#[test]
+fn an_object_of_the_data_is_an_object_like_any_other() {
+    const OBJECT: &str = r#"{"o": {"b": 1.0, "a": [1], "é": null, "b": 2}}"#;
+    for (source, output) in [
+        ("{{ data.o }}", r#"{"b":2,"a":[1],"é":null}"#),
+        ("{{ data.o|list }}", r#"["b","a","é"]"#),
+        ("{{ data.o|items|list }}", r#"[["b",2],["a",[1]],["é",null]]"#),
+        ("{{ data.o|dictsort|list }}", r#"[["a",[1]],["b",2],["é",null]]"#),
+        ("{{ data.o|reverse|list }}", r#"["é","a","b"]"#),
+        ("{{ dict(data.o, c=3) }}", r#"{"b":2,"a":[1],"é":null,"c":3}"#),
+        (
+            "{% for k, v in data.o|items %}{{ '{' if loop.first else ',' }}{{ k|tojson }}:{{ v }}{% endfor %}}",
+            r#"{"b":2,"a":[1],"é":null}"#,
+        ),
+        (
+            "{{ [data.o is mapping, data.o|length, data.o|first, 'a' in data.o, 'z' in data.o, 1 in data.o] }}",
+            r#"[true,3,"b",true,false,false]"#,
+        ),
+        (
+            "{{ [data.o == {'é': none, 'a': [1.0], 'b': 2}, data.o == {'a': [1], 'b': 2}, data.o['b'], data.o.z|default(0)] }}",
+            "[true,false,2,0]",
+        ),
+        ("{{ {1: 'x', true: data.o.b} }}", r#"{"1":"x","true":2}"#),
+    ] {
+        assert_eq!(rendered(source, OBJECT), output, "{source}");
+    }
+}
+
+#[test]
+fn numbers_calculate_and_compare_whatever_their_digits() {
+    for (source, output) in [
+        ("{{ data.price + 1 }}", "2.1"),
+        ("{{ [data.price * 2, -data.price, data.exp // 3, data.exp % 7] }}", "[2.2,-1.1,333.0,6.0]"),
+        ("{{ data['rows']|sum(attribute='n') }}", "12.5"),
+        ("{{ [data.price|round, data.price|int, data.exp|float, data.price|abs] }}", "[1.0,1,1000.0,1.1]"),
+        ("{{ [1, 2, 3][data.zero] }}", "1"),
+        ("{{ [data.price == 1.1, data.price == 1.10, 1.1 == data.price, data.price < 1.2, data.price != 1.1] }}",
+         "[true,true,true,true,false]"),
+        ("{{ [data.whole == 18446744073709551616, data.whole > 18446744073709551615, data.huge > data.whole] }}",
+         "[true,true,true]"),
+        ("{{ [9007199254740993 == 9007199254740992.0, 9223372036854775807 == 9223372036854775808.0] }}", "[false,false]"),
+        ("{{ [1.5 in data.list, 19.90 in data.list, [1.1] == [data.price], {'a': 1.1} == {'a': data.price}] }}".replace("data.list", "data.prices").as_str(),
+         "[true,true,true,true]"),
+        ("{{ [1 < data.price < 2, 2 < data.price < 3, [data.price] < [1.2], data.price not in [1.1]] }}", "[true,false,true,false]"),
+        ("{{ data.prices|select('gt', 2)|list }}", "[19.9,19.90]"),
+        ("{{ data['rows']|selectattr('n', 'eq', 2.5)|list|length }}", "1"),
+        ("{{ [data.price is number, data.price is float, data.whole is integer, data.huge is float, data.price is string, data.note is string] }}",
+         "[true,true,true,true,false,true]"),
+        ("{{ [1 if data.price else 0, 1 if data.zero else 0, data.zero|bool] }}", "[1,0,false]"),
+        ("{{ [data.exp is divisibleby 10, data.a == 2, data|length] }}", "[true,true,13]"),
+        ("{{ [data.exp|string ~ 'x', data.price|upper] }}", r#"["1e3x","1.10"]"#),
+    ] {
+        assert_eq!(rendered(source, ODD), output, "{source}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_fails_only_what_reads_it() {
+    for (source, output) in [
+        ("{{ data.id }}", "7"),
+        ("{{ data.note|tojson }}", r#""cut \ud83d""#),
+        (
+            "{{ [data.list|length, data.list[0], data.note is defined, 1 if data.note else 0] }}",
+            "[4,1.50,true,1]",
+        ),
+        ("{{ data.list|reverse|last }}", "1.50"),
+    ] {
+        assert_eq!(rendered(source, ODD), output, "{source}");
+    }
+    let at = |what: &str| TransformError::At {
+        line: 1,
+        what: what.to_owned(),
+    };
+    for source in [
+        "\"{{ data.note }}\"",
+        "{{ data.note == 'x' }}",
+        "{{ data.note ~ 'x' }}",
+        "{{ data.note|upper|tojson }}",
+        "{{ data.list|join }}",
+        "{{ data.list|sort }}",
+        "{{ 'x' in data.list }}",
+        "{{ data.list == [1] }}",
+        "{{ data[data.note] }}",
+        "{{ data.note + 'x' }}",
+        "{{ data.list|select('eq', 'x')|list }}",
+        "{{ data.note|string|tojson }}",
+    ] {
+        assert_eq!(failed(source, ODD), at(values::HALF_TEXT), "{source}");
+    }
+    for source in [
+        "{{ data.huge + 1 }}",
+        "{{ data.huge|round }}",
+        "{{ [data.huge]|sum }}",
+        "{{ -data.huge }}",
+        "{{ data.huge * 2 }}",
+    ] {
+        assert_eq!(failed(source, ODD), at(values::OUT_OF_RANGE), "{source}");
+    }
+}
+
+proptest::proptest! {
+    /// Any number comes out as it went in, wherever it stands.
+    #[test]
+    fn every_number_keeps_its_digits(digits in "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?") {
+        let data = format!("{{\"n\":{digits},\"list\":[{digits}]}}");
+        proptest::prop_assert_eq!(rendered("{{ data }}", &data), data.clone());
+        proptest::prop_assert_eq!(rendered("{{ data.n }}", &data), digits.clone());
+        proptest::prop_assert_eq!(rendered("{{ data.list[0]|tojson }}", &data), digits);
+    }
 }
 
 #[test]

@@ -4,12 +4,15 @@ use minijinja::{
     Value,
     machinery::{
         Span,
-        ast::{self, BinOpKind, CallArg, Expr, Spanned},
+        ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, Spanned},
     },
 };
 
 use super::{
-    super::meter::{NUMBER, PAY},
+    super::{
+        compare,
+        meter::{COMPARE, NUMBER, OPERAND, PAY, TEXT},
+    },
     Checked, Guard, at, check_depth,
 };
 use crate::domain::facts;
@@ -34,12 +37,23 @@ impl<'a> Guard<'a> {
 
     /// An expression whose value is paid for.
     pub(super) fn paid(&mut self, expression: &Expr<'a>, depth: usize) -> Checked<Expr<'a>> {
+        self.paid_by(PAY, expression, depth)
+    }
+
+    /// An expression whose value is paid for by one of our functions.
+    fn paid_by(&mut self, by: &'static str, expression: &Expr<'a>, depth: usize) -> Checked<Expr<'a>> {
         let span = expression.span();
         Ok(match self.expression(expression, depth)? {
             // No larger than the source, whose size is bounded.
             constant @ Expr::Const(_) => constant,
-            other => function(PAY, other, span),
+            other => function(by, other, span),
         })
+    }
+
+    fn operand(&mut self, expression: Option<&Expr<'a>>, depth: usize) -> Checked<Option<Expr<'a>>> {
+        expression
+            .map(|expression| self.paid_by(OPERAND, expression, depth))
+            .transpose()
     }
 
     pub(super) fn expression(&mut self, expression: &Expr<'a>, depth: usize) -> Checked<Expr<'a>> {
@@ -51,7 +65,7 @@ impl<'a> Guard<'a> {
             Expr::Const(value) => constant(value.value.clone(), span),
             Expr::UnaryOp(unary) => Expr::UnaryOp(self.unary(unary, inner)?),
             Expr::BinOp(binary) => self.binary(binary, inner)?,
-            Expr::Compare(compare) => Expr::Compare(self.compare(compare, inner)?),
+            Expr::Compare(compare) => self.compare(compare, inner)?,
             Expr::IfExpr(choice) => {
                 let choice = ast::IfExpr {
                     test_expr: self.expression(&choice.test_expr, inner)?,
@@ -69,7 +83,7 @@ impl<'a> Guard<'a> {
             Expr::GetItem(item) => {
                 let item = ast::GetItem {
                     expr: self.expression(&item.expr, inner)?,
-                    subscript_expr: self.expression(&item.subscript_expr, inner)?,
+                    subscript_expr: self.paid_by(OPERAND, &item.subscript_expr, inner)?,
                 };
                 Expr::GetItem(Spanned::new(item, span))
             }
@@ -87,9 +101,9 @@ impl<'a> Guard<'a> {
             Expr::Slice(slice) => {
                 let slice = ast::Slice {
                     expr: self.paid(&slice.expr, depth)?,
-                    start: self.optional(slice.start.as_ref(), depth)?,
-                    stop: self.optional(slice.stop.as_ref(), depth)?,
-                    step: self.optional(slice.step.as_ref(), depth)?,
+                    start: self.operand(slice.start.as_ref(), depth)?,
+                    stop: self.operand(slice.stop.as_ref(), depth)?,
+                    step: self.operand(slice.step.as_ref(), depth)?,
                 };
                 Expr::Slice(Spanned::new(slice, span))
             }
@@ -102,7 +116,8 @@ impl<'a> Guard<'a> {
                 Expr::Tuple(Spanned::new(ast::Tuple { items }, span))
             }
             Expr::Map(map) => {
-                let keys = self.expressions(&map.keys, depth)?;
+                let keys = map.keys.iter().map(|key| self.paid_by(OPERAND, key, depth));
+                let keys = keys.collect::<Checked<_>>()?;
                 let values = self.expressions(&map.values, depth)?;
                 Expr::Map(Spanned::new(ast::Map { keys, values }, span))
             }
@@ -129,22 +144,22 @@ impl<'a> Guard<'a> {
             ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
             ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
         };
-        let expr = self.expression(&unary.expr, depth)?;
+        let expr = match op {
+            ast::UnaryOpKind::Not => self.expression(&unary.expr, depth)?,
+            ast::UnaryOpKind::Neg => self.paid_by(OPERAND, &unary.expr, depth)?,
+        };
         Ok(Spanned::new(ast::UnaryOp { op, expr }, unary.span()))
     }
 
-    fn compare(
-        &mut self,
-        compare: &Spanned<ast::Compare<'a>>,
-        depth: usize,
-    ) -> Checked<Spanned<ast::Compare<'a>>> {
-        let expr = self.paid(&compare.expr, depth)?;
-        let operand = |operand: &ast::CompareOp<'a>| {
-            let (op, expr) = (operand.op, self.paid(&operand.expr, depth)?);
-            Ok(ast::CompareOp { op, expr })
-        };
-        let ops = compare.ops.iter().map(operand).collect::<Checked<_>>()?;
-        Ok(Spanned::new(ast::Compare { expr, ops }, compare.span()))
+    /// A comparison, by a function of ours: the engine's own does not know all numbers.
+    fn compare(&mut self, compare: &Spanned<ast::Compare<'a>>, depth: usize) -> Checked<Expr<'a>> {
+        let span = compare.span();
+        let mut terms = vec![self.paid_by(TEXT, &compare.expr, depth)?];
+        for operand in &compare.ops {
+            terms.push(operator(operand.op, span));
+            terms.push(self.paid_by(TEXT, &operand.expr, depth)?);
+        }
+        Ok(call(COMPARE, terms, span))
     }
 
     fn filter(
@@ -191,6 +206,11 @@ impl<'a> Guard<'a> {
 
     fn binary(&mut self, binary: &Spanned<ast::BinOp<'a>>, depth: usize) -> Checked<Expr<'a>> {
         let span = binary.span();
+        if let Some(compared) = comparison(binary.op) {
+            let left = self.paid_by(TEXT, &binary.left, depth)?;
+            let right = self.paid_by(TEXT, &binary.right, depth)?;
+            return Ok(call(COMPARE, vec![left, operator(compared, span), right], span));
+        }
         let (left, right) = match binary.op {
             // What comes of these is one of the operands.
             BinOpKind::ScAnd | BinOpKind::ScOr => (
@@ -203,20 +223,14 @@ impl<'a> Guard<'a> {
                 let left = self.expression(&binary.left, depth)?;
                 (number(left), number(self.expression(&binary.right, depth)?))
             }
-            BinOpKind::Eq
-            | BinOpKind::Ne
-            | BinOpKind::Lt
-            | BinOpKind::Lte
-            | BinOpKind::Gt
-            | BinOpKind::Gte
-            | BinOpKind::Add
-            | BinOpKind::Sub
-            | BinOpKind::Div
-            | BinOpKind::FloorDiv
-            | BinOpKind::Rem
-            | BinOpKind::Pow
-            | BinOpKind::Concat
-            | BinOpKind::In => (self.paid(&binary.left, depth)?, self.paid(&binary.right, depth)?),
+            BinOpKind::Concat => (
+                self.paid_by(TEXT, &binary.left, depth)?,
+                self.paid_by(TEXT, &binary.right, depth)?,
+            ),
+            _ => (
+                self.paid_by(OPERAND, &binary.left, depth)?,
+                self.paid_by(OPERAND, &binary.right, depth)?,
+            ),
         };
         let guarded = Expr::BinOp(Spanned::new(
             ast::BinOp {
@@ -267,10 +281,41 @@ pub(super) fn variable(id: &str, span: Span) -> Expr<'_> {
     Expr::Var(Spanned::new(ast::Var { id }, span))
 }
 
+/// The comparison that a binary operator is, if it is one.
+const fn comparison(operator: BinOpKind) -> Option<CompareOpKind> {
+    Some(match operator {
+        BinOpKind::Eq => CompareOpKind::Eq,
+        BinOpKind::Ne => CompareOpKind::Ne,
+        BinOpKind::Lt => CompareOpKind::Lt,
+        BinOpKind::Lte => CompareOpKind::Lte,
+        BinOpKind::Gt => CompareOpKind::Gt,
+        BinOpKind::Gte => CompareOpKind::Gte,
+        BinOpKind::In => CompareOpKind::In,
+        BinOpKind::ScAnd
+        | BinOpKind::ScOr
+        | BinOpKind::Add
+        | BinOpKind::Sub
+        | BinOpKind::Mul
+        | BinOpKind::Div
+        | BinOpKind::FloorDiv
+        | BinOpKind::Rem
+        | BinOpKind::Pow
+        | BinOpKind::Concat => return None,
+    })
+}
+
+fn operator<'a>(operator: CompareOpKind, span: Span) -> Expr<'a> {
+    constant(Value::from(compare::word(operator)), span)
+}
+
 fn function<'a>(name: &'static str, argument: Expr<'a>, span: Span) -> Expr<'a> {
+    call(name, vec![argument], span)
+}
+
+fn call<'a>(name: &'static str, arguments: Vec<Expr<'a>>, span: Span) -> Expr<'a> {
     let call = ast::Call {
         expr: variable(name, span),
-        args: vec![CallArg::Pos(argument)],
+        args: arguments.into_iter().map(CallArg::Pos).collect(),
     };
     Expr::Call(Spanned::new(call, span))
 }

@@ -10,7 +10,7 @@ use minijinja::machinery::{
     ast::{Expr, Stmt},
 };
 
-use super::{InvalidTransform, meter};
+use super::{InvalidTransform, offered};
 use crate::domain::{facts, limits};
 
 /// A template with its payments.
@@ -22,17 +22,20 @@ pub(super) struct Guarded<'a> {
 /// Checks a template and writes the payments into it.
 pub(super) fn guard<'a>(template: &Stmt<'a>) -> Result<Guarded<'a>, InvalidTransform> {
     let mut guard = Guard {
-        filters: meter::filters_offered()
+        filters: offered::filters_offered()
             .into_iter()
-            .map(|(name, _)| name)
+            .map(|(name, ..)| name)
             .collect(),
-        tests: meter::tests_offered().into_iter().map(|(name, _)| name).collect(),
+        tests: offered::tests_offered()
+            .into_iter()
+            .map(|(name, ..)| name)
+            .collect(),
         names: facts::NAMES.into_iter().collect(),
         reads_data: false,
     };
     guard
         .names
-        .extend(meter::functions_offered().map(|(name, _)| name));
+        .extend(offered::functions_offered().map(|(name, ..)| name));
     guard.names.extend(["loop", "caller"]);
     declared(template, &mut guard.names, 0)?;
     let template = guard.statement(template, 0)?;
