@@ -1,5 +1,6 @@
 //! Reading JSON documents from outside: depth first, then text, then shape, each refusal with a place.
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer as _,
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
@@ -7,7 +8,7 @@ use serde::{
 use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::problem::{Kind, Problem};
-use crate::domain::{limits, unique::Unique};
+use crate::domain::{limits, text, unique::Unique};
 
 /// Reads a document whose members `T` names. Unknown members are refused if `T` refuses them.
 ///
@@ -52,12 +53,16 @@ pub fn read_strictly<T: Shape>(bytes: &[u8]) -> Result<(T, Map<String, Value>), 
     }
 }
 
-/// The bytes as text that may be handed to a parser.
+/// The bytes as text that may be handed to a parser, without a byte order mark.
 ///
 /// # Errors
 /// [`Kind::MalformedDocument`] when there is nothing, when it is not UTF-8, or when it is nested too deeply.
 pub fn checked_text(bytes: &[u8]) -> Result<&str, Problem> {
     let malformed = |detail: String| Err(Problem::new(Kind::MalformedDocument, detail));
+    if text::is_utf16(bytes) {
+        return malformed(format!("the body {}", text::UTF16));
+    }
+    let bytes = text::without_mark(bytes);
     if bytes.is_empty() {
         return malformed("the body is empty; send a JSON document".into());
     }
@@ -76,13 +81,14 @@ pub fn checked_text(bytes: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// Checks that bytes are one JSON value that may be handed to a parser.
+/// Checks that bytes are one JSON value that may be handed to a parser; answers them without a byte order mark.
 ///
 /// # Errors
 /// As [`checked_text`], and when it is not JSON.
-pub fn check(bytes: &[u8]) -> Result<(), Problem> {
-    let _: &RawValue = read(checked_text(bytes)?)?;
-    Ok(())
+pub fn check(bytes: &Bytes) -> Result<Bytes, Problem> {
+    let text = checked_text(bytes)?;
+    let _: &RawValue = read(text)?;
+    Ok(bytes.slice_ref(text.as_bytes()))
 }
 
 /// Whether JSON text opens more than `limit` arrays and objects at once. It looks at each byte once and does not
@@ -176,6 +182,18 @@ mod tests {
             assert_eq!(kind(bad), Kind::MalformedDocument, "{bad:?}");
         }
         assert_eq!(kind(br#"{"a":"\ud800"}"#), Kind::MalformedDocument);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_document_and_utf_16_is_named() {
+        let (_, members) = read_strictly::<Anything>(b"\xef\xbb\xbf{}").unwrap();
+        assert!(members.is_empty());
+        assert_eq!(check(&Bytes::from_static(b"\xef\xbb\xbf 1")).unwrap(), " 1");
+        assert_eq!(kind(b"\xef\xbb\xbf"), Kind::MalformedDocument);
+        for utf16 in [&b"\xff\xfe{\0}\0"[..], b"{\0}\0", b"\0{\0}"] {
+            let problem = read_strictly::<Anything>(utf16).unwrap_err();
+            assert!(problem.detail().contains("UTF-16"), "{}", problem.detail());
+        }
     }
 
     #[test]

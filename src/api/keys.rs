@@ -19,6 +19,7 @@ use crate::{
         id::KeyId,
         limits,
         record::Role,
+        text,
         time::Timestamp,
     },
 };
@@ -77,6 +78,12 @@ impl NewKey {
         let refuse = |field, rule| Err(Problem::of_field(Kind::Invalid, field, rule));
         if !(1..=limits::TEXT_BYTES).contains(&self.name.len()) || self.name.chars().any(is_unsafe) {
             return refuse("name", "use 1 to 1024 bytes without control characters");
+        }
+        let tenant = self.tenant.as_ref().map_or("", Label::as_str);
+        for (field, text) in [("name", self.name.as_str()), ("tenant", tenant)] {
+            if let Err(rule) = text::check_seen(text) {
+                return refuse(field, rule);
+            }
         }
         if self.expires_in == Some(Span::ZERO) {
             return refuse(

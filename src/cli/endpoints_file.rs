@@ -9,7 +9,10 @@ use std::{io::Read as _, path::Path};
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
 
-use super::{input::Source, limits::ENDPOINTS_FILE_BYTES};
+use super::{
+    input::{Source, unmarked},
+    limits::ENDPOINTS_FILE_BYTES,
+};
 
 /// How the text is written.
 #[derive(clap::ValueEnum, Copy, Clone, Debug, PartialEq, Eq)]
@@ -68,9 +71,10 @@ impl Syntax {
 pub fn read(path: &Path) -> anyhow::Result<Vec<Map<String, Value>>> {
     let shown = path.display();
     let bytes = if path == Path::new("-") {
-        Source::of("-").read()?
+        Source::of("-").document()?
     } else {
-        bounded(path).with_context(|| format!("cannot read {shown}"))?
+        let bytes = bounded(path).with_context(|| format!("cannot read {shown}"))?;
+        unmarked(bytes, &shown.to_string())?
     };
     let text = std::str::from_utf8(&bytes).with_context(|| format!("{shown} is not UTF-8"))?;
     let document = Syntax::of(path)
@@ -143,7 +147,8 @@ fn resolve(value: &mut Value) -> anyhow::Result<()> {
             std::env::var(variable).with_context(|| format!("the environment has no text in {variable}"))?
         }
         Some((name, Value::String(path))) if name == "$file" => {
-            let text = bounded(Path::new(path)).with_context(|| format!("cannot read {path}"))?;
+            let bytes = bounded(Path::new(path)).with_context(|| format!("cannot read {path}"))?;
+            let text = unmarked(bytes, path)?;
             let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8"))?;
             let end = text.strip_suffix('\n').unwrap_or(&text);
             end.strip_suffix('\r').unwrap_or(end).to_owned()

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{failure::Usage, limits::DATA_BYTES};
+use crate::domain::text;
 
 /// Where an argument's content is.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,18 +44,49 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The content as the bytes of a text, such as JSON: without the byte order mark that it may begin with.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is in UTF-16.
+    pub fn document(&self) -> anyhow::Result<Vec<u8>> {
+        unmarked(self.read()?, &self.to_string())
+    }
+
     /// The content as text.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or is no text.
     pub fn text(&self) -> anyhow::Result<String> {
-        let wrong = match self {
-            Self::File(path) => format!("{path} is not text in UTF-8"),
-            Self::Stdin | Self::Inline(_) => "what was given is not text in UTF-8".to_owned(),
-        };
-        String::from_utf8(self.read()?).map_err(|_| Usage(wrong).into())
+        let not_text = |_| Usage(format!("{self} is not text in UTF-8"));
+        Ok(String::from_utf8(self.document()?).map_err(not_text)?)
     }
+}
+
+impl fmt::Display for Source<'_> {
+    /// Never with the content, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("stdin"),
+            Self::File(path) => f.write_str(path),
+            Self::Inline(_) => f.write_str("what was given"),
+        }
+    }
+}
+
+/// A text's bytes without a byte order mark; `name` says whose.
+///
+/// # Errors
+///
+/// When it is in UTF-16.
+pub fn unmarked(mut bytes: Vec<u8>, name: &str) -> anyhow::Result<Vec<u8>> {
+    if text::is_utf16(&bytes) {
+        return Err(Usage(format!("{name} {}", text::UTF16)).into());
+    }
+    let mark = bytes.len() - text::without_mark(&bytes).len();
+    bytes.drain(..mark);
+    Ok(bytes)
 }
 
 fn bounded(reader: impl Read) -> anyhow::Result<Vec<u8>> {
@@ -81,10 +113,18 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is no text.
+    /// When the file cannot be read or is no text, or when it has characters that nobody sees. Never shows it.
     pub fn read(&self) -> anyhow::Result<String> {
-        let text = Source::of(&self.0).text()?;
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        let source = Source::of(&self.0);
+        let text = source.text()?;
+        let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+        let name = match source {
+            Source::Inline(_) => "the secret that was given".to_owned(),
+            elsewhere => format!("the secret in {elsewhere}"),
+        };
+        let unseen = |rule| Usage(format!("{name} {rule}"));
+        text::check_seen(&secret).map_err(unseen)?;
+        Ok(secret)
     }
 }
 
@@ -106,8 +146,7 @@ impl fmt::Debug for Secret {
 ///
 /// When it cannot be read or is no text.
 pub fn text(argument: &str) -> anyhow::Result<String> {
-    let not_text = || Usage(format!("{argument} is no text"));
-    Ok(String::from_utf8(Source::of(argument).read()?).map_err(|_| not_text())?)
+    Source::of(argument).text()
 }
 
 /// Reads `NAME=VALUE`.
@@ -145,6 +184,37 @@ mod tests {
         let secret = Secret::from(format!("@{}", file.display()).as_str());
         assert_eq!(secret.read().unwrap(), "whsec_abc");
         assert_eq!(format!("{secret:?}"), "[hidden]");
+    }
+
+    #[test]
+    fn a_secret_loses_its_byte_order_mark_and_keeps_nothing_else_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("s");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            Secret::from(format!("@{}", file.display()).as_str()).read()
+        };
+        assert_eq!(
+            read(b"\xef\xbb\xbfa shared secret\r\n").unwrap(),
+            "a shared secret"
+        );
+        for bad in [
+            &b"hunter2 \n"[..],
+            b" hunter2",
+            b"hunter\xe2\x80\x8b2",
+            b"hunter\xc2\xa02",
+            b"hunter\n2",
+            b"h\0u\0n\0t\0e\0r\0",
+            b"hunter2\xff",
+        ] {
+            let error = format!("{:#}", read(bad).unwrap_err());
+            assert!(!error.contains("hunter") && error.contains("/s "), "{error}");
+        }
+        let given = Secret::from("hunter2 ").read().unwrap_err().to_string();
+        assert!(
+            given.contains("the secret that was given begins or ends"),
+            "{given}"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
         Retention, Running, StartOptions,
         engine::{Engine, EngineOptions},
     },
-    domain::{address::AddressRules, record::Role},
+    domain::{address::AddressRules, record::Role, text},
     journal,
     runtime::{clock::SystemClock, folder::Folder, random::Jitter},
     sender::{Sender, SenderOptions, roots_from_pem},
@@ -160,7 +160,8 @@ fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<Sender
         None => Vec::new(),
         Some(path) => {
             let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            roots_from_pem(&pem).with_context(|| format!("cannot use {}", path.display()))?
+            roots_from_pem(text::without_mark(&pem))
+                .with_context(|| format!("cannot use {}", path.display()))?
         }
     };
     Ok(SenderOptions {

@@ -19,6 +19,7 @@ use super::{
     suggest::closest,
     table::{KEYS, SECTIONS},
 };
+use crate::domain::text;
 
 /// The section whose tables are profiles.
 const PROFILES: &str = "profiles";
@@ -41,12 +42,22 @@ pub(super) fn lay(layers: &mut Layers, path: &Path, named_by: &Origin) {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
-    Ok(text)
+    let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    if text::is_utf16(&bytes) {
+        return Err(wrong(format!("it {}", text::UTF16)));
+    }
+    let text = std::str::from_utf8(text::without_mark(&bytes));
+    text.map(str::to_owned).map_err(|error| {
+        wrong(format!(
+            "it is not UTF-8; the first wrong byte is at {}",
+            error.valid_up_to()
+        ))
+    })
 }
 
 struct Document<'a> {
@@ -200,6 +211,14 @@ mod tests {
                 prop_assert!((1..=lines).contains(&line), "{} of {}", line, lines);
             }
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_utf_16_is_named() {
+        assert_eq!(problems("\u{feff}[log]\nlevel = \"info\"\n"), [""; 0]);
+        let utf16: String = "[log]\n".chars().flat_map(|letter| [letter, '\0']).collect();
+        let said = problems(&utf16);
+        assert!(said.iter().any(|problem| problem.contains("UTF-16")), "{said:?}");
     }
 
     fn problems(text: &str) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     error::EngineError,
-    rotation, veil,
+    rotation, spelling, veil,
     view::{DisabledView, EndpointView, ShortfallView, VerificationView},
 };
 use crate::{
@@ -91,9 +91,13 @@ pub(super) fn read(
 ) -> Result<EndpointSpec, EngineError> {
     // A null is a member left out.
     document.retain(|_, value| !value.is_null());
-    let preset = preset(profiles, document.get("profile"))?;
-    preset.fill(&mut document);
-    let document = Value::Object(document);
+    let given = Value::Object(document);
+    spelling::check(&given)?;
+    let preset = preset(profiles, given.get("profile"))?;
+    let mut document = given;
+    if let Value::Object(document) = &mut document {
+        preset.fill(document);
+    }
     refuse_hidden(&document)?;
     let mut spec: EndpointSpec = parse(document)?;
     rotation::complete(&mut spec.signatures, preset.secret_required)?;
@@ -153,6 +157,7 @@ pub(super) fn patch(
             rule: "the patch is not a JSON object".to_owned(),
         });
     };
+    spelling::check(patch)?;
     let storage = |error| EngineError::Storage(Box::new(DocumentError::Json(error)));
     let mut document = serde_json::to_value(spec).map_err(storage)?;
     let before = document.clone();

@@ -71,6 +71,7 @@ mod shake;
 #[cfg(test)]
 mod simulation;
 mod slots;
+mod spelling;
 mod status;
 mod storage;
 mod supervision;

@@ -21,6 +21,7 @@ use crate::{
         limits,
         secret::{InvalidSecret, SigningSecret},
         signing::{Retired, SignatureSpec},
+        text,
         time::Timestamp,
     },
     runtime::random,
@@ -101,6 +102,9 @@ fn rotate(
             "secret",
             "is the one the endpoint has; give another, or leave it out",
         ));
+    }
+    if let Some(secret) = &rotation.secret {
+        text::check_seen(secret.expose()).map_err(|rule| invalid("secret", rule))?;
     }
     // What neither says nor gives anything else stays with the algorithm that it has.
     signature.algorithm = match &rotation.secret {

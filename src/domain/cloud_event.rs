@@ -25,6 +25,9 @@ pub const KEPT_CONTENT_TYPE: &str = "ce-datacontenttype";
 /// There when the CloudEvent had no data; the event's is `null` then.
 pub const NO_DATA: &str = "ce-nodata";
 
+/// How all of these begin. An event that is no CloudEvent has no attribute of such a name.
+pub const KEPT_PREFIX: &str = "ce-";
+
 /// Names of a CloudEvent that are not extensions.
 const RESERVED: [&str; 9] = [
     "specversion",
@@ -96,7 +99,10 @@ mod tests {
             assert!(!is_extension(bad), "{bad}");
         }
         for kept in [KEPT_ID, KEPT_TIME, KEPT_CONTENT_TYPE, NO_DATA] {
-            assert!(!is_attribute_name(kept), "{kept}");
+            assert!(
+                !is_attribute_name(kept) && kept.starts_with(KEPT_PREFIX),
+                "{kept}"
+            );
         }
     }
 

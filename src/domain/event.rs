@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{id::EventId, limits, operational, time::Timestamp};
+use super::{id::EventId, limits, operational, text, time::Timestamp};
 
 /// An event's dotted name, such as `user.created` or `orders/create`: 1 to 256 bytes of segments of `[A-Za-z0-9_/:-]`,
 /// with spaces inside a segment.
@@ -184,6 +184,16 @@ impl NewEvent {
         {
             return refuse("expires_at", "is not after deliver_at; choose a later time");
         }
+        let labels = [
+            ("tenant", &self.tenant),
+            ("channel", &self.channel),
+            ("ordering_key", &self.ordering_key),
+        ];
+        for (field, label) in labels {
+            if let Some(Err(rule)) = label.as_ref().map(|label| text::check_seen(label.as_str())) {
+                return refuse(field, rule);
+            }
+        }
         if self.attributes.len() > limits::ATTRIBUTES {
             return refuse("attributes", "has more than 64 entries");
         }
@@ -300,6 +310,29 @@ mod tests {
         for bad in ["", "a\u{1b}[0m", "a\u{202e}", "a\0", &"x".repeat(257)] {
             assert!(bad.parse::<Label>().is_err(), "{bad:?}");
         }
+    }
+
+    /// Stored events may have such labels; new ones are refused.
+    #[test]
+    fn labels_that_look_alike_are_refused_by_name() {
+        let field = |change: fn(&mut NewEvent)| {
+            let mut event = event();
+            change(&mut event);
+            event.check(Timestamp::EPOCH).err().map(|error| error.field)
+        };
+        assert_eq!(field(|event| event.tenant = Some("a b".parse().unwrap())), None);
+        assert_eq!(
+            field(|event| event.tenant = Some("a ".parse().unwrap())),
+            Some("tenant")
+        );
+        assert_eq!(
+            field(|event| event.channel = Some("\u{a0}a".parse().unwrap())),
+            Some("channel")
+        );
+        assert_eq!(
+            field(|event| event.ordering_key = Some("a\u{200b}".parse().unwrap())),
+            Some("ordering_key")
+        );
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub mod secret;
 pub mod settle;
 pub mod signing;
 pub mod subscription;
+pub mod text;
 pub mod time;
 pub mod tls;
 pub mod unique;

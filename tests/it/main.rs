@@ -55,6 +55,7 @@ mod shutdown;
 mod signatures;
 mod slots;
 mod tenants;
+mod text_inputs;
 mod tls;
 mod verifiers;
 mod verifiers_signatures;

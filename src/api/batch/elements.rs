@@ -6,9 +6,12 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{BatchLimits, Cut, Line};
-use crate::api::{
-    body,
-    problem::{Kind, Problem},
+use crate::{
+    api::{
+        body,
+        problem::{Kind, Problem},
+    },
+    domain::text,
 };
 
 /// Cuts a body into the elements of its list. Holds at most one piece of the body and one element.
@@ -78,6 +81,15 @@ impl<R: Fn(&Bytes) -> Line> Elements<R> {
 
     /// Steps over the beginning of the list.
     fn begin(&mut self) {
+        if text::is_utf16(&self.buffer) {
+            return self.break_off(&format!("the body {}", text::UTF16));
+        }
+        if !self.ended && text::begins_mark(&self.buffer) {
+            return;
+        }
+        let mark = self.buffer.len() - text::without_mark(&self.buffer).len();
+        self.buffer.advance(mark);
+        self.skip_white_space();
         match self.buffer.first() {
             Some(b'[') => {
                 self.buffer.advance(1);

@@ -3,9 +3,12 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{BatchLimits, Cut, Line};
-use crate::api::{
-    body,
-    problem::{Kind, Problem},
+use crate::{
+    api::{
+        body,
+        problem::{Kind, Problem},
+    },
+    domain::text,
 };
 
 /// Cuts a body into lines and reads each as an event. Holds at most one piece of the body and one line.
@@ -43,7 +46,7 @@ impl<R: Fn(&Bytes) -> Line> Cut for Lines<R> {
                 return None;
             }
             let line = self.cut()?;
-            if line.trim_ascii().is_empty() {
+            if text::without_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
             if !self.count() {

@@ -58,8 +58,7 @@ fn data(headers: &HeaderMap, body: Bytes) -> Result<Data, Problem> {
     let content_type = content_type.to_str().ok().filter(|text| is_media_type(text));
     let content_type = content_type.ok_or_else(|| unsupported("content-type is not a media type"))?;
     if ce::is_json(content_type) {
-        json::check(&body)?;
-        return Ok(Data::Json(body, Some(content_type.to_owned())));
+        return Ok(Data::Json(json::check(&body)?, Some(content_type.to_owned())));
     }
     Ok(Data::Other(body, content_type.to_owned()))
 }

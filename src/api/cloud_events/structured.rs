@@ -128,9 +128,9 @@ fn decoded(base64: &str, content_type: Option<String>) -> Result<Data, Problem> 
         .into();
     match content_type {
         Some(content_type) if ce::is_json(&content_type) => {
-            json::check(&bytes)
+            let json = json::check(&bytes)
                 .map_err(|_| invalid("data_base64", "is not JSON, and datacontenttype says that it is"))?;
-            Ok(Data::Json(bytes, Some(content_type)))
+            Ok(Data::Json(json, Some(content_type)))
         }
         other => Ok(Data::Other(bytes, other.unwrap_or_else(|| OCTETS.to_owned()))),
     }

@@ -18,6 +18,7 @@ use super::{
     problem::{Kind, Problem},
 };
 use crate::domain::{
+    cloud_event as ce,
     event::{EventType, Label, NewEvent, Payload},
     id::EventId,
     limits,
@@ -63,6 +64,8 @@ pub fn read(body: &Bytes) -> Result<NewEvent, Problem> {
     }
     let document: Document<'_> = json::read(text)?;
     let payload = payload(&document, body)?;
+    let attributes = document.attributes.unwrap_or_default().0;
+    refuse_kept(&attributes)?;
     let event_type = document
         .event_type
         .ok_or_else(|| invalid("type", "is missing; name the event's type"))?;
@@ -75,9 +78,21 @@ pub fn read(body: &Bytes) -> Result<NewEvent, Problem> {
         occurred_at: document.occurred_at,
         deliver_at: document.deliver_at,
         expires_at: document.expires_at,
-        attributes: document.attributes.unwrap_or_default().0,
+        attributes,
         payload,
     })
+}
+
+/// What the server keeps of a CloudEvent is for CloudEvents alone: it would change what others are sent as.
+fn refuse_kept(attributes: &BTreeMap<String, String>) -> Result<(), Problem> {
+    match attributes.keys().find(|name| name.starts_with(ce::KEPT_PREFIX)) {
+        None => Ok(()),
+        Some(name) => Err(invalid(
+            &format!("attributes.{name}"),
+            "is reserved: names that begin with ce- are what the server keeps of a CloudEvent; choose another \
+             name, or send the event as a CloudEvent",
+        )),
+    }
 }
 
 fn payload(document: &Document<'_>, body: &Bytes) -> Result<Payload, Problem> {

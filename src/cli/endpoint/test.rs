@@ -61,6 +61,6 @@ pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result
 }
 
 fn data(argument: &str) -> anyhow::Result<Box<RawValue>> {
-    let bytes = Source::of(argument).read()?;
+    let bytes = Source::of(argument).document()?;
     serde_json::from_slice(&bytes).map_err(|error| Usage(format!("the data is not JSON: {error}")).into())
 }

@@ -54,7 +54,7 @@ pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result
         Source::Inline(path) => Source::File(path),
         other => other,
     };
-    let description = read(&source.read()?)?;
+    let description = read(&source.document()?)?;
     let body = json!({"openapi": description, "dry_run": args.dry_run});
     let path = Path::new(&["event-types", "import"]);
     let answer = client

@@ -43,10 +43,8 @@ impl Args {
             let Some(argument) = argument else {
                 return Ok(None);
             };
-            let text = String::from_utf8(Source::of(argument).read()?);
-            let read = text
-                .ok()
-                .and_then(|text| serde_json::from_str::<Box<RawValue>>(text.trim()).ok());
+            let text = Source::of(argument).text()?;
+            let read = serde_json::from_str::<Box<RawValue>>(text.trim()).ok();
             let unread = || Usage(format!("--{name} is not JSON; give JSON, @FILE, or - for stdin"));
             Ok(Some(read.ok_or_else(unread)?))
         };

@@ -176,6 +176,7 @@ impl Endpoint {
     fn title(&self) -> &str {
         self.name
             .as_deref()
+            .map(str::trim)
             .filter(|name| !name.is_empty())
             .unwrap_or(&self.uid)
     }

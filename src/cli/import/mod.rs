@@ -117,7 +117,7 @@ fn read<T: DeserializeOwned>(path: &FilePath) -> anyhow::Result<T> {
     } else {
         format!("@{text}")
     };
-    let bytes = Source::of(&source).read()?;
+    let bytes = Source::of(&source).document()?;
     serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {shown}"))
 }
 

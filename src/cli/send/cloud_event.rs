@@ -61,7 +61,7 @@ pub fn request(args: &Args, form: Form) -> anyhow::Result<(Path, (HeaderValue, V
         .maybe("ordering_key", args.ordering_key.as_ref())
         .maybe("deliver_at", args.deliver_at.as_ref())
         .maybe("expires_at", args.expires_at.as_ref());
-    let document = Source::of(args.kind.as_deref().unwrap_or_default()).read()?;
+    let document = Source::of(args.kind.as_deref().unwrap_or_default()).document()?;
     Ok((path, (form.media_type(), document)))
 }
 

@@ -73,7 +73,11 @@ impl Written<'_> {
     ///
     /// Data that cannot be read, or is not what it is said to be.
     pub fn body(&self) -> anyhow::Result<Vec<u8>> {
-        let bytes = Source::of(self.data.unwrap_or("{}")).read()?;
+        let source = Source::of(self.data.unwrap_or("{}"));
+        let bytes = match self.content_type.is_none_or(is_json) {
+            true => source.document()?,
+            false => source.read()?,
+        };
         let event = Event {
             kind: self.kind,
             id: self.id,
