@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     dispatch::{
+        engine::Engine,
         explain::Explanation,
         view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
     },
@@ -104,10 +105,8 @@ async fn enqueue_one(
 
 async fn enqueue_batch(api: &Api, headers: &HeaderMap, body: Body, scope: &Scope) -> Answer<Response> {
     let limits = batch_limits(api, headers)?;
-    let accept = |events| {
-        let engine = api.engine.clone();
-        async move { engine.accept_all(events).await }
-    };
+    let (engine, budget) = (&api.engine, Engine::request_budget());
+    let accept = |events| engine.accept_all(events, &budget);
     let read = |line: &Bytes| event_document::read(line).and_then(|event| scope.claim_event(event));
     let summary = batch::run(body, limits, read, accept).await?;
     Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())
@@ -120,10 +119,8 @@ async fn enqueue_cloud_events(
     labels: &Labels,
 ) -> Answer<Response> {
     let limits = batch_limits(api, headers)?;
-    let accept = |events| {
-        let engine = api.engine.clone();
-        async move { engine.accept_cloud_events(events).await }
-    };
+    let (engine, budget) = (&api.engine, Engine::request_budget());
+    let accept = |events| engine.accept_cloud_events(events, &budget);
     let read = |element: &Bytes| cloud_events::structured::read(element, labels);
     let summary = batch::run_list(body, limits, read, accept).await?;
     Ok((StatusCode::ACCEPTED, Json(summary.into_members())).into_response())

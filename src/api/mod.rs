@@ -35,6 +35,7 @@ mod keys;
 pub mod listen;
 mod media;
 mod params;
+mod pooled;
 pub mod problem;
 mod router;
 mod secrets;

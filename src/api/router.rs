@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     auth::{self, Gate},
-    backup, deliveries, endpoints, event_types, events, keys,
+    backup, deliveries, endpoints, event_types, events, keys, pooled,
     problem::{Kind, Problem},
     secrets, system,
 };
@@ -56,6 +56,7 @@ pub fn router(api: Api) -> Router {
     problems_for_the_rest(routes())
         .with_state(api)
         .layer(middleware::from_fn_with_state(engine.clone(), auth::confine))
+        .layer(middleware::from_fn_with_state(engine.clone(), pooled::in_turns))
         .layer(middleware::from_fn_with_state(gate, auth::check))
         .layer(middleware::from_fn_with_state(engine, observe))
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{address::AddressRules, record::Role, text},
     journal,
-    runtime::{clock::SystemClock, folder::Folder, random::Jitter},
+    runtime::{clock::SystemClock, folder::Folder, random::Jitter, work_pool::WorkPool},
     sender::{Sender, SenderOptions, roots_from_pem},
     store::TableOptions,
     telemetry::Metrics,
@@ -53,10 +53,22 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let deliveries = delivery_runtime()?;
-    let done = runtime.block_on(serve(&config, endpoints, deliveries.handle().clone()));
+    let (work, workers) = WorkPool::start().context("cannot start the work pool")?;
+    let elsewhere = Elsewhere {
+        deliveries: deliveries.handle().clone(),
+        work,
+    };
+    let done = runtime.block_on(serve(&config, endpoints, elsewhere));
     runtime.shutdown_timeout(SHUTDOWN);
     deliveries.shutdown_timeout(SHUTDOWN);
+    workers.shutdown_timeout(SHUTDOWN);
     done
+}
+
+/// Threads beside those of the runtime that answers.
+struct Elsewhere {
+    deliveries: Handle,
+    work: WorkPool,
 }
 
 /// Threads for deliveries alone. An attempt is passed on a dozen times, from the scheduler to the socket and back, and a
@@ -71,7 +83,7 @@ fn delivery_runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime of deliveries")
 }
 
-async fn serve(config: &Config, endpoints: Option<Entries>, deliveries: Handle) -> anyhow::Result<()> {
+async fn serve(config: &Config, endpoints: Option<Entries>, elsewhere: Elsewhere) -> anyhow::Result<()> {
     let mut signals = Signals::new();
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
@@ -81,7 +93,7 @@ async fn serve(config: &Config, endpoints: Option<Entries>, deliveries: Handle) 
     let listeners = api::listen::bind(listen_options(config)).await?;
     let rules = rules(config, &listeners);
     let sender = Sender::new(sender_options(config, rules.clone())?);
-    let mut running = Running::start(folder, start_options(config, rules, sender, deliveries))?;
+    let mut running = Running::start(folder, start_options(config, rules, sender, elsewhere))?;
     let engine = running.engine().clone();
     announce(config, &listeners);
     service_manager::ready().await;
@@ -175,7 +187,7 @@ fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<Sender
     })
 }
 
-fn start_options(config: &Config, rules: AddressRules, sender: Sender, deliveries: Handle) -> StartOptions {
+fn start_options(config: &Config, rules: AddressRules, sender: Sender, elsewhere: Elsewhere) -> StartOptions {
     let durability = match config.storage.durability {
         Durability::Fsync => journal::Durability::Fsync,
         Durability::Os => journal::Durability::Os,
@@ -210,7 +222,8 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender, deliverie
         clock: Arc::new(SystemClock),
         jitter: Jitter::new(),
         sender,
-        deliveries: Some(deliveries),
+        work: elsewhere.work,
+        deliveries: Some(elsewhere.deliveries),
     }
 }
 

@@ -8,12 +8,12 @@ use super::{
     codec,
     engine::{Engine, Shared, refused},
     error::EngineError,
-    registry::Audience,
     reservations::{Claim, Reserve},
     view::Accepted,
 };
 use crate::{
     domain::{
+        budget::Budget,
         event::NewEvent,
         id::{EndpointId, EventId},
         limits,
@@ -21,16 +21,22 @@ use crate::{
         time::Timestamp,
     },
     journal::Draft,
-    store::rows::EventRow,
+    runtime::work_pool::{Owner, pass},
+    store::{Store, StoreError, rows::EventRow},
     telemetry::metrics,
 };
 
 impl Engine {
+    /// What the events of one request may spend on conditions.
+    pub const fn request_budget() -> Budget {
+        Budget::new(limits::REQUEST_CONDITIONS_BUDGET)
+    }
+
     /// Accepts an event. Durable when it answers.
     ///
     /// # Errors
     /// `Invalid` and `Faults` name a member at fault; `DifferentContent` when the id or key was used before for something else;
-    /// `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
+    /// `Busy`, `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
     ///
     /// # Cancel safety
     /// A caller that stops waiting may have been too late: the event may be accepted all the same. With an id of its
@@ -54,14 +60,39 @@ impl Engine {
                 }
             }
         };
-        let answers = self.commit(&mut open).await;
+        let answers = self.commit(&mut open, &Self::request_budget()).await;
         answers.into_iter().next().unwrap_or(Err(EngineError::Stopping))
     }
 
-    /// Commits what is open. Events with an id of their own go on to their end even when the caller stops waiting:
+    /// Examines what is open, and commits what is to be accepted of it.
+    async fn commit(&self, open: &mut Vec<Open>, request: &Budget) -> Vec<Result<Accepted, EngineError>> {
+        let examined = self.0.examine(std::mem::take(open), request).await;
+        let mut answers = Vec::with_capacity(examined.len());
+        let (mut new, mut places) = (
+            Vec::with_capacity(examined.len()),
+            Vec::with_capacity(examined.len()),
+        );
+        for (examined, place) in examined.into_iter().zip(0..) {
+            answers.push(match examined {
+                Ok(Examined::Known(accepted)) => Some(Ok(accepted)),
+                Ok(Examined::New(open)) => {
+                    new.push(*open);
+                    places.push(place);
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            });
+        }
+        settle(&mut answers, &places, self.append(new).await);
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or(Err(EngineError::Stopping)))
+            .collect()
+    }
+
+    /// Commits what was examined. Events with an id of their own go on to their end even when the caller stops waiting:
     /// until the journal has answered, nobody else may be told that the id is free.
-    async fn commit(&self, open: &mut Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
-        let open = std::mem::take(open);
+    async fn append(&self, open: Vec<Open>) -> Vec<Result<Accepted, EngineError>> {
         if open.iter().all(|open| open.claims.is_empty()) {
             return self.0.commit(open).await;
         }
@@ -74,8 +105,12 @@ impl Engine {
         committed.unwrap_or_else(|_| (0..count).map(|_| Err(EngineError::Stopping)).collect())
     }
 
-    /// Accepts events in groups; answers each, in order.
-    pub async fn accept_all(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, EngineError>> {
+    /// Accepts events of one request in groups; answers each, in order.
+    pub async fn accept_all(
+        &self,
+        events: Vec<NewEvent>,
+        request: &Budget,
+    ) -> Vec<Result<Accepted, EngineError>> {
         let mut answers: Vec<Option<Result<Accepted, EngineError>>> = Vec::with_capacity(events.len());
         let mut open: Vec<Open> = Vec::with_capacity(events.len());
         let mut places: Vec<usize> = Vec::with_capacity(events.len());
@@ -93,7 +128,7 @@ impl Engine {
                     Ok(Prepared::Wait(again, changed)) => {
                         // The id may be held by an earlier event of this very batch, or by a batch that waits for one
                         // of ours: nobody waits while holding.
-                        settle(&mut answers, &places, self.commit(&mut open).await);
+                        settle(&mut answers, &places, self.commit(&mut open, request).await);
                         places.clear();
                         wait(&changed).await;
                         event = *again;
@@ -103,7 +138,7 @@ impl Engine {
                 break;
             }
         }
-        settle(&mut answers, &places, self.commit(&mut open).await);
+        settle(&mut answers, &places, self.commit(&mut open, request).await);
         answers
             .into_iter()
             .map(|answer| answer.unwrap_or(Err(EngineError::Stopping)))
@@ -149,8 +184,17 @@ pub(super) async fn wait(changed: &Notify) {
     _ = tokio::time::timeout(WAIT, changed.notified()).await;
 }
 
+/// What an open event turned out to be.
+enum Examined {
+    Known(Accepted),
+    New(Box<Open>),
+}
+
+/// What a used claim is called, and the event that it stands for.
+type Used = Option<(&'static str, EventRow)>;
+
 /// An event that is about to be appended; its claims are freed if that does not come about.
-pub(super) struct Open {
+struct Open {
     shared: Arc<Shared>,
     claims: Vec<Claim>,
     record: EventAccepted,
@@ -178,7 +222,7 @@ impl Shared {
         if !claims.is_empty() {
             // Whether an id was used before is known only to a store that has caught up. A full disk may be why there
             // is none, and is what a caller can do something about.
-            let store = self.storage.get().map_err(|error| match error {
+            self.storage.get().map_err(|error| match error {
                 EngineError::Rebuilding if self.journal.is_full() => EngineError::DiskFull,
                 other => other,
             })?;
@@ -186,61 +230,76 @@ impl Shared {
                 Reserve::First => {}
                 Reserve::Known(accepted) => {
                     metrics::event_duplicate();
-                    return Ok(self.known(accepted));
+                    return Ok(Prepared::Known(self.known(accepted)));
                 }
                 Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
                 Reserve::Wait(changed) => return Ok(Prepared::Wait(Box::new(event), changed)),
             }
-            let mut open = Open {
-                shared: self.clone(),
-                claims,
-                record: self.record(event, hash, key, now),
-                deprecated: false,
-            };
-            let over = self.clock.over(self.options.idempotency_window);
-            for claim in &open.claims {
-                let row = used_before(&store, claim, over).map_err(|error| self.storage.failure(error))?;
-                match row {
-                    None => {}
-                    Some(row) if row.content_hash == hash => {
-                        metrics::event_duplicate();
-                        return Ok(self.known(answer(&row)));
-                    }
-                    Some(_) => return Err(EngineError::DifferentContent(claim.name())),
-                }
-            }
-            // Only now: what was accepted before is so whatever its type's schema says today.
-            open.deprecated = self.check_data(&open.record.event_type, &open.record.payload)?;
-            return Ok(Prepared::New(Box::new(open)));
         }
-        let deprecated = self.check_data(&event.event_type, &event.payload)?;
-        let record = self.record(event, hash, key, now);
         Ok(Prepared::New(Box::new(Open {
             shared: self.clone(),
             claims,
-            record,
-            deprecated,
+            record: self.record_for(event, hash, key, now, Vec::new()),
+            deprecated: false,
         })))
     }
 
-    fn known(&self, accepted: Accepted) -> Prepared {
-        let deprecated = self.event_types.is_deprecated(&accepted.event_type);
-        Prepared::Known(Accepted {
-            deprecated,
-            ..accepted
-        })
+    /// Looks at what may take time: whether the ids were used before, the data, the conditions of endpoints.
+    async fn examine(&self, open: Vec<Open>, request: &Budget) -> Vec<Result<Examined, EngineError>> {
+        let used = match self.used(&open).await {
+            Ok(used) => used,
+            Err(error) => return open.iter().map(|_| Err(again(&error))).collect(),
+        };
+        let mut examined = Vec::with_capacity(open.len());
+        for (open, used) in open.into_iter().zip(used) {
+            examined.push(match used {
+                None => self.examined(open, request).await,
+                Some((_, row)) if row.content_hash == open.record.content_hash => {
+                    metrics::event_duplicate();
+                    Ok(Examined::Known(self.known(answer(&row))))
+                }
+                Some((what, _)) => Err(EngineError::DifferentContent(what)),
+            });
+        }
+        examined
     }
 
-    fn record(
-        &self,
-        event: NewEvent,
-        content_hash: [u8; 16],
-        idempotency_key: Option<String>,
-        now: Timestamp,
-    ) -> EventAccepted {
-        let mut record = self.record_for(event, content_hash, idempotency_key, now, Vec::new());
-        record.fan_out = self.registry.matching(&Audience::of(&record));
-        record
+    /// What is new. What was accepted before is so whatever its type's schema says today.
+    async fn examined(&self, mut open: Open, request: &Budget) -> Result<Examined, EngineError> {
+        open.deprecated = self.check_data(&open.record).await?;
+        open.record.fan_out = self.fan_out(&open.record, request).await?;
+        open.stamp(self.clock.now(), self.options.idempotency_window);
+        Ok(Examined::New(Box::new(open)))
+    }
+
+    /// For each open event, what its claims stand for when they were used before and are still remembered. Whether an id was
+    /// used is known to the disk, which is not waited for here.
+    async fn used(&self, open: &[Open]) -> Result<Vec<Used>, EngineError> {
+        let Some(first) = open.iter().find(|open| !open.claims.is_empty()) else {
+            return Ok(open.iter().map(|_| None).collect());
+        };
+        let store = self.storage.get()?;
+        let owner = Owner::request(first.record.tenant.clone());
+        let over = self.clock.over(self.options.idempotency_window);
+        let asked: Vec<_> = open.iter().map(|open| open.claims.clone()).collect();
+        let looking = async move {
+            let mut found = Vec::with_capacity(asked.len());
+            for claims in asked {
+                found.push(used_before(&store, &claims, over)?);
+                pass().await;
+            }
+            Ok(found)
+        };
+        let found: Result<_, StoreError> = self.work.run(owner, looking).await?;
+        found.map_err(|error| self.storage.failure(error))
+    }
+
+    fn known(&self, accepted: Accepted) -> Accepted {
+        let deprecated = self.event_types.is_deprecated(&accepted.event_type);
+        Accepted {
+            deprecated,
+            ..accepted
+        }
     }
 
     pub(super) fn record_for(
@@ -301,6 +360,18 @@ impl Shared {
 }
 
 impl Open {
+    /// Sets the time at which it is accepted, which is after its conditions were asked: records lie in the order of
+    /// their times.
+    fn stamp(&mut self, now: Timestamp, idempotency_window: Duration) {
+        let record = &mut self.record;
+        record.due = match record.due > record.accepted_at {
+            true => record.due.max(now),
+            false => now,
+        };
+        record.accepted_at = now;
+        record.idempotency_until = now.plus(idempotency_window);
+    }
+
     fn accepted(mut self, shared: &Shared, lsn: u64) -> Accepted {
         let accepted = Accepted {
             id: self.record.id.clone(),
@@ -323,7 +394,9 @@ impl Open {
 /// The same refusal once more, for another event of the same group.
 fn again(error: &EngineError) -> EngineError {
     match error {
+        EngineError::Busy(why) => EngineError::Busy(why),
         EngineError::DiskFull => EngineError::DiskFull,
+        EngineError::Rebuilding => EngineError::Rebuilding,
         EngineError::Invalid { field, rule } => EngineError::Invalid {
             field: field.clone(),
             rule: rule.clone(),
@@ -333,20 +406,22 @@ fn again(error: &EngineError) -> EngineError {
     }
 }
 
-/// The event that a claim stands for, when it was used before and is still remembered: keys are forgotten whose end is
-/// not after `over`.
-fn used_before(
-    store: &crate::store::Store,
-    claim: &Claim,
-    over: Timestamp,
-) -> Result<Option<EventRow>, crate::store::StoreError> {
-    Ok(match claim {
-        Claim::EventId(tenant, id) => store.event_of(tenant.as_ref(), id)?.map(|(_, row)| row),
-        Claim::IdempotencyKey(tenant, key) => store
-            .idempotency(tenant.as_ref(), key)?
-            .filter(|(remembered, _)| remembered.until > over)
-            .map(|(_, row)| row),
-    })
+/// The event that one of the claims stands for, when it was used before and is still remembered: keys are forgotten whose end
+/// is not after `over`.
+fn used_before(store: &Store, claims: &[Claim], over: Timestamp) -> Result<Used, StoreError> {
+    for claim in claims {
+        let row = match claim {
+            Claim::EventId(tenant, id) => store.event_of(tenant.as_ref(), id)?.map(|(_, row)| row),
+            Claim::IdempotencyKey(tenant, key) => store
+                .idempotency(tenant.as_ref(), key)?
+                .filter(|(remembered, _)| remembered.until > over)
+                .map(|(_, row)| row),
+        };
+        if let Some(row) = row {
+            return Ok(Some((claim.name(), row)));
+        }
+    }
+    Ok(None)
 }
 
 /// What must be nobody else's: the id and the key that an event comes with.

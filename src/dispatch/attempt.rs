@@ -21,15 +21,17 @@ use crate::{
         handshake::Handshake,
         health::Health,
         id::{EndpointId, EventId},
+        limits,
         outcome::{Class, Fault, Observation, Outcome, Reason, RetryAfter, classify},
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    runtime::disk,
+    runtime::{disk, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Way},
     store::DueRow,
     wire::{
         self,
+        encoding::Encoding,
         envelope::EventParts,
         request::{BuildError, EndpointParts, OutboundRequest, Signing},
     },
@@ -97,7 +99,12 @@ impl Seen {
 }
 
 /// Makes the attempt of a due delivery.
-pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow, slot: &mut Slot) -> Seen {
+pub(super) async fn deliver(
+    shared: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
+    row: &DueRow,
+    slot: &mut Slot,
+) -> Seen {
     let at_hand = shared.event_at_hand(row.delivery.event, row.place);
     let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
         Ok(accepted) => accepted,
@@ -108,8 +115,8 @@ pub(super) async fn deliver(shared: &Shared, endpoint: &Endpoint, row: &DueRow, 
 
 /// Sends an event to an endpoint.
 pub(super) async fn send(
-    shared: &Shared,
-    endpoint: &Endpoint,
+    shared: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
     event: EventAccepted,
     slot: &mut Slot,
 ) -> Seen {
@@ -118,9 +125,37 @@ pub(super) async fn send(
         event_type: event.event_type.clone(),
         tenant: event.tenant.clone(),
     };
-    let (at, now) = (shared.clock.wall(), shared.clock.now());
-    let request = build(&shared.options, endpoint, event, at, now);
+    let request = if takes_time(endpoint, &event) {
+        let (owner, pool) = (Owner::attempt(endpoint.spec.tenant.clone()), &shared.work);
+        let (shared, endpoint) = (shared.clone(), endpoint.clone());
+        let building = async move { build_now(&shared, &endpoint, event) };
+        match pool.run(owner, building).await {
+            Ok(request) => request,
+            // The server stops.
+            Err(_) => return Seen::nothing(Some(about), Fault::Interrupted),
+        }
+    } else {
+        build_now(shared, endpoint, event)
+    };
     transmit(shared, endpoint, about, request, Until::HeadDecides(slot)).await
+}
+
+/// Whether a request is made in the work pool: a template may take a tenth of a second, and another encoding makes much of
+/// a large document. All others are made where they are sent.
+fn takes_time(endpoint: &Endpoint, event: &EventAccepted) -> bool {
+    let is_encoded = endpoint.spec.encoding != Encoding::Json && event.payload.content_type.is_none();
+    endpoint.spec.transform.is_some()
+        || (is_encoded && event.payload.bytes.len() > limits::INLINE_ENCODED_BYTES)
+}
+
+/// Makes the request of an attempt that is made now.
+fn build_now(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    event: EventAccepted,
+) -> Result<OutboundRequest, BuildError> {
+    let (at, now) = (shared.clock.wall(), shared.clock.now());
+    build(&shared.options, endpoint, event, at, now)
 }
 
 /// How much of an answer an attempt waits for.

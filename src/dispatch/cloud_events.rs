@@ -4,6 +4,8 @@
 //! of another source that comes later gets an id derived from both, and keeps its own beside it. Which of the two an event
 //! got is found again when it is repeated, because the one that has the id is still known, or because the derived id is.
 
+use std::sync::Arc;
+
 use super::{
     accept::wait,
     engine::{Engine, Shared},
@@ -11,7 +13,13 @@ use super::{
     reservations::Claim,
     view::Accepted,
 };
-use crate::domain::{cloud_event as ce, event::NewEvent, id::EventId};
+use crate::{
+    domain::{budget::Budget, cloud_event as ce, event::NewEvent, id::EventId},
+    runtime::work_pool::{Owner, Refused, pass},
+};
+
+/// An event under its id.
+type Told = Result<NewEvent, EngineError>;
 
 /// Rounds in which an id may change hands under an event before it is refused. Each takes another event with that id
 /// which is accepted, or fails, at the same moment.
@@ -32,7 +40,7 @@ impl Engine {
     ) -> Result<Accepted, EngineError> {
         let (mut answer, mut tried) = (Err(EngineError::Stopping), None);
         for _ in 0..ROUNDS {
-            let named = self.0.told_apart(event.clone())?;
+            let named = self.0.told_apart(vec![event.clone()]).await?.remove(0)?;
             let (tenant, id) = (named.tenant.clone(), named.id.clone());
             answer = self.accept(named, idempotency_key.clone()).await;
             let Err(EngineError::DifferentContent(_)) = answer else {
@@ -53,11 +61,17 @@ impl Engine {
     }
 
     /// Accepts CloudEvents in groups; answers each, in order.
-    pub async fn accept_cloud_events(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, EngineError>> {
-        let named: Vec<_> = events
-            .iter()
-            .map(|event| self.0.told_apart(event.clone()))
-            .collect();
+    pub async fn accept_cloud_events(
+        &self,
+        events: Vec<NewEvent>,
+        request: &Budget,
+    ) -> Vec<Result<Accepted, EngineError>> {
+        let named = match self.0.told_apart(events.clone()).await {
+            Ok(named) => named,
+            Err(refused) => {
+                return events.iter().map(|_| Err(EngineError::from(refused))).collect();
+            }
+        };
         let mut refused = Vec::with_capacity(named.len());
         let mut taken = Vec::with_capacity(named.len());
         for event in named {
@@ -69,7 +83,7 @@ impl Engine {
                 Err(error) => refused.push(Some(error)),
             }
         }
-        let mut accepted = self.accept_all(taken).await.into_iter();
+        let mut accepted = self.accept_all(taken, request).await.into_iter();
         let mut answers = Vec::with_capacity(refused.len());
         for (event, refused) in events.into_iter().zip(refused) {
             let answer = match refused {
@@ -86,12 +100,23 @@ impl Engine {
 }
 
 impl Shared {
-    /// The event under the id that it has, or had when it came before.
-    fn told_apart(&self, event: NewEvent) -> Result<NewEvent, EngineError> {
-        if self.is_taken_by_another(&event)? {
-            return Ok(under_derived_id(event));
-        }
-        Ok(event)
+    /// The events under the ids that they have, or had when they came before.
+    async fn told_apart(self: &Arc<Self>, events: Vec<NewEvent>) -> Result<Vec<Told>, Refused> {
+        let tenant = events.first().and_then(|event| event.tenant.clone());
+        let shared = self.clone();
+        let telling = async move {
+            let mut told = Vec::with_capacity(events.len());
+            for event in events {
+                told.push(match shared.is_taken_by_another(&event) {
+                    Ok(true) => Ok(under_derived_id(event)),
+                    Ok(false) => Ok(event),
+                    Err(error) => Err(error),
+                });
+                pass().await;
+            }
+            told
+        };
+        self.work.run(Owner::request(tenant), telling).await
     }
 
     /// Whether an event's id is known as another source's, or the event itself under its derived id.

@@ -2,7 +2,10 @@
 //!
 //! A change is one record; it is answered when the store, and with it fan-out and the scheduler, knows of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -48,15 +51,10 @@ impl Engine {
         document: Map<String, Value>,
     ) -> Result<(EndpointView, Vec<Value>), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
         shared.storage.get()?;
-        if shared.registry.len() >= shared.options.max_endpoints {
-            return Err(EngineError::TooMany {
-                what: "endpoints",
-                limit: shared.options.max_endpoints,
-            });
-        }
+        let _room = shared.room_for_an_endpoint()?;
         let mut spec = document::read(&shared.options.profiles, document)?;
+        let _one_at_a_time = shared.configuring.lock(spec.tenant.clone()).await;
         let initial = match spec.enabled.take() {
             None | Some(true) if lacks_a_secret(&spec) => StateChange::Disable(NO_SECRET),
             None | Some(true) if !spec.handshake.is_none() => StateChange::Unverify,
@@ -83,7 +81,7 @@ impl Engine {
     /// `Invalid` names the member at fault.
     pub async fn patch_endpoint(&self, id: EndpointId, patch: Value) -> Result<EndpointView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
         let mut spec = document::patch(&shared.options.profiles, &endpoint.spec, &patch)?;
@@ -126,7 +124,7 @@ impl Engine {
     /// Deletes an endpoint; what it still had scheduled is cancelled.
     pub async fn delete_endpoint(&self, id: EndpointId) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         shared.endpoint(id)?;
         let deleted = EndpointDeleted { id, at: self.now() };
@@ -141,7 +139,7 @@ impl Engine {
         change: StateChange,
     ) -> Result<EndpointView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
         match change {
@@ -231,7 +229,7 @@ impl Engine {
         expires_at: Option<Timestamp>,
     ) -> Result<(Arc<KeyView>, String), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let key = format!("ph_{}", hex::encode(&random::secure::<32>()));
         let now = self.now();
@@ -250,7 +248,7 @@ impl Engine {
 
     pub async fn revoke_key(&self, id: KeyId) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         if !self.keys().iter().any(|key| key.id == id) {
             return Err(EngineError::NotFound("key"));
@@ -286,7 +284,28 @@ pub(super) fn as_change(standing: &Standing) -> StateChange {
     }
 }
 
+/// Room for one more endpoint, while it is created.
+struct Room<'a>(&'a AtomicUsize);
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    /// Counts those that others are creating as well: there is no lock for all tenants.
+    fn room_for_an_endpoint(&self) -> Result<Room<'_>, EngineError> {
+        let others = self.creating.fetch_add(1, Ordering::Relaxed);
+        let room = Room(&self.creating);
+        let limit = self.options.max_endpoints;
+        if self.registry.len() + others >= limit {
+            let what = "endpoints";
+            return Err(EngineError::TooMany { what, limit });
+        }
+        Ok(room)
+    }
+
     /// The endpoint, or why there is none.
     pub(super) fn endpoint(&self, id: EndpointId) -> Result<Arc<Endpoint>, EngineError> {
         match self.registry.get(id) {

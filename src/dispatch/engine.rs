@@ -5,27 +5,39 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    backup::Backups, clock::EngineClock, damage::DamagedEvents, error::EngineError, event_types::Catalogue,
-    outage::SharedOutage, reclaim::Retention, registry::Registry, reservations::Reservations, slots::Slots,
-    storage::Storage, supervision::Vitals, verify::Verifier,
+    backup::Backups,
+    clock::EngineClock,
+    damage::DamagedEvents,
+    error::EngineError,
+    event_types::Catalogue,
+    locks::{Held, Locks},
+    outage::SharedOutage,
+    reclaim::Retention,
+    registry::Registry,
+    reservations::Reservations,
+    slots::Slots,
+    storage::Storage,
+    supervision::Vitals,
+    verify::Verifier,
 };
 use crate::{
     domain::{
         address::AddressRules,
+        event::Label,
         id::{DeliveryKey, EndpointId, Lsn},
         profile::Profiles,
         record::{KeyPut, Record},
         time::Timestamp,
     },
     journal::{AppendError, Appended, Durability, Journal},
-    runtime::{random::Jitter, seal::Sealer},
+    runtime::{random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
 };
 
@@ -77,13 +89,18 @@ pub(super) struct Shared {
     pub in_flight: InFlight,
     /// How many attempts may be out, and whose.
     pub slots: Arc<Slots>,
+    /// Where what takes CPU time or the disk is done.
+    pub work: WorkPool,
     /// Events with ids of their own on their way to the journal.
     pub committing: TaskTracker,
-    /// One change of configuration at a time: read, check, write, applied.
-    pub configuring: tokio::sync::Mutex<()>,
-    /// One recovery at a time.
-    pub recovering: tokio::sync::Mutex<()>,
-    /// One document of endpoints at a time.
+    /// One change of configuration at a time: read, check, write, applied. Each tenant's endpoints have a lock, and what has no
+    /// tenant, keys and event types included, has one together.
+    pub configuring: Locks<Option<Label>>,
+    /// Endpoints that are being created, by all tenants: they count against the limit.
+    pub creating: AtomicUsize,
+    /// One recovery of an endpoint at a time.
+    pub recovering: Locks<EndpointId>,
+    /// One document of endpoints at a time: it may be about all tenants. Keys of one tenant cannot send any.
     pub applying: tokio::sync::Mutex<()>,
     /// Held deliveries that were ended, by endpoint, of which nobody was told yet.
     pub expired: Mutex<BTreeMap<EndpointId, u64>>,
@@ -145,6 +162,11 @@ impl Engine {
         self.0.clock.now()
     }
 
+    /// Where what takes CPU time or the disk is done.
+    pub fn work(&self) -> &WorkPool {
+        &self.0.work
+    }
+
     /// Takes note of something that was found damaged, for the status.
     pub fn warn(&self, warning: String) {
         self.0
@@ -156,6 +178,15 @@ impl Engine {
 }
 
 impl Shared {
+    /// Waits until nobody changes the endpoints of an endpoint's tenant. An endpoint never changes its tenant.
+    pub async fn configuring_of(&self, id: EndpointId) -> Held<Option<Label>> {
+        let tenant = self
+            .registry
+            .get(id)
+            .and_then(|endpoint| endpoint.spec.tenant.clone());
+        self.configuring.lock(tenant).await
+    }
+
     /// Makes one record durable. It may use the disk's reserve: what people do to manage must work when events are
     /// refused for want of space.
     pub async fn write(&self, record: &Record) -> Result<Appended, EngineError> {

@@ -1,6 +1,9 @@
 //! Why an operation was not done. A kind exists only where a caller acts differently.
 
-use crate::domain::{endpoint::InvalidSpec, event::InvalidEvent};
+use crate::{
+    domain::{endpoint::InvalidSpec, event::InvalidEvent},
+    runtime::work_pool::Refused,
+};
 
 /// Why the engine refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +32,7 @@ pub enum EngineError {
     /// More than the configured number of something.
     #[error("the limit of {limit} {what} is reached")]
     TooMany { what: &'static str, limit: usize },
-    /// What the request needs is in use; the same request may succeed in a moment. Says what is in use.
+    /// What the request needs is in use, or it has used up its share; the same request may succeed in a moment. Says what.
     #[error("{0}")]
     Busy(&'static str),
     /// There is too little disk space to accept more; nothing was stored.
@@ -61,6 +64,18 @@ fn first(faults: &[Fault]) -> String {
     match faults.len() {
         0 | 1 => said.unwrap_or_default(),
         count => format!("{} (and {} more)", said.unwrap_or_default(), count - 1),
+    }
+}
+
+impl From<Refused> for EngineError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Busy => {
+                Self::Busy("too many requests of this tenant are at work; try again in a second")
+            }
+            Refused::TooLong => Self::Busy("the request needs too much computing time; ask for less at once"),
+            Refused::Stopping => Self::Stopping,
+        }
     }
 }
 

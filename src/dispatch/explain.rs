@@ -21,6 +21,7 @@ use crate::{
         record::EventAccepted,
         subscription::{self, Unwanted},
     },
+    runtime::work_pool::{Pace, pass},
     store::{Store, rows::EventRow},
 };
 
@@ -30,7 +31,7 @@ pub struct Explanation {
     pub event: EventView,
     /// The endpoints of the event's tenant, newest first unless asked otherwise, and those deleted since that it went to.
     pub data: Vec<EndpointExplained>,
-    /// Pass as `cursor` for the endpoints after these; `None` at the end.
+    /// Pass as `cursor` for the endpoints after these; `None` at the end. A page is short when conditions take long.
     pub next: Option<String>,
 }
 
@@ -115,15 +116,20 @@ impl Engine {
             view: shared.event_view(lsn, &row, false),
             row: &row,
         };
-        let data = chosen
-            .data
-            .into_iter()
-            .map(|id| case.endpoint(id, &deliveries.remove(&id).unwrap_or_default()))
-            .collect::<Result<_, _>>()?;
+        let (mut data, mut next) = (Vec::with_capacity(chosen.data.len()), chosen.next);
+        let last = chosen.data.last().copied();
+        for id in chosen.data {
+            let deliveries = deliveries.remove(&id).unwrap_or_default();
+            data.push(case.endpoint(id, &deliveries).await?);
+            if pass().await == Pace::Finish && Some(id) != last {
+                next = Some(id.to_string());
+                break;
+            }
+        }
         Ok(Explanation {
             event: case.view,
             data,
-            next: chosen.next,
+            next,
         })
     }
 }
@@ -139,10 +145,18 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn endpoint(&self, id: EndpointId, deliveries: &[Delivery]) -> Result<EndpointExplained, EngineError> {
+    async fn endpoint(
+        &self,
+        id: EndpointId,
+        deliveries: &[Delivery],
+    ) -> Result<EndpointExplained, EngineError> {
         let endpoint = self.shared.registry.get(id);
         let endpoint = endpoint.as_deref();
         let (matched, rule, why) = self.subscription(endpoint, !deliveries.is_empty());
+        let mut explained = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            explained.push(self.delivery(endpoint, delivery).await?);
+        }
         Ok(EndpointExplained {
             endpoint_id: id,
             name: endpoint.and_then(|endpoint| endpoint.spec.name.clone()),
@@ -150,10 +164,7 @@ impl Case<'_> {
             matched,
             rule,
             why,
-            deliveries: deliveries
-                .iter()
-                .map(|delivery| self.delivery(endpoint, delivery))
-                .collect::<Result<_, _>>()?,
+            deliveries: explained,
         })
     }
 
@@ -220,7 +231,7 @@ impl Case<'_> {
         )
     }
 
-    fn delivery(
+    async fn delivery(
         &self,
         endpoint: Option<&Endpoint>,
         delivery: &Delivery,
@@ -228,16 +239,17 @@ impl Case<'_> {
         let history = self
             .shared
             .history(self.store, std::slice::from_ref(delivery))
+            .await
             .map_err(|error| self.shared.storage.failure(error))?;
-        let mut attempts_made: Vec<AttemptExplained> = history
-            .iter()
-            .filter_map(|(lsn, row)| {
-                let attempt = self.shared.attempt_shown(self.store, *lsn, row, true)?;
-                let rule = outcome::rule(row.class, row.reason, row.status);
-                Some(AttemptExplained { attempt, rule })
-            })
-            .collect();
-        attempts_made.reverse();
+        let mut attempts_made = Vec::with_capacity(history.len());
+        for (lsn, row) in history.iter().rev() {
+            let shown = self.shared.attempt_shown(self.store, *lsn, row, true);
+            attempts_made.extend(shown.map(|attempt| AttemptExplained {
+                attempt,
+                rule: outcome::rule(row.class, row.reason, row.status),
+            }));
+            pass().await;
+        }
         let view = self.shared.delivery_view(delivery, self.row);
         let why = self.waits_for(endpoint, delivery, &view)?;
         Ok(DeliveryExplained {

@@ -1,7 +1,7 @@
 //! Starting and stopping: in which order the parts come and go.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     thread,
 };
 
@@ -20,6 +20,7 @@ use super::{
     error::chain,
     event_types::Catalogue,
     herald,
+    locks::Locks,
     outage::SharedOutage,
     reclaim,
     registry::Registry,
@@ -38,6 +39,7 @@ use crate::{
         clock::Clock,
         folder::{Folder, FolderError},
         random::Jitter,
+        work_pool::WorkPool,
     },
     sender::Sender,
     store::{
@@ -56,6 +58,8 @@ pub struct StartOptions {
     pub clock: Arc<dyn Clock>,
     pub jitter: Jitter,
     pub sender: Sender,
+    /// Where what takes CPU time or the disk is done.
+    pub work: WorkPool,
     /// Where attempts are made and judged: the present runtime, unless it is another. On threads of their own they wake
     /// nobody, and wait for nobody.
     pub deliveries: Option<tokio::runtime::Handle>,
@@ -176,9 +180,11 @@ impl Running {
             sender: options.sender,
             in_flight: InFlight::default(),
             slots,
+            work: options.work,
             committing: TaskTracker::new(),
-            configuring: tokio::sync::Mutex::new(()),
-            recovering: tokio::sync::Mutex::new(()),
+            configuring: Locks::default(),
+            creating: AtomicUsize::new(0),
+            recovering: Locks::default(),
             applying: tokio::sync::Mutex::new(()),
             expired: Mutex::default(),
             backups: Backups::of(&folder),

@@ -45,10 +45,12 @@ pub mod engine;
 pub mod error;
 pub mod event_types;
 pub mod explain;
+mod fan_out;
 mod herald;
 mod lane;
 mod lanes;
 mod lifecycle;
+mod locks;
 #[cfg(feature = "bench-parts")]
 pub(crate) mod measured;
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Notice {
         };
         let hash = event.content_hash();
         let mut record = shared.record_for(event, hash, None, shared.clock.now(), Vec::new());
-        record.fan_out = audience(shared, self.about, &record);
+        record.fan_out = audience(shared, self.about, &record).await;
         record.notice_for = self.about.filter(|_| self.pays);
         shared.write(&Record::EventAccepted(record)).await?;
         Ok(())
@@ -100,15 +100,12 @@ impl Notice {
 }
 
 /// The endpoints that get an operational event, without the one it is about.
-fn audience(shared: &Shared, about: Option<EndpointId>, notice: &EventAccepted) -> Vec<EndpointId> {
+async fn audience(shared: &Shared, about: Option<EndpointId>, notice: &EventAccepted) -> Vec<EndpointId> {
     let own = Audience::of(notice);
-    let mut ids = shared.registry.matching_by_name(&own);
+    let mut ids = shared.notice_fan_out(&own, notice).await;
     if own.tenant.is_some() {
-        ids.extend(
-            shared
-                .registry
-                .matching_by_name(&Audience { tenant: None, ..own }),
-        );
+        let others = Audience { tenant: None, ..own };
+        ids.extend(shared.notice_fan_out(&others, notice).await);
     }
     ids.retain(|&id| Some(id) != about);
     ids.sort_unstable();

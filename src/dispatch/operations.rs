@@ -5,7 +5,6 @@ use super::{
     engine::{Engine, Shared},
     error::EngineError,
     queries,
-    registry::Audience,
     view::{AttemptView, DeliveryView, TestRequest},
 };
 use crate::{
@@ -78,7 +77,7 @@ impl Engine {
                 check_tenant(&endpoint, &row)?;
                 vec![endpoint.id]
             }
-            None => shared.replay_targets(&store, lsn, &row)?,
+            None => shared.replay_targets(&store, lsn, &row).await?,
         };
         if let Some(tenant) = only_to {
             fan_out.retain(|id| shared.tenant_has(tenant, *id) == Some(true));
@@ -178,7 +177,7 @@ impl Shared {
         Ok(delivery)
     }
 
-    fn replay_targets(
+    async fn replay_targets(
         &self,
         store: &Store,
         lsn: u64,
@@ -189,8 +188,10 @@ impl Shared {
             .map_err(|error| self.storage.failure(error))?;
         if had.is_empty() {
             // A damaged record cannot be sent again.
-            let event = self.event_record(lsn, row);
-            return Ok(event.map_or_else(Vec::new, |event| self.registry.matching(&Audience::of(&event))));
+            return match self.event_record(lsn, row) {
+                Some(event) => self.fan_out(&event, &Engine::request_budget()).await,
+                None => Ok(Vec::new()),
+            };
         }
         let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();
         targets.sort_unstable();

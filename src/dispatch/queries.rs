@@ -27,7 +27,10 @@ use crate::{
         time::Timestamp,
     },
     journal::Entry,
-    runtime::hex,
+    runtime::{
+        hex,
+        work_pool::{Pace, pass},
+    },
     store::{
         Store, StoreError, keys,
         query::{Rows, Window},
@@ -49,7 +52,7 @@ impl Engine {
         let store = shared.everything().await?;
         let past = |at: Option<Timestamp>| at.map(|at| shared.clock.past(at));
         let (since, until) = (past(filter.since), past(filter.until));
-        let rows = shared.list(&store, keys::EVENT, page, |_, row: &EventRow| {
+        let wanted = |row: &EventRow| {
             filter
                 .event_type
                 .as_ref()
@@ -60,10 +63,12 @@ impl Engine {
                     .is_none_or(|wanted| row.tenant.as_ref() == Some(wanted))
                 && since.is_none_or(|since| row.accepted_at >= since)
                 && until.is_none_or(|until| row.accepted_at <= until)
-        })?;
+        };
+        let rows = shared.list(&store, keys::EVENT, page, wanted).await?;
         Ok(listed(rows, |key, row| {
             Some(shared.event_view(keys::lsn_in(key), &row, false))
-        }))
+        })
+        .await)
     }
 
     /// With its payload. Whose the event may be, [`Shared::event_row`] says.
@@ -104,8 +109,8 @@ impl Engine {
             }
             return shared.page_of(&found, page, |delivery| shared.delivery_view(delivery, &row));
         }
-        let rows = shared.list(&store, keys::DELIVERY, page, |_, row: &Delivery| wanted(row))?;
-        Ok(listed(rows, |_, delivery| shared.shown(&store, &delivery)))
+        let rows = shared.list(&store, keys::DELIVERY, page, wanted).await?;
+        Ok(listed(rows, |_, delivery| shared.shown(&store, &delivery)).await)
     }
 
     pub async fn delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
@@ -143,24 +148,26 @@ impl Engine {
             (None, None) => None,
         };
         let Some(deliveries) = deliveries else {
-            let rows = shared.list(&store, keys::ATTEMPT, page, |_, row: &AttemptRow| wanted(row))?;
-            return Ok(listed(rows, |key, row| {
-                shared.attempt_shown(&store, keys::lsn_in(key), &row, false)
-            }));
+            let rows = shared.list(&store, keys::ATTEMPT, page, wanted).await?;
+            let show = |key: &[u8], row| shared.attempt_shown(&store, keys::lsn_in(key), &row, false);
+            return Ok(listed(rows, show).await);
         };
-        let mut found = shared
-            .history(&store, &deliveries)
-            .map_err(|error| shared.storage.failure(error))?;
+        let found = shared.history(&store, &deliveries).await;
+        let mut found = found.map_err(|error| shared.storage.failure(error))?;
         found.retain(|(_, row)| wanted(row));
         found.sort_unstable_by_key(|(lsn, _)| *lsn);
         if !page.ascending {
             found.reverse();
         }
-        let views: Vec<AttemptView> = found
-            .iter()
-            .filter_map(|(lsn, row)| shared.attempt_shown(&store, *lsn, row, true))
-            .collect();
-        shared.page_of_views(views, page)
+        let places: Vec<usize> = (0..found.len()).collect();
+        let chosen = shared.page_of(&places, page, |place| *place)?;
+        let mut data = Vec::with_capacity(chosen.data.len());
+        for (lsn, row) in chosen.data.iter().filter_map(|place| found.get(*place)) {
+            data.extend(shared.attempt_shown(&store, *lsn, row, true));
+            pass().await;
+        }
+        let next = chosen.next;
+        Ok(Listed { data, next })
     }
 }
 
@@ -180,15 +187,22 @@ fn matches_attempt(filter: &AttemptFilter, row: &AttemptRow) -> bool {
         && filter.until.is_none_or(|until| row.started_at <= until)
 }
 
-fn listed<T, V>(rows: Rows<T>, show: impl Fn(&[u8], T) -> Option<V>) -> Listed<V> {
-    let next = rows.stopped_at.map(|key| hex::encode(&key));
+/// Shows rows, as many as the request has time for.
+async fn listed<T: Send, V>(rows: Rows<T>, show: impl Fn(&[u8], T) -> Option<V>) -> Listed<V> {
+    let mut data = Vec::with_capacity(rows.found.len());
+    let mut stopped_at = rows.stopped_at;
+    let mut left = rows.found.len();
+    for (key, row) in rows.found {
+        left -= 1;
+        data.extend(show(&key, row));
+        if pass().await == Pace::Finish && left > 0 {
+            stopped_at = Some(key);
+            break;
+        }
+    }
     Listed {
-        data: rows
-            .found
-            .into_iter()
-            .filter_map(|(key, row)| show(&key, row))
-            .collect(),
-        next,
+        data,
+        next: stopped_at.map(|key| hex::encode(&key)),
     }
 }
 
@@ -249,12 +263,13 @@ impl Shared {
         self.storage.caught_up_with(self.journal.last_lsn()).await
     }
 
-    fn list<T: Row>(
+    /// Rows of a kind, up to a page of them, or as many as the request has time to look at.
+    async fn list<T: Row + Send>(
         &self,
         store: &Store,
         kind: u8,
         page: &Page,
-        keep: impl Fn(&[u8], &T) -> bool,
+        keep: impl Fn(&T) -> bool,
     ) -> Result<Rows<T>, EngineError> {
         let beyond = match &page.cursor {
             None => None,
@@ -264,16 +279,28 @@ impl Shared {
                     .ok_or_else(bad_cursor)?,
             ),
         };
-        let window = Window {
+        let mut window = Window {
             prefix: vec![kind],
             beyond,
             ascending: page.ascending,
             limit: page.limit,
-            looks: limits::PAGE_SCAN,
+            looks: limits::WORK_LOOKS,
         };
-        store
-            .window(&window, keep)
-            .map_err(|error| self.storage.failure(error))
+        let (mut found, mut looked) = (Vec::new(), 0);
+        loop {
+            let rows = store
+                .window(&window, |_, row| keep(row))
+                .map_err(|error| self.storage.failure(error))?;
+            found.extend(rows.found);
+            looked += limits::WORK_LOOKS;
+            let finish = pass().await == Pace::Finish;
+            let stopped_at = rows.stopped_at;
+            if finish || stopped_at.is_none() || found.len() >= page.limit || looked >= limits::PAGE_SCAN {
+                return Ok(Rows { found, stopped_at });
+            }
+            window.limit = page.limit - found.len();
+            window.beyond = stopped_at;
+        }
     }
 
     /// A page of what is held in memory; its cursor counts.
@@ -292,21 +319,6 @@ impl Shared {
         Ok(Listed {
             data,
             next: (end < all.len()).then(|| end.to_string()),
-        })
-    }
-
-    fn page_of_views(&self, all: Vec<AttemptView>, page: &Page) -> Result<Listed<AttemptView>, EngineError> {
-        let mut views: Vec<Option<AttemptView>> = all.into_iter().map(Some).collect();
-        let places: Vec<usize> = (0..views.len()).collect();
-        let chosen = self.page_of(&places, page, |place| *place)?;
-        let data = chosen
-            .data
-            .iter()
-            .filter_map(|place| views.get_mut(*place)?.take())
-            .collect();
-        Ok(Listed {
-            data,
-            next: chosen.next,
         })
     }
 
@@ -438,7 +450,7 @@ impl Shared {
     }
 
     /// All attempts of some deliveries, found from each delivery's newest one.
-    pub(super) fn history(
+    pub(super) async fn history(
         &self,
         store: &Store,
         deliveries: &[Delivery],
@@ -452,6 +464,7 @@ impl Shared {
                 };
                 next = row.previous;
                 found.push((lsn, row));
+                pass().await;
             }
         }
         Ok(found)

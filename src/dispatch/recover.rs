@@ -2,7 +2,8 @@
 //!
 //! A recovery goes through in portions, each a bounded scan and one group of records. Whoever asks for a portion at a
 //! time is told where the next one begins, so that a long recovery shows its progress, can be stopped, and goes on
-//! after a restart where it was; asking without a limit goes on to the end. A dry run counts and writes nothing.
+//! after a restart where it was; asking without a limit goes on as long as a request has time. A dry run counts and writes
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,10 @@ use crate::{
         subscription,
         time::Timestamp,
     },
-    runtime::hex,
+    runtime::{
+        hex,
+        work_pool::{Pace, pass},
+    },
     store::{Store, keys, query::Window, rows::EventRow},
 };
 
@@ -134,9 +138,9 @@ impl Engine {
             until: request.until.map(|until| shared.clock.past(until)),
             ..request.clone()
         };
-        // Between the look at what there is and the record of what is to be, no other recovery may come: each would add
-        // what the other adds.
-        let _one_at_a_time = shared.recovering.lock().await;
+        // Between the look at what there is and the record of what is to be, no other recovery of the endpoint may come:
+        // each would add what the other adds.
+        let _one_at_a_time = shared.recovering.lock(id).await;
         let endpoint = shared.endpoint(id)?;
         let store = shared.everything().await?;
         let mut place = match &request.cursor {
@@ -158,7 +162,8 @@ impl Engine {
                     shared.failed(&store, request, id, beyond.clone(), portion, &mut recovered)?
                 }
                 Place::Missing(from) => {
-                    shared.missing(&store, request, &endpoint, *from, portion, &mut recovered)?
+                    let missing = shared.missing(&store, request, &endpoint, *from, portion, &mut recovered);
+                    missing.await?
                 }
                 Place::End => break,
             };
@@ -167,6 +172,9 @@ impl Engine {
             }
             left -= portion;
             place = next;
+            if pass().await == Pace::Finish {
+                break;
+            }
         }
         recovered.deliveries = recovered.failed + recovered.missing;
         recovered.next = place.cursor();
@@ -247,7 +255,7 @@ impl Shared {
     }
 
     /// A portion of the events that the endpoint wants and has no delivery of, a record each.
-    fn missing(
+    async fn missing(
         &self,
         store: &Store,
         request: &RecoverRequest,
@@ -266,12 +274,17 @@ impl Shared {
             || events
                 .last()
                 .is_none_or(|(_, row)| request.until.is_some_and(|until| row.accepted_at > until));
-        let next = match events.last() {
+        let mut next = match events.last() {
             Some((lsn, _)) if !past_the_end => Place::Missing(Some(lsn + 1)),
             _ => Place::End,
         };
         let mut records = Vec::new();
+        let last = events.last().map(|(lsn, _)| *lsn);
         for (lsn, row) in events {
+            if pass().await == Pace::Finish && Some(lsn) != last {
+                next = Place::Missing(Some(lsn));
+                break;
+            }
             if !request.covers(row.accepted_at) {
                 continue;
             }

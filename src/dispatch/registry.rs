@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use super::conditions::Kept;
+use super::{conditions::Kept, fan_out::Asking};
 use crate::domain::{
     condition::{Subject, Verdict},
     endpoint::Endpoint,
@@ -116,32 +116,29 @@ impl Registry {
         *current = table;
     }
 
-    /// The endpoints that want an event, in the order of their creation.
+    /// The endpoints that want an event, in the order of their creation, whatever their conditions cost.
+    #[cfg(any(test, feature = "bench-parts"))]
     pub fn matching(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
-        self.chosen(audience, |_| true)
+        let mut asking = self.asking(audience);
+        let subject = Subject::new(audience.facts);
+        while let super::fan_out::Asked::More = asking.ask(&subject, u64::MAX) {}
+        asking.into_chosen()
     }
 
-    /// The endpoints that want an operational event: only those whose pattern names what it begins with.
-    pub fn matching_by_name(&self, audience: &Audience<'_>) -> Vec<EndpointId> {
-        self.chosen(audience, Pattern::is_specific)
+    /// The endpoints that may want an event, in the order of their creation, with the conditions to be asked.
+    pub fn asking(&self, audience: &Audience<'_>) -> Asking {
+        Asking::new(self.candidates(audience, |_| true))
+    }
+
+    /// The same for an operational event: only those whose pattern names what it begins with.
+    pub fn asking_by_name(&self, audience: &Audience<'_>) -> Asking {
+        Asking::new(self.candidates(audience, Pattern::is_specific))
     }
 
     /// What an endpoint's condition says of an event; `None` when it has no condition.
     pub fn verdict(&self, id: EndpointId, facts: Facts<'_>) -> Option<Verdict> {
         let kept = self.read().conditions.get(&id).cloned()?;
         Some(kept.judge(id, &Subject::new(facts)))
-    }
-
-    fn chosen(&self, audience: &Audience<'_>, counts: impl Fn(&Pattern) -> bool) -> Vec<EndpointId> {
-        // Conditions are asked without the lock: they take their time.
-        let found = self.candidates(audience, counts);
-        let subject = Subject::new(audience.facts);
-        let wants = |(id, condition): &(EndpointId, Option<Arc<Kept>>)| {
-            condition
-                .as_ref()
-                .is_none_or(|condition| condition.wants(*id, &subject))
-        };
-        found.into_iter().filter(wants).map(|(id, _)| id).collect()
     }
 
     /// What the index finds, with the conditions to be asked.

@@ -71,6 +71,8 @@ impl Reservations {
         for claim in claims {
             match held.claims.get(claim) {
                 None => {}
+                // The first may yet be refused, which frees the claim for other content.
+                Some(holder @ Holder { answer: None, .. }) => return Reserve::Wait(holder.changed.clone()),
                 Some(holder) if holder.hash != hash => return Reserve::Different(claim.name()),
                 Some(Holder {
                     answer: Some(answer), ..
@@ -80,7 +82,6 @@ impl Reservations {
                         ..answer.clone()
                     });
                 }
-                Some(holder) => return Reserve::Wait(holder.changed.clone()),
             }
         }
         let changed = Arc::new(Notify::new());
@@ -172,11 +173,12 @@ mod tests {
             reservations.reserve(&claims[1..], [1; 16]),
             Reserve::Wait(_)
         ));
+        assert!(matches!(reservations.reserve(&claims, [2; 16]), Reserve::Wait(_)));
+        reservations.answer(claims.clone(), 5, &accepted());
         assert!(matches!(
             reservations.reserve(&claims, [2; 16]),
             Reserve::Different(_)
         ));
-        reservations.answer(claims.clone(), 5, &accepted());
         let Reserve::Known(answer) = reservations.reserve(&claims, [1; 16]) else {
             panic!("the answer is known");
         };

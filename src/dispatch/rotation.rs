@@ -42,7 +42,7 @@ impl Engine {
         rotation: Rotation,
     ) -> Result<RotatedView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
         let now = self.now();

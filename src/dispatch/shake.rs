@@ -47,7 +47,7 @@ type Verdict = Result<Proof, (Shortfall, Blame)>;
 pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<Ended, EngineError> {
     let endpoint = {
         // A change under way is seen whole.
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(id).await;
         let endpoint = shared.endpoint(id)?;
         if let Some(change) = consequence(&endpoint) {
             shared.change(id, change).await?;
@@ -69,7 +69,7 @@ pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<
         return Ok(Ended::Obsolete);
     };
     drop(slot);
-    let _one_at_a_time = shared.configuring.lock().await;
+    let _one_at_a_time = shared.configuring_of(id).await;
     let Some(present) = unchanged(shared, &endpoint)? else {
         return Ok(Ended::Obsolete);
     };
@@ -174,7 +174,7 @@ async fn ziggeo(shared: &Shared, endpoint: &Endpoint) -> Result<Option<Tried>, E
     }
     let code = new_code();
     {
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring_of(endpoint.id).await;
         let Some(present) = unchanged(shared, endpoint)? else {
             return Ok(None);
         };

@@ -102,7 +102,7 @@ impl Shared {
             field: "code".to_owned(),
             rule,
         };
-        let _one_at_a_time = self.configuring.lock().await;
+        let _one_at_a_time = self.configuring_of(id).await;
         let endpoint = self.endpoint(id)?;
         if endpoint.spec.handshake != Handshake::Ziggeo {
             return Err(invalid(

@@ -39,6 +39,10 @@ impl Budget {
         self.charge(1 + bytes as u64 / BYTES_PER_UNIT)
     }
 
+    pub fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub fn is_spent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }

@@ -112,6 +112,21 @@ pub const CONDITION_DEPTH: usize = 32;
 /// What one evaluation may spend (see `domain::budget`): 8,000 small objects can be looked at once, and the costliest
 /// expression still ends within a tenth of a second or so.
 pub const CONDITION_BUDGET: u64 = 200_000;
+/// What the conditions of one event's endpoints may spend in all: 10,000 conditions as people write them, or fifty of the
+/// costliest, which is about a second. An event that needs more is refused.
+pub const EVENT_CONDITIONS_BUDGET: u64 = 10_000_000;
+/// What those of all events of one request may spend: about ten seconds. The rest of a batch is refused, and may be sent again.
+pub const REQUEST_CONDITIONS_BUDGET: u64 = 100_000_000;
+/// What the conditions of one event may spend on an async thread, which is about two milliseconds; what needs more goes on in
+/// the work pool. A thousand simple conditions stay below, and do not pay for the way there.
+pub const INLINE_CONDITIONS_BUDGET: u64 = 20_000;
+/// Data that is parsed on an async thread, for conditions or a schema: some tens of microseconds.
+pub const INLINE_DATA_BYTES: usize = 8 * 1024;
+/// Looks that a validation may take on an async thread, for the same time as conditions may.
+pub const INLINE_VALIDATION_STEPS: u64 = 20_000;
+/// A document that is put into another encoding where the attempt runs: a millisecond at the most, although the form encoding
+/// may make a hundred times as much of it.
+pub const INLINE_ENCODED_BYTES: usize = 2 * 1024;
 /// Regular expressions of one condition.
 pub const CONDITION_REGEXES: usize = 4;
 /// One of them, compiled: room for some Unicode classes, and 10,000 endpoints of them still fit in memory.
@@ -182,6 +197,18 @@ pub const HANDSHAKES_AT_ONCE: usize = 64;
 pub const HANDSHAKE_ANSWER: Duration = Duration::from_secs(25);
 /// An answer's header that is kept for a handshake: a media type, an origin, a number.
 pub const KEPT_HEADER_BYTES: usize = 512;
+
+/// How long a job of the work pool goes on before others have their turns.
+pub const WORK_SLICE: Duration = Duration::from_millis(5);
+/// Requests of one tenant in the work pool: some seconds of work, and a bound on what waits.
+pub const WORK_JOBS: usize = 128;
+/// CPU time after which a request answers with what it has and a cursor. Clients wait for half a minute or so, and the
+/// request may have to share the threads.
+pub const WORK_REQUEST: Duration = Duration::from_secs(5);
+/// CPU time after which a request that cannot do so is ended.
+pub const WORK_REQUEST_MOST: Duration = Duration::from_secs(20);
+/// Rows that a list looks at between two looks at the time.
+pub const WORK_LOOKS: usize = 500;
 
 /// Rows of a list, when the request does not say.
 pub const PAGE_DEFAULT: usize = 50;

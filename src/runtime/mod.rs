@@ -7,3 +7,4 @@ pub mod folder;
 pub mod hex;
 pub mod random;
 pub mod seal;
+pub mod work_pool;

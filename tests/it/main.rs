@@ -54,6 +54,7 @@ mod settings;
 mod shutdown;
 mod signatures;
 mod slots;
+mod tenant_isolation;
 mod tenants;
 mod text_inputs;
 mod tls;

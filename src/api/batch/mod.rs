@@ -84,7 +84,7 @@ impl Summary {
             Err(problem) => {
                 self.rejected += 1;
                 metrics::event_rejected(problem.kind().slug());
-                if problem.status().is_server_error() {
+                if problem.status().is_server_error() || problem.kind() == Kind::Busy {
                     self.unavailable.get_or_insert(problem.kind());
                 }
                 let problem = match self.points {

@@ -30,7 +30,7 @@ pub enum Kind {
     Invalid,
     LimitReached,
     Throttled,
-    /// Slots or memory that the request needs are in use.
+    /// Slots, memory or computing time that the request needs are in use, or its share of them is.
     Busy,
     Internal,
     Rebuilding,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 
 use super::schema::Schema;
 use crate::domain::{event::EventType, record::EventTypePut, time::Timestamp};
@@ -21,11 +21,6 @@ pub struct Declared {
 pub struct Catalogue(ArcSwap<HashMap<EventType, Arc<Declared>>>);
 
 impl Catalogue {
-    /// As they are now, for a short look.
-    pub fn now(&self) -> Guard<Arc<HashMap<EventType, Arc<Declared>>>> {
-        self.0.load()
-    }
-
     pub fn get(&self, name: &EventType) -> Option<Arc<Declared>> {
         self.0.load().get(name).cloned()
     }

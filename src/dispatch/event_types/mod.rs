@@ -45,12 +45,13 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{EventType, Payload, is_unsafe},
+        event::{EventType, is_unsafe},
         limits, operational,
-        record::{EventTypeDeleted, EventTypePut, Record},
+        record::{EventAccepted, EventTypeDeleted, EventTypePut, Record},
         time::Timestamp,
     },
     journal::Draft,
+    runtime::work_pool::Owner,
 };
 
 /// Types that the server sends beside operational events: in handshakes, and as tests.
@@ -72,7 +73,7 @@ impl Engine {
         new: NewEventType,
     ) -> Result<(EventTypeView, bool), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let old = shared.event_types.get(&name);
         if old.is_none() && shared.event_types.len() >= limits::EVENT_TYPES {
@@ -133,7 +134,7 @@ impl Engine {
     /// `NotFound` when it is not declared.
     pub async fn delete_event_type(&self, name: &EventType) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         shared.event_types.get(name).ok_or(NOT_DECLARED)?;
         let deleted = EventTypeDeleted {
@@ -264,23 +265,37 @@ fn mismatched(field: &'static str, mismatch: Mismatch) -> EngineError {
 }
 
 impl Shared {
-    /// Holds an event's data against its type's schema, if it has one; answers whether the type is deprecated.
-    pub(super) fn check_data(&self, name: &EventType, payload: &Payload) -> Result<bool, EngineError> {
-        let types = self.event_types.now();
-        let Some(declared) = types.get(name) else {
+    /// Holds an event's data against its type's schema, if it has one; answers whether the type is deprecated. What takes
+    /// its time is done in the work pool.
+    pub(super) async fn check_data(&self, event: &EventAccepted) -> Result<bool, EngineError> {
+        let Some(declared) = self.event_types.get(&event.event_type) else {
             return Ok(false);
         };
+        let deprecated = declared.put.deprecated;
         let Some(schema) = &declared.schema else {
-            return Ok(declared.put.deprecated);
+            return Ok(deprecated);
         };
+        let payload = &event.payload;
         if payload.content_type.is_some() {
             return Err(EngineError::Invalid {
                 field: "data".to_owned(),
                 rule: "is not JSON, and cannot be held against its type's schema; send JSON".to_owned(),
             });
         }
-        match schema.check(&payload.bytes) {
-            Ok(()) => Ok(declared.put.deprecated),
+        if payload.bytes.len() <= limits::INLINE_DATA_BYTES
+            && schema.is_met_within(&payload.bytes, limits::INLINE_VALIDATION_STEPS)
+        {
+            return Ok(deprecated);
+        }
+        let (owner, bytes) = (Owner::request(event.tenant.clone()), payload.bytes.clone());
+        let checking = async move {
+            declared
+                .schema
+                .as_ref()
+                .map_or(Ok(()), |schema| schema.check(&bytes))
+        };
+        match self.work.run(owner, checking).await? {
+            Ok(()) => Ok(deprecated),
             Err(mismatch) => Err(mismatched("data", mismatch)),
         }
     }

@@ -125,7 +125,9 @@ impl Driver {
                 let event = events.into_iter().next().unwrap();
                 vec![engine.accept(event, Some(key)).await]
             } else {
-                engine.accept_all(events).await
+                engine
+                    .accept_all(events, &crate::dispatch::engine::Engine::request_budget())
+                    .await
             };
             Answer::Accepted(sent.into_iter().zip(answers).collect())
         });

@@ -39,6 +39,7 @@ use crate::{
         clock::Clock,
         folder::{Folder, boot_id},
         random::Jitter,
+        work_pool::WorkPool,
     },
     sender::{Sender, SenderOptions},
     store::open::Trust,
@@ -280,6 +281,7 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
         store_rewrite_bytes: u64::MAX,
         clock,
         jitter: Jitter::seeded(profile.seed ^ life),
+        work: WorkPool::inline(),
         deliveries: None,
         sender: Sender::new(SenderOptions {
             rules,

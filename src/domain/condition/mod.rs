@@ -187,19 +187,26 @@ impl Condition {
     /// What people write takes microseconds. The costliest expressions that were tried took 30 to 330 ms and 6 MiB, in a
     /// release build on two cores that other builds kept busy (docs/adr/0002-libraries.md).
     pub fn judge(&self, subject: &Subject<'_>) -> Verdict {
-        let judged = catch_unwind(AssertUnwindSafe(|| self.evaluate(subject)));
-        match judged.unwrap_or(Err(Failure::Panicked)) {
+        self.judge_within(subject, limits::CONDITION_BUDGET).0
+    }
+
+    /// Evaluates it with a budget of its own, and answers what it has spent. With less than
+    /// [`limits::CONDITION_BUDGET`], a [`Failure::Budget`] says nothing of the condition.
+    pub fn judge_within(&self, subject: &Subject<'_>, most: u64) -> (Verdict, u64) {
+        let budget = Arc::new(Budget::new(most));
+        let judged = catch_unwind(AssertUnwindSafe(|| self.evaluate(subject, &budget)));
+        let verdict = match judged.unwrap_or(Err(Failure::Panicked)) {
             Ok(true) => Verdict::Matched,
             Ok(false) => Verdict::NotMatched,
             Err(failure) => Verdict::Failed(failure),
-        }
+        };
+        (verdict, most - budget.left())
     }
 
-    fn evaluate(&self, subject: &Subject<'_>) -> Result<bool, Failure> {
+    fn evaluate(&self, subject: &Subject<'_>, budget: &Arc<Budget>) -> Result<bool, Failure> {
         if self.reads_data && !subject.has_data() {
             return Err(Failure::Data);
         }
-        let budget = Arc::new(Budget::new(limits::CONDITION_BUDGET));
         let mut context = Context::with_env(env::standard());
         context.set_variable_resolver(subject);
         context.add_variable_as_val(METER, Box::new(Meter(budget.clone())));

@@ -9,7 +9,7 @@ use posthaste::{
     },
     domain::{address::AddressRules, id::EndpointId, profile::Profiles, time::Timestamp},
     journal,
-    runtime::{clock::SteppedClock, folder::Folder, random::Jitter},
+    runtime::{clock::SteppedClock, folder::Folder, random::Jitter, work_pool::WorkPool},
     sender::{Sender, SenderOptions},
 };
 use tokio_util::sync::CancellationToken;
@@ -141,6 +141,7 @@ impl Stepped {
             store_rewrite_bytes: 1024 * 1024 * 1024,
             clock: clock.clone(),
             jitter: Jitter::seeded(7),
+            work: WorkPool::inline(),
             deliveries: None,
             sender: Sender::new(SenderOptions {
                 rules,

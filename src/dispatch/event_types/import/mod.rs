@@ -61,7 +61,7 @@ impl Engine {
         dry_run: bool,
     ) -> Result<Imported, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock().await;
+        let _one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let now = self.now();
         let found = compiling(move || {

@@ -117,6 +117,18 @@ impl Schema {
         }
     }
 
+    /// Whether a payload is known to meet the schema after so many steps. If not, [`check`](Self::check) says more.
+    pub fn is_met_within(&self, payload: &[u8], steps: u64) -> bool {
+        let Ok(Unique(value)) = serde_json::from_slice(payload) else {
+            return false;
+        };
+        if depth(&value) * self.chain > limits::SCHEMA_FRAMES {
+            return false;
+        }
+        let meter = Meter::new(steps);
+        self.validator.is_valid(Reading::new(&value, &meter)) && !meter.is_spent()
+    }
+
     /// What is wrong with data that does not meet the schema: all of it where that is cheap, else the first thing.
     fn violations(&self, value: &Value, steps: u64) -> Vec<Violation> {
         let meter = Meter::new(limits::VIOLATION_STEPS);
