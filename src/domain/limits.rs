@@ -19,6 +19,9 @@ pub const ATTRIBUTE_BYTES: usize = 1024;
 /// A body in another encoding than JSON: the form encoding repeats the names of all levels for every value, so that a
 /// small document could become a huge one.
 pub const ENCODED_BYTES: usize = 16 * 1024 * 1024;
+/// Levels of a document that is written as JavaScript writes it: each level copies what is in it once more. Events have
+/// fewer; a transform could make any number.
+pub const STRINGIFIED_DEPTH: usize = 256;
 /// An idempotency key: room for a URL-sized key, small in an index row.
 pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// How far ahead an event may be delayed.

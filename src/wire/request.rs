@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    encoding::{EncodeError, Encoding},
+    encoding::{self, EncodeError, Encoding},
     envelope::{Document, Envelope, EventParts, Payload},
     signature::{Scheme, SignError, Signable},
     transform::{self, TransformError},
@@ -45,6 +45,30 @@ pub struct EndpointParts<'a> {
     pub envelope: Envelope,
     pub encoding: Encoding,
     pub signatures: &'a [Signing<'a>],
+}
+
+impl EndpointParts<'_> {
+    /// The document in the endpoint's encoding; JSON is sent as it was written, but for a scheme whose receivers sign
+    /// what JavaScript makes of it.
+    fn encode(&self, document: Document) -> Result<Document, EncodeError> {
+        let document = self.encoding.encode(document)?;
+        let is_stringified = self
+            .signatures
+            .iter()
+            .any(|signing| signing.scheme.is_stringified());
+        if self.encoding != Encoding::Json || !is_stringified {
+            return Ok(document);
+        }
+        match encoding::stringify(&document.body) {
+            Ok(text) => Ok(Document {
+                body: text.into(),
+                ..document
+            }),
+            // What a transform gives need not be JSON.
+            Err(EncodeError::NotJson(_)) => Ok(document),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// A scheme and the secrets it signs with, newest first.
@@ -81,7 +105,7 @@ impl OutboundRequest {
     ) -> Result<Self, BuildError> {
         let document = endpoint.envelope.wrap(event);
         let document = match event.payload {
-            Payload::Json(_) => endpoint.encoding.encode(document)?,
+            Payload::Json(_) => endpoint.encode(document)?,
             Payload::Bytes { .. } => document,
         };
         Self::around(document, event, endpoint, at)
@@ -99,7 +123,7 @@ impl OutboundRequest {
         at: Timestamp,
     ) -> Result<Self, BuildError> {
         let json = Document::json(transform::render(transform, facts)?);
-        Self::around(endpoint.encoding.encode(json)?, event, endpoint, at)
+        Self::around(endpoint.encode(json)?, event, endpoint, at)
     }
 
     fn around(

@@ -17,6 +17,9 @@ pub(super) struct Row {
     pub(super) digest: Digest,
     /// What joins several signatures; without it there is only one.
     pub(super) join: Option<&'static str>,
+    /// Whether receivers compute the signature over the document as JavaScript writes it, so that a JSON body has to be
+    /// written like that.
+    pub(super) stringified: bool,
 }
 
 pub(super) enum KeyForm {
@@ -59,6 +62,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v1,",
         digest: Digest::Base64,
         join: Some(" "),
+        stringified: false,
     },
     Row {
         scheme: Scheme::Svix,
@@ -71,6 +75,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v1,",
         digest: Digest::Base64,
         join: Some(" "),
+        stringified: false,
     },
     Row {
         scheme: Scheme::Flowplayer,
@@ -83,6 +88,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "",
         digest: Digest::Hex,
         join: None,
+        stringified: false,
     },
     Row {
         scheme: Scheme::Github,
@@ -95,6 +101,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "sha256=",
         digest: Digest::Hex,
         join: None,
+        stringified: false,
     },
     Row {
         scheme: Scheme::Stripe,
@@ -107,6 +114,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v1=",
         digest: Digest::Hex,
         join: Some(","),
+        stringified: false,
     },
     Row {
         scheme: Scheme::Zoom,
@@ -119,6 +127,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v0=",
         digest: Digest::Hex,
         join: None,
+        stringified: true,
     },
     Row {
         scheme: Scheme::Slack,
@@ -131,6 +140,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v0=",
         digest: Digest::Hex,
         join: None,
+        stringified: false,
     },
     Row {
         scheme: Scheme::Shopify,
@@ -143,6 +153,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "",
         digest: Digest::Base64,
         join: None,
+        stringified: false,
     },
     Row {
         scheme: Scheme::Convoy,
@@ -155,6 +166,7 @@ pub(super) static TABLE: [Row; 10] = [
         each: "",
         digest: Digest::Hex,
         join: None,
+        stringified: false,
     },
     Row {
         scheme: Scheme::ConvoyAdvanced,
@@ -167,5 +179,6 @@ pub(super) static TABLE: [Row; 10] = [
         each: "v1=",
         digest: Digest::Hex,
         join: Some(","),
+        stringified: false,
     },
 ];

@@ -241,6 +241,11 @@ impl Scheme {
         if fits { Ok(()) } else { Err(VerifyError::Mismatch) }
     }
 
+    /// Whether receivers compute the signature over the document as JavaScript writes it.
+    pub fn is_stringified(self) -> bool {
+        self.row().stringified
+    }
+
     fn row(self) -> &'static Row {
         // The table has a row for every scheme, in their order; a test holds it to that.
         &TABLE[self as usize]

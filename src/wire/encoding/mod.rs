@@ -4,6 +4,7 @@
 //! written with, members their order, and a name that is there twice stays there twice. Neither can say everything that
 //! JSON can: `form` knows no types and no empty lists, `xml` no types. What is lost is said at their heads.
 
+mod ecmascript;
 mod form;
 #[cfg(test)]
 mod property_tests;
@@ -12,6 +13,7 @@ mod xml;
 
 use bytes::Bytes;
 
+pub(super) use self::ecmascript::stringify;
 use self::tokens::Tokens;
 use super::envelope::Document;
 pub use crate::domain::format::Encoding;
@@ -24,6 +26,8 @@ pub enum EncodeError {
     NotJson(#[from] serde_json::Error),
     #[error("more than {} bytes in this encoding", limits::ENCODED_BYTES)]
     TooLarge,
+    #[error("more than {} levels deep", limits::STRINGIFIED_DEPTH)]
+    TooDeep,
 }
 
 impl Encoding {
