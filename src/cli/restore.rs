@@ -25,7 +25,10 @@ use super::{
 use crate::{
     domain::backup::Manifest,
     journal::{Journal, Verification},
-    runtime::{folder::FORMAT, hex},
+    runtime::{
+        folder::{self as data_folder, FORMAT},
+        hex,
+    },
 };
 
 /// What a folder that is being made holds until it is whole.
@@ -109,9 +112,9 @@ fn key(args: &Args, manifest: &Manifest) -> anyhow::Result<Option<String>> {
         None if manifest.key => args.directory.join(KEY),
         None => return Ok(None),
     };
-    fs::read_to_string(&path)
-        .map(Some)
-        .with_context(|| at("read", &path))
+    let text = folder::read_text(&path, data_folder::KEY_FILE)?;
+    data_folder::prove_key(&manifest.about.format, &text, &path)?;
+    Ok(Some(text))
 }
 
 /// An empty folder beside the data folder, named after it.

@@ -32,7 +32,7 @@ use super::{hex, random, seal::Sealer};
 pub const FORMAT: u32 = 2;
 
 /// A key file is not longer than this, in bytes; what is longer is none.
-const KEY_FILE: u64 = 4096;
+pub const KEY_FILE: u64 = 4096;
 
 const PROOF_OWNER: &[u8] = b"posthaste data folder";
 const PROOF: &[u8] = b"the right key";
@@ -250,11 +250,7 @@ fn reopen(folder: &Path, key_path: &Path) -> Result<(Sealer, u32), FolderError> 
     let path = folder.join("format");
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
     let text = String::from_utf8(bytes).map_err(|_| FolderError::NotOurs(path.clone()))?;
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-    };
-    let found: u32 = field("format")
+    let found: u32 = field(&text, "format")
         .and_then(|number| number.parse().ok())
         .filter(|&number| number > 0)
         .ok_or_else(|| FolderError::NotOurs(path.clone()))?;
@@ -264,17 +260,44 @@ fn reopen(folder: &Path, key_path: &Path) -> Result<(Sealer, u32), FolderError> 
             found,
         });
     }
-    let proof = field("proof")
-        .and_then(hex::decode)
-        .ok_or_else(|| FolderError::NotOurs(path.clone()))?;
+    if field(&text, "proof").and_then(hex::decode).is_none() {
+        return Err(FolderError::NotOurs(path));
+    }
     if !key_path.exists() {
         return Err(FolderError::KeyMissing(key_path.to_owned()));
     }
-    let sealer = Sealer::new(&read_key(key_path)?);
+    let key = read_key(key_path)?;
+    Ok((prove(&text, &key, key_path)?, found))
+}
+
+/// The value of a line of the `format` file.
+fn field<'a>(format: &'a str, name: &str) -> Option<&'a str> {
+    format
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+}
+
+/// A sealer with the key, which has to be the one that the `format` file was sealed with.
+fn prove(format: &str, key: &[u8; 32], key_path: &Path) -> Result<Sealer, FolderError> {
+    let sealer = Sealer::new(key);
+    let proof = field(format, "proof").and_then(hex::decode).unwrap_or_default();
     match sealer.open(PROOF_OWNER, &proof) {
-        Ok(text) if text == PROOF => Ok((sealer, found)),
+        Ok(text) if text == PROOF => Ok(sealer),
         _ => Err(FolderError::KeyWrong(key_path.to_owned())),
     }
+}
+
+/// Checks the text of a key file against the text of the `format` file of the data folder that it belongs to.
+///
+/// # Errors
+/// When it is no key, or another one.
+pub fn prove_key(format: &str, key: &str, key_path: &Path) -> Result<(), FolderError> {
+    let key = parse_key(key).ok_or_else(|| FolderError::KeyForm(key_path.to_owned()))?;
+    prove(format, &key, key_path).map(drop)
+}
+
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    hex::decode(text.trim())?.try_into().ok()
 }
 
 /// A key that is there in part would keep the server from starting for good, so it is there whole or not at all; and
@@ -326,8 +349,7 @@ fn read_key(path: &Path) -> Result<[u8; 32], FolderError> {
         .read_to_end(&mut bytes)
         .map_err(io_error("read", path))?;
     let text = String::from_utf8(bytes).unwrap_or_default();
-    let bytes = hex::decode(text.trim()).and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| FolderError::KeyForm(path.to_owned()))
+    parse_key(&text).ok_or_else(|| FolderError::KeyForm(path.to_owned()))
 }
 
 /// Writes a file so that it is there whole or not at all, also after a power cut.

@@ -53,6 +53,10 @@ impl Folder {
     ///
     /// When somebody else writes to it, when there are other things in it, or when it cannot be written.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        // A directory that is refused is left as it is.
+        if path.exists() && !path.join(MANIFEST).exists() {
+            only_ours(path)?;
+        }
         create_folder(path, 0o700)?;
         create_folder(&journal(path), 0o700)?;
         let lock = lock(path)?;
@@ -60,9 +64,6 @@ impl Folder {
         let manifest = read(MANIFEST).transpose()?;
         // It is of use or it is not; what it names is checked again.
         let unfinished = read(UNFINISHED).and_then(Result::ok);
-        if manifest.is_none() {
-            only_ours(path)?;
-        }
         let of_the_same = |other: &Manifest| {
             manifest
                 .as_ref()
@@ -246,10 +247,42 @@ pub fn manifest_in(folder: &Path) -> anyhow::Result<Manifest> {
 }
 
 fn read_manifest(path: &Path) -> anyhow::Result<Manifest> {
+    parse(&read_text(path, MANIFEST_BYTES)?, path)
+}
+
+/// A file of the backup, opened for reading.
+///
+/// # Errors
+///
+/// When it cannot be opened, or is no regular file: a pipe would be waited for without end.
+pub fn open_file(path: &Path) -> anyhow::Result<File> {
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
+    let file = open.with_context(|| at("open", path))?;
+    let kind = file.metadata().with_context(|| at("read", path))?.file_type();
+    ensure!(
+        kind.is_file(),
+        Failed(format!("{} is not a regular file", path.display()))
+    );
+    Ok(file)
+}
+
+/// The text of a small file of the backup.
+///
+/// # Errors
+///
+/// As [`open_file`], and when it is longer than `limit` bytes or no text.
+pub fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MANIFEST_BYTES).read_to_string(&mut text));
-    read.with_context(|| at("read", path))?;
-    parse(&text, path)
+    let read = open_file(path)?.take(limit + 1).read_to_string(&mut text);
+    let length = read.with_context(|| at("read", path))?;
+    ensure!(
+        length as u64 <= limit,
+        Failed(format!("{} is longer than {limit} bytes", path.display()))
+    );
+    Ok(text)
 }
 
 fn parse(text: &str, path: &Path) -> anyhow::Result<Manifest> {
@@ -273,7 +306,16 @@ fn parse(text: &str, path: &Path) -> anyhow::Result<Manifest> {
             path.display()
         )));
     }
-    serde_json::from_str(line).map_err(|_| damaged().into())
+    let manifest: Manifest = serde_json::from_str(line).map_err(|_| damaged())?;
+    // Even the journal of a server that has accepted nothing has a segment.
+    ensure!(
+        !manifest.segments.is_empty(),
+        Failed(format!(
+            "{} lists no segments, so there is nothing in the backup",
+            path.display()
+        ))
+    );
+    Ok(manifest)
 }
 
 fn write_manifest(folder: &Path, name: &str, manifest: &Manifest) -> anyhow::Result<()> {

@@ -1,17 +1,17 @@
 //! Whether a backup is what its manifest says.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
 
 use anyhow::{Context as _, bail};
 
-use super::folder::{KEY, at, journal, name};
+use super::folder::{KEY, at, journal, name, open_file, read_text};
 use crate::{
     cli::{Failed, limits::CHUNK_BYTES},
     domain::backup::{Manifest, Segment},
+    runtime::folder as data_folder,
 };
 
 /// Reads every file of the backup in a directory.
@@ -23,10 +23,15 @@ pub fn whole(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     for segment in &manifest.segments {
         copy(folder, segment, &mut io::sink())?;
     }
-    if manifest.key && !folder.join(KEY).exists() {
-        bail!(Failed(format!("{} is missing", folder.join(KEY).display())));
+    if !manifest.key {
+        return Ok(());
     }
-    Ok(())
+    let key = folder.join(KEY);
+    if !key.exists() {
+        bail!(Failed(format!("{} is missing", key.display())));
+    }
+    let text = read_text(&key, data_folder::KEY_FILE)?;
+    Ok(data_folder::prove_key(&manifest.about.format, &text, &key)?)
 }
 
 /// Writes a segment of the backup in a directory to `to`.
@@ -36,15 +41,13 @@ pub fn whole(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
 /// When its file is missing, short or damaged, or `to` takes no more.
 pub fn copy(folder: &Path, segment: &Segment, to: &mut impl io::Write) -> anyhow::Result<()> {
     let path = journal(folder).join(name(segment.first));
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!(Failed(format!(
-                "the backup is damaged: {} is missing",
-                path.display()
-            )))
-        }
-        opened => opened.with_context(|| at("open", &path))?,
-    };
+    if !path.exists() {
+        bail!(Failed(format!(
+            "the backup is damaged: {} is missing",
+            path.display()
+        )));
+    }
+    let file = open_file(&path)?;
     let mut rest = file.take(segment.bytes);
     let mut piece = vec![0; CHUNK_BYTES];
     let (mut read, mut crc) = (0, 0);

@@ -135,7 +135,63 @@ fn a_directory_with_other_things_in_it_is_not_written_to() {
             && text.contains("cat.jpg"),
         "{text}"
     );
+    let names = fs::read_dir(scene.path("photos")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["cat.jpg"], "a directory that is refused is left as it is");
     assert_eq!(fs::read(scene.path("photos/cat.jpg")).unwrap(), b"a cat");
+}
+
+/// A backup that was changed, and what the refusal of it has to say.
+fn assert_not_restored(scene: &Scene, text: &str) {
+    let refused = restore(&scene.path("backup"), &scene.path("elsewhere"), &[]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(text), "{}", stderr(&refused));
+    assert!(!scene.path("elsewhere").exists());
+    let verified = backup_command(&scene.server, &scene.path("backup"))
+        .arg("--verify")
+        .output()
+        .unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(stderr(&verified).contains(text), "{}", stderr(&verified));
+}
+
+#[test]
+fn a_backup_whose_key_is_none_or_another_is_refused() {
+    let scene = Scene::new();
+    scene.backup("backup", &[]);
+    fs::write(scene.path("backup/key"), "not a key").unwrap();
+    assert_not_restored(&scene, "is not 64 hexadecimal digits");
+    fs::write(scene.path("backup/key"), "ab".repeat(32)).unwrap();
+    assert_not_restored(&scene, "is not the one that this data folder was sealed with");
+}
+
+#[test]
+fn a_manifest_without_segments_is_refused() {
+    let scene = Scene::new();
+    scene.backup("backup", &[]);
+    let manifest = fs::read_to_string(scene.path("backup/manifest")).unwrap();
+    let mut document: Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+    document["segments"] = json!([]);
+    let line = document.to_string();
+    let sum = crc32c::crc32c(line.as_bytes());
+    fs::write(
+        scene.path("backup/manifest"),
+        format!("{line}\ncrc32c {sum:08x}\n"),
+    )
+    .unwrap();
+    assert_not_restored(&scene, "lists no segments");
+}
+
+#[test]
+fn a_pipe_among_the_files_of_a_backup_is_refused_and_not_waited_for() {
+    for name in ["manifest", "key", "journal/0000000000000001.seg"] {
+        let scene = Scene::new();
+        scene.backup("backup", &[]);
+        let file = scene.path("backup").join(name);
+        fs::remove_file(&file).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert_not_restored(&scene, "is not a regular file");
+    }
 }
 
 #[test]
