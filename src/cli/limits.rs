@@ -10,6 +10,14 @@ pub const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 pub const DATA_BYTES: u64 = 32 * 1024 * 1024;
 /// A file of endpoints: 10,000 of them with room to spare, and less than the server takes at once.
 pub const ENDPOINTS_FILE_BYTES: u64 = 32 * 1024 * 1024;
+/// Lines and bytes of one request of `send --batch`: well below what a server takes by default (10,000 and 64 MiB), and
+/// enough that the journal's sync is shared by many.
+pub const BATCH_LINES: usize = 5000;
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Lines of a batch that are read ahead: the reader is never waited for, and holds little.
+pub const LINES_AHEAD: usize = 256;
+/// How long the source of a batch may pause before the lines it has given are sent.
+pub const BATCH_PAUSE: Duration = Duration::from_millis(100);
 /// One read of a batch.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Time for a connection. The unix socket answers at once or is dead; TCP may cross a slow link.

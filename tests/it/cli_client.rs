@@ -13,6 +13,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::child::{EndsWithTest as _, Signal};
+
 /// One request as it came.
 #[derive(Debug)]
 struct Seen {
@@ -162,11 +164,11 @@ fn data_is_sent_and_answers_are_printed_byte_for_byte() {
 }
 
 #[test]
-fn a_batch_is_streamed_from_stdin_and_each_refused_line_is_named() {
+fn a_batch_is_sent_from_stdin_and_each_refused_line_is_named() {
     let scripted = Scripted::start(vec![answer(
         202,
         &json!({"accepted": 1, "duplicates": 0, "rejected": 1, "results": [
-            {"id": "evt_1"}, {"problem": {"title": "Invalid", "detail": "type is missing\u{1b}"}}]}),
+            {"id": "evt_1", "deliveries": 1}, {"problem": {"title": "Invalid", "detail": "type is missing\u{1b}"}}]}),
     )]);
     let lines = format!("{{\"type\":\"a\",\"data\":\"{}\"}}\n{{}}\n", "x".repeat(200_000));
     let mut child = scripted
@@ -174,6 +176,7 @@ fn a_batch_is_streamed_from_stdin_and_each_refused_line_is_named() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
@@ -190,6 +193,37 @@ fn a_batch_is_streamed_from_stdin_and_each_refused_line_is_named() {
         seen[0].headers
     );
     assert_eq!(text(&seen[0].body), lines);
+}
+
+/// What a server that takes everything answers to so many lines.
+fn all_accepted(count: usize) -> String {
+    let results = vec![json!({"id": "evt_1", "deliveries": 1}); count];
+    answer(
+        202,
+        &json!({"accepted": count, "duplicates": 0, "rejected": 0, "results": results}),
+    )
+}
+
+#[test]
+fn a_batch_that_stops_early_fails_and_names_the_first_line_that_was_not_sent() {
+    let full = json!({"title": "disk full", "detail": "the disk has too little free space", "status": 507});
+    let none = json!({"title": "disk full", "detail": "the disk has too little free space",
+        "status": 507, "accepted": 0, "duplicates": 0, "rejected": 1, "results": [{"problem": full}]});
+    for refusal in [answer(507, &full), answer(507, &none)] {
+        let scripted = Scripted::start(vec![all_accepted(5000), refusal]);
+        let lines = "{\"type\":\"a\",\"data\":1}\n".repeat(5002);
+        let file = scripted.file(&lines);
+        let (output, seen) = scripted.run(&["send", "--batch", &format!("@{}", file.display())]);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+        let told = text(&output.stderr);
+        assert!(told.contains("stopped at line 5001, "), "{told}");
+        assert!(told.contains("the disk has too little free space"), "{told}");
+        assert!(
+            told.contains("5000 accepted, 0 duplicates, 0 rejected before it"),
+            "{told}"
+        );
+        assert_eq!(seen.len(), 2);
+    }
 }
 
 #[test]
@@ -492,6 +526,7 @@ fn over_https_the_certificate_is_verified() {
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .ends_with_test(Signal::KILL)
             .spawn()
             .unwrap()
     };

@@ -87,7 +87,7 @@ pub async fn send_list(
         .map_err(|never| match never {})
         .boxed_unsync();
     let answer = client.exchange(Method::POST, path, &headers, body).await?;
-    batch::tell(output, &answer, "event")
+    batch::tell_list(output, &answer)
 }
 
 #[cfg(test)]

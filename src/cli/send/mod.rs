@@ -3,6 +3,7 @@
 mod batch;
 mod cloud_event;
 mod event;
+mod lines;
 mod wait;
 
 pub use event::Written;

@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod authority;
+pub mod child;
 pub mod disk;
 pub mod gate;
 pub mod http2;
@@ -10,6 +11,7 @@ pub mod listener;
 pub mod postgres;
 pub mod proxy;
 pub mod receiver;
+pub mod seed;
 pub mod server;
 pub mod sink;
 pub mod skip;
