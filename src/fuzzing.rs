@@ -357,7 +357,7 @@ mod tests {
 
     fn rounds() -> u64 {
         let asked = std::env::var("POSTHASTE_FUZZ_ROUNDS").ok();
-        let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
+        let soak = crate::runtime::seed::is_soak();
         asked.map_or(if soak { 100_000 } else { 1500 }, |rounds| {
             rounds.parse().unwrap()
         })

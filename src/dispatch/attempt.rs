@@ -26,7 +26,7 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    runtime::{disk, work_pool::Owner},
+    runtime::{clock, disk, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Way},
     store::DueRow,
     wire::{
@@ -36,9 +36,6 @@ use crate::{
         request::{BuildError, EndpointParts, OutboundRequest, Signing},
     },
 };
-
-/// Before this, the present cannot be: 2026-11-01T00:00:00Z. A clock that says so is wrong.
-const BUILT: Timestamp = Timestamp::from_millis(1_793_491_200_000);
 
 /// An attempt that ended, and whose it was.
 pub(super) struct Finished {
@@ -259,7 +256,7 @@ pub(super) fn standalone(
 }
 
 fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange) -> Seen {
-    let clock_is_wrong = shared.clock.wall() < BUILT;
+    let clock_is_wrong = shared.clock.wall() < clock::built_at();
     let observation = match exchange.observation {
         Observation::Fault(Fault::TlsNotYetValid) if clock_is_wrong => Observation::Fault(Fault::Clock),
         other => other,

@@ -20,6 +20,14 @@ pub trait Clock: Send + Sync {
     fn running(&self) -> Duration;
 }
 
+/// When this program was built. A clock that shows an earlier time is wrong.
+pub fn built_at() -> Timestamp {
+    let seconds: u64 = env!("POSTHASTE_BUILT_AT")
+        .parse()
+        .unwrap_or_else(|_| unreachable!("the build script writes a number"));
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
 /// The machine's clocks. Before 1970 the wall clock shows the epoch.
 #[derive(Debug, Default)]
 pub struct SystemClock;
@@ -77,5 +85,15 @@ impl Clock for SteppedClock {
 
     fn running(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_program_was_built_in_the_past() {
+        assert!(built_at() <= SystemClock.now(), "{}", built_at());
     }
 }

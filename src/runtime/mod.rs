@@ -7,4 +7,8 @@ pub mod folder;
 pub mod hex;
 pub mod random;
 pub mod seal;
+/// Seeds of randomized tests, which the integration tests share.
+#[cfg(test)]
+#[path = "../../tests/it/support/seed.rs"]
+pub mod seed;
 pub mod work_pool;

@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::support::{
     server::{Server, in_millis, wait_for},
     sink::{Sink, answer},
@@ -30,6 +31,7 @@ fn run_with(server: &Server, arguments: &[&str], stdin: &[u8]) -> Output {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap();
     // A command that does not read stdin may end first.

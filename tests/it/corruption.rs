@@ -24,10 +24,11 @@ use serde_json::{Value, json};
 
 use self::{
     folder::{contents, copy_folder, files},
-    harm::{Harm, inflict, number},
+    harm::{Harm, inflict},
     oracle::Oracle,
     workload::{BOOT, Workload},
 };
+use crate::support::seed::{is_soak, number, seed};
 use crate::support::server::{Server, wait_for_all};
 
 /// Copies in an ordinary run, and in a long one.
@@ -46,10 +47,9 @@ struct Tally {
 
 #[test]
 fn of_a_harmed_folder_every_sound_event_is_served_and_the_rest_is_named() {
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
-    let copies = number("POSTHASTE_CORRUPTIONS").unwrap_or(if soak { MANY } else { COPIES });
-    let seed = number("POSTHASTE_CORRUPTION_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..)));
-    println!("POSTHASTE_CORRUPTION_SEED={seed} POSTHASTE_CORRUPTIONS={copies}");
+    let copies = number("POSTHASTE_CORRUPTIONS").unwrap_or(if is_soak() { MANY } else { COPIES });
+    let seed = seed("POSTHASTE_CORRUPTION_SEED");
+    println!("POSTHASTE_CORRUPTIONS={copies}");
     let workload = Workload::run();
     let oracle = Oracle::of(&workload.folder);
     let (mut tally, mut failures) = (Tally::default(), Vec::new());

@@ -21,6 +21,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use self::moment::Moment;
+use crate::support::seed::{number, seed};
 use crate::support::{
     server::{Answer, Server, raw, wait_for, wait_for_all},
     sink::{Sink, answer},
@@ -35,12 +36,6 @@ const LINES: u64 = 40;
 const PAUSE: u64 = 4;
 /// Events that may be on their way before the clients pause, so that what is left at the end arrives in time.
 const BACKLOG: u64 = 1500;
-
-pub fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
 
 /// How many requests for each event a receiver has answered with 200.
 #[derive(Clone, Default)]
@@ -235,9 +230,9 @@ impl Load {
 
 #[test]
 fn what_was_acknowledged_is_delivered_through_kills_at_any_moment() {
-    let seed = number("POSTHASTE_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed("POSTHASTE_CRASH_SEED");
     let rounds = number("POSTHASTE_CRASH_ROUNDS").unwrap_or(ROUNDS);
-    println!("POSTHASTE_CRASH_SEED={seed} POSTHASTE_CRASH_ROUNDS={rounds}");
+    println!("POSTHASTE_CRASH_ROUNDS={rounds}");
     let mut rng = Rng::with_seed(seed);
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

@@ -28,7 +28,8 @@ use self::{
     errand::{Errand, Template},
     tracer::{Ended, Point, SYSCALLS, Scene},
 };
-use crate::support::skip::skip;
+use crate::support::seed::{is_soak, seed};
+use crate::support::skip::{Need, skip};
 
 const POINTS: usize = 36;
 /// Points that are tried at once.
@@ -64,12 +65,12 @@ impl Tally {
 #[test]
 fn what_was_acknowledged_is_there_after_a_kill_at_any_system_call() {
     if let Err(reason) = tracer::is_possible() {
-        skip(&reason);
+        skip(Need::Strace, &reason);
         return;
     }
     let template = Template::make();
     let asked = env::var("POSTHASTE_CRASH_POINTS").ok();
-    let soak = env::var_os("POSTHASTE_SOAK").is_some_and(|value| value == "1");
+    let soak = is_soak();
     let tally = Tally::default();
     if let Some(point) = asked.as_deref().and_then(Point::parse) {
         tally.count(point, try_point(&template, point, 0));
@@ -107,7 +108,7 @@ fn try_some(template: &Template, count: usize, tally: &Tally) {
         }
     }
     let all = points.len();
-    let mut rng = Rng::new();
+    let mut rng = Rng::with_seed(seed("POSTHASTE_CRASH_POINT_SEED"));
     let count = count.clamp(1, all);
     let offset = rng.usize(0..all.div_ceil(count));
     let chosen: Vec<Point> = (0..count)

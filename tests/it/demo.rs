@@ -9,6 +9,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::support::child::EndsWithTest as _;
+
 /// The demo, with its temporary folder inside `place`, and with an environment that would lead a server astray.
 fn demo(place: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
@@ -99,6 +101,7 @@ fn an_interrupted_demo_stops_its_server_and_removes_its_folder() {
     let mut child = demo(place.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .ends_with_test(Signal::TERM)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

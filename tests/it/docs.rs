@@ -14,7 +14,12 @@ use std::{
 
 use posthaste::domain::outcome::{Class, Fault, status_class};
 
-use crate::support::{server::wait_for, sink::Sink};
+use crate::support::child::{EndsWithTest as _, Signal};
+use crate::support::{
+    server::wait_for,
+    sink::Sink,
+    skip::{Need, skip},
+};
 
 const RECEIVER: &str = "127.0.0.1:9000";
 const LISTENER: &str = "127.0.0.1:9001";
@@ -39,6 +44,12 @@ fn every_command_of_the_readme_works() {
             .then_some(())
     });
     let has_curl = Command::new("curl").arg("--version").output().is_ok();
+    if !has_curl {
+        skip(
+            Need::Curl,
+            "the commands with curl were not run: there is no curl",
+        );
+    }
     let script: String = commands
         .iter()
         .filter(|block| has_curl || !block.contains("curl "))
@@ -48,7 +59,10 @@ fn every_command_of_the_readme_works() {
         .replace(RECEIVER, &sink.address.to_string())
         .replace(LISTENER, "$LISTENER")
         .replace(SERVER, &address);
-    let done = shell(folder.path(), &script).output().unwrap();
+    let done = shell(folder.path(), &script)
+        .ends_with_test(Signal::TERM)
+        .output()
+        .unwrap();
     let told = format!(
         "{}\n{}",
         String::from_utf8_lossy(&done.stdout),
@@ -192,7 +206,7 @@ fn beside(block: &str) -> String {
     let line = |line: &str| match line.strip_prefix("posthaste listen 9001 ") {
         None => line.to_owned(),
         Some(arguments) => format!(
-            "posthaste listen 0 {arguments} >listen.out 2>listen.log & trap \"kill $!\" EXIT\n\
+            "posthaste listen 0 {arguments} >listen.out 2>listen.log & trap \"kill $!\" EXIT TERM\n\
              until grep -q 'storing in' listen.log; do kill -0 $!; sleep 0.05; done\n\
              LISTENER=$(sed -n 's|.*http://\\([0-9.:]*\\),.*|\\1|p' listen.log)"
         ),
@@ -230,7 +244,7 @@ impl Running {
         shell.env("POSTHASTE_API__LISTEN", "127.0.0.1:0");
         let file = |name: &str| fs::File::create(folder.join(name)).unwrap();
         shell.stdout(file("server.out")).stderr(file("server.log"));
-        Self(shell.spawn().unwrap())
+        Self(shell.ends_with_test(Signal::KILL).spawn().unwrap())
     }
 }
 

@@ -9,12 +9,12 @@
 //! `POSTHASTE_SOAK=1` makes a thousand.
 
 mod ledger;
+mod lies;
 mod machine;
 mod moment;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::{self, AssertUnwindSafe},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,8 +27,11 @@ use serde_json::json;
 
 use self::{ledger::Ledger, machine::Machine, moment::Moment};
 use crate::{
-    crash::{self, Endpoint, Load, Over, number},
-    support::disk::{Cut, Effect, Fault, Image, Op},
+    crash::{self, Endpoint, Load, Over},
+    support::{
+        disk::{Cut, Image},
+        seed::{is_soak, number, seed},
+    },
 };
 
 const CUTS: u64 = 16;
@@ -39,10 +42,6 @@ const LIFE: u64 = 25;
 const AGAIN: usize = 40;
 /// Between two requests of a client, at most; in milliseconds.
 const PAUSE: u64 = 30;
-/// Disks that tell a lie, and the cuts of each, within which it has to be found out. Much is synced by something else
-/// later, so the first cuts matter most.
-const LIVES_OF_LIARS: u64 = 5;
-const CUTS_OF_LIARS: u64 = 6;
 
 /// What was done, for the report.
 #[derive(Default)]
@@ -78,22 +77,17 @@ struct Life<'a> {
     torn: u64,
 }
 
-fn soak() -> bool {
-    std::env::var_os("POSTHASTE_SOAK").is_some_and(|value| value == "1")
-}
-
 #[test]
 fn what_was_acknowledged_survives_power_cuts_at_any_moment() {
-    let seed = number("POSTHASTE_CUT_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let cuts = number("POSTHASTE_CUTS").unwrap_or(if soak() { SOAK_CUTS } else { CUTS });
-    println!("POSTHASTE_CUT_SEED={seed} POSTHASTE_CUTS={cuts}");
-    let mut rng = Rng::with_seed(seed);
+    let cuts = number("POSTHASTE_CUTS").unwrap_or(if is_soak() { SOAK_CUTS } else { CUTS });
+    println!("POSTHASTE_CUTS={cuts}");
+    let mut rng = Rng::with_seed(seed("POSTHASTE_CUT_SEED"));
     let mut tally = Tally::default();
     let mut left = cuts;
     while left > 0 {
         let life = left.min(LIFE);
         left -= life;
-        match live(Vec::new(), life, &mut rng, &mut tally) {
+        match live(life, &mut rng, &mut tally) {
             None => return,
             Some(result) => result.unwrap_or_else(|loss| panic!("{loss}")),
         }
@@ -102,8 +96,8 @@ fn what_was_acknowledged_survives_power_cuts_at_any_moment() {
 }
 
 /// A first start, cuts under load, and a last look. `None`: disks cannot be mounted here.
-fn live(lies: Vec<Fault>, cuts: u64, rng: &mut Rng, tally: &mut Tally) -> Option<Result<(), String>> {
-    let mut machine = Machine::new(lies);
+fn live(cuts: u64, rng: &mut Rng, tally: &mut Tally) -> Option<Result<(), String>> {
+    let mut machine = Machine::new(Vec::new());
     if !machine.mount(Image::default()) {
         return None;
     }
@@ -224,8 +218,8 @@ impl Life<'_> {
 /// A start is cut after each number of changes, until it is ready before the cut, and made again on what is left.
 #[test]
 fn a_first_start_may_be_cut_anywhere() {
-    let mut rng = Rng::with_seed(number("POSTHASTE_CUT_SEED").unwrap_or(1));
-    let ways = if soak() { Cut::ALL.len() } else { 1 };
+    let mut rng = Rng::with_seed(seed("POSTHASTE_CUT_SEED"));
+    let ways = if is_soak() { Cut::ALL.len() } else { 1 };
     for changes in 0.. {
         let mut ready = false;
         for way in 0..ways {
@@ -252,112 +246,6 @@ fn a_first_start_may_be_cut_anywhere() {
         if ready {
             println!("a first start makes {changes} changes");
             break;
-        }
-    }
-}
-
-/// What a disk says that it has synced and has not, and by what it is found out.
-struct Lie {
-    what: &'static str,
-    op: Op,
-    pattern: &'static str,
-    /// Of those that a server asks for from its start on, these only: so many later, so many.
-    only: Option<(u64, u64)>,
-}
-
-const fn lie(what: &'static str, op: Op, pattern: &'static str) -> Lie {
-    Lie {
-        what,
-        op,
-        pattern,
-        only: None,
-    }
-}
-
-/// Lies that cost what was acknowledged, or keep the server from starting.
-const LIES: [Lie; 4] = [
-    lie("segments", Op::Sync, "*.seg"),
-    lie("the journal's names", Op::SyncFolder, "*/journal"),
-    lie("the data folder's names", Op::SyncFolder, "var/data"),
-    lie("the store's files when it is closed", Op::Sync, "*/store/*"),
-];
-
-/// The same for every other sync of the server, which take longer to find out.
-const MORE_LIES: [Lie; 11] = [
-    lie("the names above the data folder", Op::SyncFolder, "|var"),
-    lie("the key", Op::Sync, "*/key.tmp"),
-    lie("the format", Op::Sync, "*/format.tmp"),
-    lie("the store's names when it is closed", Op::SyncFolder, "*/store*"),
-    Lie {
-        only: Some((1, 1)),
-        ..lie("that there is no clean any more", Op::SyncFolder, "var/data")
-    },
-    Lie {
-        only: Some((0, 1)),
-        ..lie("the segment that a start goes on with", Op::Sync, "*.seg")
-    },
-    lie("a new segment's header", Op::Sync, "*.seg.tmp"),
-    lie("sidecars", Op::Sync, "*.cfg.tmp"),
-    lie("the journal's identity", Op::Sync, "*.id.tmp"),
-    lie("the boot id", Op::Sync, "*/boot.tmp"),
-    lie("what was cut off", Op::Sync, "*/quarantine/*"),
-];
-
-impl Lie {
-    /// How a disk that tells it was found out; `None` if it was not. `Err`: disks cannot be mounted here.
-    fn find_out(&self, seed: u64) -> Result<Option<String>, ()> {
-        let mut tally = Tally::default();
-        for seed in seed..seed + LIVES_OF_LIARS {
-            let fault = Fault::new(&[self.op], self.pattern, Effect::Lie);
-            let fault = match self.only {
-                Some((after, times)) => fault.after(after).times(times),
-                None => fault,
-            };
-            let mut rng = Rng::with_seed(seed);
-            let lived = panic::catch_unwind(AssertUnwindSafe(|| {
-                live(vec![fault], CUTS_OF_LIARS, &mut rng, &mut tally)
-            }));
-            let loss = match lived {
-                Ok(None) => return Err(()),
-                Ok(Some(Ok(()))) => continue,
-                Ok(Some(Err(loss))) => loss,
-                Err(panic) => panic
-                    .downcast::<String>()
-                    .map_or_else(|_| "a panic".to_owned(), |text| *text),
-            };
-            let cuts: u64 = tally.cuts.values().sum();
-            let loss = loss.lines().next().unwrap_or_default();
-            return Ok(Some(format!("at cut {cuts}: {loss}")));
-        }
-        Ok(None)
-    }
-}
-
-#[test]
-fn a_disk_that_lies_about_its_syncs_is_found_out() {
-    for lie in LIES {
-        match lie.find_out(1) {
-            Err(()) => return,
-            Ok(found) => {
-                let found = found.unwrap_or_else(|| panic!("nobody missed a sync of {}", lie.what));
-                println!("not synced: {}; found out {found}", lie.what);
-            }
-        }
-    }
-}
-
-/// Which syncs are missed when they are not done, and which are not: to be read, not to be passed.
-#[test]
-fn what_every_other_sync_is_for() {
-    if !soak() {
-        return;
-    }
-    let seed = number("POSTHASTE_CUT_SEED").unwrap_or(1);
-    for lie in MORE_LIES {
-        match lie.find_out(seed) {
-            Err(()) => return,
-            Ok(Some(found)) => println!("not synced: {}; found out {found}", lie.what),
-            Ok(None) => println!("not synced: {}; not missed", lie.what),
         }
     }
 }

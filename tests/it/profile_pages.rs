@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::Value;
 
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::{
     docs::{blocks, read, shell},
     support::server::{Server, wait_for},
@@ -33,6 +34,7 @@ fn listen(folder: &Path, block: &str) -> (Beside, String) {
     let child = shell(folder, &format!("exec {line}"))
         .stdout(Stdio::null())
         .stderr(fs::File::create(&log).unwrap())
+        .ends_with_test(Signal::TERM)
         .spawn()
         .unwrap();
     let beside = Beside(child);

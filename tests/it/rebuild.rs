@@ -16,6 +16,7 @@ use posthaste::store::{Row, open};
 use serde_json::{Value, json};
 
 use self::{harm::Harm, workload::Workload};
+use crate::support::seed::{number, seed};
 use crate::support::{
     STORE,
     server::{Server, wait_for},
@@ -121,9 +122,9 @@ impl Copy {
 
 #[test]
 fn a_store_that_is_lost_damaged_or_distrusted_comes_back_the_same() {
-    let seed = harm::number("POSTHASTE_CORRUPTION_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let corruptions = harm::number("POSTHASTE_CORRUPTIONS").unwrap_or(CORRUPTIONS);
-    println!("POSTHASTE_CORRUPTION_SEED={seed} POSTHASTE_CORRUPTIONS={corruptions}");
+    let seed = seed("POSTHASTE_CORRUPTION_SEED");
+    let corruptions = number("POSTHASTE_CORRUPTIONS").unwrap_or(CORRUPTIONS);
+    println!("POSTHASTE_CORRUPTIONS={corruptions}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let workload = Workload::run(&mut rng);
     let expected = dump(&Copy::of(&workload.stopped).data);

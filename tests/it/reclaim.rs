@@ -13,6 +13,7 @@ use std::{
 use posthaste::store::{Row, open};
 use serde_json::{Value, json};
 
+use crate::support::seed::{is_soak, number, seed};
 use crate::support::{
     STORE,
     server::{Server, wait_for},
@@ -22,11 +23,6 @@ use crate::support::{
 const ENDPOINTS: usize = 100;
 /// What the journal may take: some two seconds of what is written, and what still waits.
 const BOUND: u64 = 1536 * 1024;
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
 
 fn start(data: &Path, settings: &[(&str, &str)]) -> Server {
     let all: Vec<(&str, &str)> = [
@@ -154,10 +150,9 @@ impl Field {
 /// left is the one that lived through it.
 #[test]
 fn the_journal_stays_small_and_nothing_undelivered_is_lost() {
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
-    let rounds = number("POSTHASTE_RECLAIM_ROUNDS").unwrap_or(if soak { 600 } else { 30 });
-    let seed = number("POSTHASTE_RECLAIM_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("POSTHASTE_RECLAIM_ROUNDS={rounds} POSTHASTE_RECLAIM_SEED={seed}");
+    let rounds = number("POSTHASTE_RECLAIM_ROUNDS").unwrap_or(if is_soak() { 600 } else { 30 });
+    let seed = seed("POSTHASTE_RECLAIM_SEED");
+    println!("POSTHASTE_RECLAIM_ROUNDS={rounds}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut field = Field::new();
     let (mut accepted, mut largest, mut kills) = (Vec::new(), 0, 0);

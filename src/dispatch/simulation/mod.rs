@@ -62,6 +62,7 @@ use self::{
     profile::Profile,
 };
 use crate::journal::in_place::Plate;
+use crate::runtime::seed::{is_soak, number, seed};
 
 /// New seeds by default, and with `POSTHASTE_SOAK`.
 const SEEDS: u64 = 30;
@@ -225,10 +226,6 @@ fn corpus() -> Vec<u64> {
         .collect()
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn past_seeds_hold() {
     let seeds = corpus();
@@ -245,9 +242,8 @@ fn new_seeds_hold() {
         assert!(report.wrong.is_empty(), "{}", told(seed, &report));
         return;
     }
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
-    let count = number("POSTHASTE_SIM_SEEDS").unwrap_or(if soak { SOAK_SEEDS } else { SEEDS });
-    let from = number("POSTHASTE_SIM_FROM").unwrap_or(1);
+    let count = number("POSTHASTE_SIM_SEEDS").unwrap_or(if is_soak() { SOAK_SEEDS } else { SEEDS });
+    let from = seed("POSTHASTE_SIM_FROM");
     all_hold(&(from..from + count).collect::<Vec<_>>());
 }
 

@@ -14,13 +14,6 @@ const BLOCKS: [usize; 2] = [512, 4096];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Harm(pub String);
 
-/// A number from the environment.
-pub fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
-
 /// Does one thing to one or two of these files.
 pub fn inflict(files: &[PathBuf], rng: &mut Rng) -> Harm {
     let (one, other) = (pick(files, rng), pick(files, rng));

@@ -15,13 +15,14 @@ use fastrand::Rng;
 
 use super::{
     all_after, dir, draft,
-    harm::{self, Harm, inflict},
+    harm::{Harm, inflict},
 };
 use crate::journal::{
     CONFIG, Draft, Entry, Journal, Lsn, Options, Verification,
     disk::{Disk, RealDisk},
     repair,
 };
+use crate::runtime::seed::{is_soak, number, seed};
 
 /// Copies in an ordinary run, and in a long one.
 const COPIES: u64 = 120;
@@ -286,10 +287,9 @@ async fn again(folder: &Path, journal: Journal, found: &[Entry], last: Lsn) -> R
 
 #[tokio::test]
 async fn of_a_harmed_journal_every_sound_record_is_read_and_nothing_else() {
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
-    let copies = harm::number("POSTHASTE_CORRUPTIONS").unwrap_or(if soak { MANY } else { COPIES });
-    let seed = harm::number("POSTHASTE_CORRUPTION_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..)));
-    println!("POSTHASTE_CORRUPTION_SEED={seed} POSTHASTE_CORRUPTIONS={copies}");
+    let copies = number("POSTHASTE_CORRUPTIONS").unwrap_or(if is_soak() { MANY } else { COPIES });
+    let seed = seed("POSTHASTE_CORRUPTION_SEED");
+    println!("POSTHASTE_CORRUPTIONS={copies}");
     let base = Base::make().await;
     let (mut lost, mut failures) = (0, Vec::new());
     for seed in seed..seed + copies {

@@ -8,16 +8,14 @@ use std::{
 };
 
 use super::*;
+use crate::support::child::{EndsWithTest as _, Signal};
+use crate::support::seed::{is_soak, number, seed};
 
 /// Backups that are killed, in an ordinary run; the long form has `SOAK`.
 const KILLS: u64 = 12;
 const SOAK: u64 = 120;
 /// Kills in one scene: what is copied and restored grows with each.
 const PER_SCENE: u64 = 12;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
 
 /// A backup that is killed again and again.
 struct Killed {
@@ -63,6 +61,7 @@ impl Killed {
         let mut child = backup_command(&self.scene.server, &self.scene.path("backup"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .ends_with_test(Signal::KILL)
             .spawn()
             .unwrap();
         // Somewhere between its start and its end; where, is for the scheduler to say.
@@ -108,10 +107,9 @@ impl Killed {
 
 #[test]
 fn a_backup_that_is_killed_at_any_moment_leaves_the_one_before_it_valid() {
-    let seed = number("POSTHASTE_BACKUP_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
-    let kills = number("POSTHASTE_BACKUP_KILLS").unwrap_or(if soak { SOAK } else { KILLS });
-    println!("POSTHASTE_BACKUP_SEED={seed} POSTHASTE_BACKUP_KILLS={kills}");
+    let seed = seed("POSTHASTE_BACKUP_SEED");
+    let kills = number("POSTHASTE_BACKUP_KILLS").unwrap_or(if is_soak() { SOAK } else { KILLS });
+    println!("POSTHASTE_BACKUP_KILLS={kills}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut broken = 0;
     for first in (0..kills).step_by(PER_SCENE as usize) {
@@ -133,6 +131,7 @@ fn a_first_backup_that_is_broken_off_between_its_answers_goes_on_where_it_was() 
     let mut child = backup_command(&scene.server, &scene.path("backup"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap();
     wait_for("the first answer", || {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::*;
+use crate::support::seed::is_soak;
 
 /// Backups taken while events come, in an ordinary run.
 const ROUNDS: usize = 4;
@@ -45,7 +46,7 @@ fn load(
 
 #[test]
 fn a_backup_under_load_loses_nothing_that_was_acknowledged_before_it_began() {
-    let soak = std::env::var_os("POSTHASTE_SOAK").is_some();
+    let soak = is_soak();
     let rounds = if soak { 40 } else { ROUNDS };
     let scene = Scene::new();
     let (active, held) = (Sink::accepting(), Sink::accepting());

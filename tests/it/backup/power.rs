@@ -8,7 +8,9 @@ use std::{process::Stdio, time::Duration};
 use fastrand::Rng;
 
 use super::*;
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::support::disk::{Cut, Disk, Image};
+use crate::support::seed::{is_soak, seed};
 
 /// Cuts in an ordinary run, of each kind of command.
 const CUTS: usize = 10;
@@ -19,6 +21,7 @@ fn begin(command: &mut Command) -> std::process::Child {
     command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap()
 }
@@ -55,13 +58,12 @@ struct Cuts {
 
 impl Cuts {
     fn new() -> Self {
-        let seed = std::env::var("POSTHASTE_BACKUP_SEED")
-            .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+        let seed = seed("POSTHASTE_BACKUP_SEED");
         let what = format!("POSTHASTE_BACKUP_SEED={seed}");
         println!("{what}");
         Self {
             rng: Rng::with_seed(seed),
-            all: std::env::var_os("POSTHASTE_SOAK").is_some(),
+            all: is_soak(),
             what,
             done: 0,
         }

@@ -16,6 +16,7 @@ use super::{
     copy,
     tracer::{self, Ended, Point, Scene, Task},
 };
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::support::{
     server::{Answer, PATIENCE, Server, raw, wait_for},
     sink::Sink,
@@ -148,6 +149,7 @@ impl<'a> Errand<'a> {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
+            .ends_with_test(Signal::KILL)
             .spawn()
             .unwrap();
         assert!(self.wait_ready(&mut server));

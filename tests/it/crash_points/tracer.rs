@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::support::server::wait_for;
 
 /// What changes something, or opens it. Names that this machine does not have are left out.
@@ -150,6 +151,7 @@ pub fn start(task: &Task<'_>, program: &[String], log: &Path) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(append(log))
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap()
 }
@@ -162,6 +164,7 @@ pub fn attach(task: &Task<'_>, pid: u32, log: &Path) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(append(log))
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap();
     wait_for("all threads to be traced", || {

@@ -3,12 +3,13 @@
 //! `POSTHASTE_FAULTS` sets the number of rounds, `POSTHASTE_FAULT_SEED` repeats a run's decisions (not its timing),
 //! `POSTHASTE_SOAK=1` makes a thousand rounds.
 
-use std::{collections::BTreeMap, env, thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use fastrand::Rng;
 
 use super::bench::Bench;
 use crate::support::disk::{Cut, Effect, Errno, Fault, Op};
+use crate::support::seed::{is_soak, number, seed};
 
 const ROUNDS: u64 = 12;
 const SOAK_ROUNDS: u64 = 1000;
@@ -38,11 +39,6 @@ const PATTERNS: [&str; 8] = [
     "data/store*",
     "data/store*",
 ];
-
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
 
 /// What goes wrong in a round.
 fn draw(rng: &mut Rng) -> Fault {
@@ -85,10 +81,9 @@ struct Tally {
 
 #[test]
 fn what_was_acknowledged_is_delivered_whatever_the_disk_does() {
-    let seed = number("POSTHASTE_FAULT_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let soak = env::var_os("POSTHASTE_SOAK").is_some_and(|value| value == "1");
-    let rounds = number("POSTHASTE_FAULTS").unwrap_or(if soak { SOAK_ROUNDS } else { ROUNDS });
-    println!("POSTHASTE_FAULT_SEED={seed} POSTHASTE_FAULTS={rounds}");
+    let seed = seed("POSTHASTE_FAULT_SEED");
+    let rounds = number("POSTHASTE_FAULTS").unwrap_or(if is_soak() { SOAK_ROUNDS } else { ROUNDS });
+    println!("POSTHASTE_FAULTS={rounds}");
     let mut rng = Rng::with_seed(seed);
     let mut tally = Tally::default();
     let mut left = rounds;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::bench::Bench;
+use crate::support::seed::is_soak;
 use crate::support::{
     disk::{Effect, Errno, Fault, Op},
     gate::Gate,
@@ -52,7 +53,7 @@ fn first_start(errno: Errno, n: u64) -> Option<bool> {
 
 #[test]
 fn a_first_start_that_fails_at_any_change_is_no_obstacle_to_the_next() {
-    let all = std::env::var_os("POSTHASTE_SOAK").is_some_and(|value| value == "1");
+    let all = is_soak();
     let mut tried = 0;
     for errno in [Errno::EIO, Errno::ENOSPC] {
         let mut n = u64::from(errno == Errno::ENOSPC);

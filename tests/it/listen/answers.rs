@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::support::child::{EndsWithTest as _, Signal};
 use crate::support::{
     listener::{Listener, command},
     server::wait_for,
@@ -183,6 +184,7 @@ fn it_ends_when_nobody_reads_what_it_prints() {
     let mut child = command("0", &[])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap();
     drop(child.stdout.take());

@@ -10,12 +10,6 @@ use fastrand::Rng;
 /// sled's segments, the unit in which it rewrites its file.
 const SEGMENT: usize = 512 * 1024;
 
-pub fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
-
 /// What was done to a store, for the report.
 #[derive(Debug)]
 #[expect(dead_code, reason = "read by way of Debug")]

@@ -11,6 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::child::EndsWithTest as _;
 use super::server::{Answer, PATIENCE, read_answer, wait_for};
 
 /// A receiver on a port of its own, that prints JSON; killed when dropped.
@@ -37,6 +38,7 @@ impl Listener {
             .stdout(append("listen.out"))
             .stderr(append("listen.err"))
             .current_dir(folder)
+            .ends_with_test(Signal::KILL)
             .spawn()
             .unwrap();
         let address = wait_for("the receiver", || {

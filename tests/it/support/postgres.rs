@@ -13,7 +13,11 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use super::{server::wait_for, skip::skip};
+use super::child::EndsWithTest as _;
+use super::{
+    server::wait_for,
+    skip::{Need, skip},
+};
 
 /// The user and group `nobody` of every Linux distribution.
 const NOBODY: u32 = 65534;
@@ -31,6 +35,7 @@ impl Cluster {
     pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             skip(
+                Need::Postgres,
                 "there is no PostgreSQL here: initdb and postgres are neither on the path nor in /usr/lib/postgresql",
             );
             return None;
@@ -190,6 +195,7 @@ fn serve(programs: &Path, folder: &Path, port: u16) -> Option<(u16, Child)> {
         .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
         .stdout(log.try_clone().unwrap())
         .stderr(log)
+        .ends_with_test(Signal::QUIT)
         .spawn()
         .unwrap();
     let url = format!("postgres://ada:{PASSWORD}@127.0.0.1:{port}/postgres");

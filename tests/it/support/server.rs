@@ -11,6 +11,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::child::{EndsWithTest as _, Signal};
+
 pub use super::times::{in_millis, millis};
 
 /// How long anything may take that is waited for. A bound, not an expectation.
@@ -166,17 +168,17 @@ impl Server {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
-        self.signal(rustix::process::Signal::TERM);
+        self.signal(Signal::TERM);
     }
 
     /// `kill -9`, without waiting.
     pub fn shoot(&self) {
-        self.signal(rustix::process::Signal::KILL);
+        self.signal(Signal::KILL);
     }
 
     /// SIGSTOP, and waits until no thread of it runs.
     pub fn freeze(&self) {
-        self.signal(rustix::process::Signal::STOP);
+        self.signal(Signal::STOP);
         wait_for("the server to stand still", || {
             let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
             let mut states = threads.map(|thread| {
@@ -189,10 +191,10 @@ impl Server {
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        self.signal(rustix::process::Signal::CONT);
+        self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
@@ -434,6 +436,7 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
         .stdout(append(stdout_path(data, arguments)))
         .stderr(append(log_path(data, arguments)))
         .stdin(Stdio::null())
+        .ends_with_test(Signal::KILL)
         .spawn()
         .unwrap()
 }

@@ -1,6 +1,6 @@
 //! Random histories, reclaimed at random moments and interrupted at random ones.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -17,23 +17,17 @@ use crate::domain::{
         EventTypeDeleted, EventTypePut, KeyPut, KeyRevoked, Record, Role,
     },
 };
+use crate::runtime::seed::{is_soak, number, seed};
 
 const ENDPOINTS: u8 = 12;
-
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
-}
 
 /// Counters that underflow, rows that a rebuild lacks, events that go though they wait: all of it shows here.
 #[test]
 fn a_store_made_from_a_reclaimed_journal_equals_the_one_that_lived_through_it() {
-    let soak = env::var_os("POSTHASTE_SOAK").is_some();
-    let rounds = number("POSTHASTE_RECLAIM_ROUNDS").unwrap_or(if soak { 1500 } else { 25 });
-    let first = number("POSTHASTE_RECLAIM_SEED");
+    let rounds = number("POSTHASTE_RECLAIM_ROUNDS").unwrap_or(if is_soak() { 1500 } else { 25 });
+    let first = seed("POSTHASTE_RECLAIM_SEED");
     let mut reclaimed = 0;
-    for round in 0..first.map_or(rounds, |_| 1) {
-        let seed = first.unwrap_or_else(|| fastrand::u64(..).wrapping_add(round));
+    for seed in first..first + rounds {
         println!("POSTHASTE_RECLAIM_SEED={seed}");
         reclaimed += history(&mut Rng::with_seed(seed));
     }

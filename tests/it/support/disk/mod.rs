@@ -36,7 +36,7 @@ use self::{
     fault::Faults,
     serve::{Hanging, Listing, Server},
 };
-use crate::support::skip::skip;
+use crate::support::skip::{Need, skip};
 
 pub use self::{
     cut::Cut,
@@ -115,7 +115,10 @@ impl Disk {
                 session: Some(session),
             }),
             Err(error) => {
-                skip(&format!("a FUSE file system cannot be mounted here: {error}"));
+                skip(
+                    Need::Disk,
+                    &format!("a FUSE file system cannot be mounted here: {error}"),
+                );
                 None
             }
         }
