@@ -1,12 +1,12 @@
 //! From an error to what is printed and the exit code.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use super::{client::ClientError, output::Closed};
-use crate::config::{Problems, text::escaped};
+use crate::{
+    config::{Problems, text::escaped},
+    telemetry,
+};
 
 /// The command line was understood, and what it asks for makes no sense. Exit code 2, as clap's own.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +28,7 @@ pub fn report(done: anyhow::Result<()>) -> ExitCode {
     };
     let (text, code) = told(&error);
     if let Some(text) = text {
-        // Nobody is left to tell when stderr is closed.
-        let _ = writeln!(io::stderr(), "posthaste: {text}");
+        telemetry::say(&format!("posthaste: {text}"));
     }
     ExitCode::from(code)
 }

@@ -81,6 +81,5 @@ impl Output {
 
 /// Says something to the person, on stderr.
 pub fn note(text: &str) {
-    // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(io::stderr(), "{}", crate::config::text::escaped(text));
+    crate::telemetry::say(&crate::config::text::escaped(text));
 }

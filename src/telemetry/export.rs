@@ -36,6 +36,7 @@ impl Metrics {
 
     /// The metrics as they stand.
     pub fn render(&self) -> String {
+        metrics::counter!(names::LOG_LINES_LOST.name).absolute(super::log::lost());
         self.0.render()
     }
 

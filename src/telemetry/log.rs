@@ -1,8 +1,19 @@
 //! The log, on stderr.
+//!
+//! A server's lines go through a [`queue`](super::queue): nothing that happens to stderr may stop or end it. A command
+//! that a person runs writes to stderr itself, and waits for whoever reads it.
 
 use std::{
-    io::{self, IsTerminal},
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     panic::{self, PanicHookInfo},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
 };
 
 use tracing_subscriber::{
@@ -10,7 +21,17 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
+use super::queue::Queue;
 use crate::config::{Directives, Log, LogFormat, Raw, Setting};
+
+/// How long the end of the process waits for lines that are not written yet.
+const FLUSH: Duration = Duration::from_millis(500);
+
+static QUEUE: Queue = Queue::new();
+/// Whether lines go through the queue.
+static QUEUED: AtomicBool = AtomicBool::new(false);
+/// Changes what is logged.
+static FILTER: OnceLock<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = OnceLock::new();
 
 /// How to log.
 #[derive(Clone, Debug)]
@@ -18,18 +39,35 @@ pub struct LogSettings {
     /// Directives of `EnvFilter`; what does not parse is as good as absent, so check them first.
     directives: String,
     format: LogFormat,
+    /// A server: its lines go through the queue.
+    queued: bool,
 }
 
-/// The log is already set up.
+/// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("the log is already set up")]
-pub struct AlreadyInitialised;
+pub enum InitError {
+    #[error("the log is already set up")]
+    Already,
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
+}
+
+/// Writes out what is left of the log when it goes, within a bound.
+#[derive(Debug)]
+pub struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        QUEUE.flush(FLUSH);
+    }
+}
 
 impl From<&Log> for LogSettings {
     fn from(log: &Log) -> Self {
         Self {
             directives: log.level.as_str().to_owned(),
             format: log.format,
+            queued: true,
         }
     }
 }
@@ -40,6 +78,7 @@ impl LogSettings {
         Self {
             directives: "warn".to_owned(),
             format: LogFormat::Text,
+            queued: false,
         }
     }
 
@@ -53,7 +92,7 @@ impl LogSettings {
         let level = Directives::read(&Raw::Untyped(level.to_owned())).ok()?;
         Some(Self {
             directives: level.as_str().to_owned(),
-            format: self.format,
+            ..self.clone()
         })
     }
 }
@@ -62,40 +101,113 @@ impl LogSettings {
 ///
 /// # Errors
 ///
-/// When it was already set up.
-pub fn init(settings: &LogSettings) -> Result<(), AlreadyInitialised> {
+/// When it was already set up, or its thread cannot be started.
+pub fn init(settings: &LogSettings) -> Result<(), InitError> {
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let filter = EnvFilter::builder().parse_lossy(&settings.directives);
-    install(settings.format, filter, colours).map_err(|_| AlreadyInitialised)?;
+    install(settings.format, filter(&settings.directives), colours).map_err(|_| InitError::Already)?;
+    if settings.queued {
+        start_writing().map_err(InitError::Thread)?;
+    }
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
+
+/// Logs by other directives from now on; answers whether it does.
+pub fn set_level(level: &Directives) -> bool {
+    FILTER.get().is_some_and(|set| set(filter(level.as_str())))
+}
+
+/// Says something to the person as it is, the last line of a command; nobody is left to tell when that fails.
+pub fn say(text: &str) {
+    // Not `writeln!`, which would write it in pieces.
+    _ = Stderr.write_all(format!("{text}\n").as_bytes());
+}
+
+/// Log lines that were lost: stderr did not take them, or not soon enough.
+pub(super) fn lost() -> u64 {
+    QUEUE.lost()
+}
+
+fn filter(directives: &str) -> EnvFilter {
+    EnvFilter::builder().parse(directives).unwrap_or_default()
+}
+
+/// Lets lines go through the queue from now on.
+fn start_writing() -> io::Result<()> {
+    // A handle of its own: whoever holds std's while it blocks would hold up everybody who wants it.
+    let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let tell = |lost| {
+        tracing::warn!(
+            lines = lost,
+            "log lines were lost: stderr did not take them, or not soon enough"
+        );
+    };
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || QUEUE.run(out, tell))?;
+    QUEUED.store(true, Relaxed);
+    Ok(())
+}
+
+/// Takes lines, each in one piece, for stderr.
+#[derive(Clone, Copy)]
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if QUEUED.load(Relaxed) {
+            QUEUE.push(line);
+            Ok(line.len())
+        } else {
+            io::stderr().write(line)
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line that cannot be written is not told of by `eprintln!`, which panics for the same reason.
+const REPORT_ERRORS: bool = false;
 
 #[cfg(not(feature = "console"))]
 fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), TryInitError> {
     let lines = fmt::Subscriber::builder()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours);
+        .with_writer(|| Stderr)
+        .with_ansi(colours)
+        .log_internal_errors(REPORT_ERRORS);
     match format {
-        LogFormat::Text => lines.finish().try_init(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .finish()
-            .try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.finish().try_init()?;
+            _ = FILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.finish().try_init()?;
+            _ = FILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+        }
     }
+    Ok(())
 }
 
 /// The same lines, and beside them what tokio-console is told: it listens on 127.0.0.1:6669, or where
-/// `TOKIO_CONSOLE_BIND` says. The filter is the lines' alone, since the console lives on spans that nobody logs.
+/// `TOKIO_CONSOLE_BIND` says. The filter is the lines' alone, since the console lives on spans that nobody logs; it
+/// stays as it is.
 #[cfg(feature = "console")]
 fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), TryInitError> {
     use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let lines = fmt::layer()
+        .with_writer(|| Stderr)
+        .with_ansi(colours)
+        .log_internal_errors(REPORT_ERRORS);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
@@ -106,7 +218,8 @@ fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), Tr
         .try_init()
 }
 
-/// A panic as one log line. The process goes on or ends by whoever watches the thread.
+/// A panic as one log line. The process goes on or ends by whoever watches the thread. A panic in here would abort the
+/// process: the line is only put into the queue, or written with errors ignored.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let text = info.payload().downcast_ref::<&str>().copied();

@@ -2,7 +2,8 @@
 //!
 //! # The cast
 //!
-//! [`init`] sets the log up, once, and makes panics part of it. [`names`] holds every metric's name, unit and
+//! [`init`] sets the log up, once, and makes panics part of it; a [`queue`] keeps whatever happens to stderr away from
+//! those who log. [`names`] holds every metric's name, unit and
 //! help; [`metrics`] holds one small function for each thing that is counted, so that no other file names a
 //! metric. [`Metrics`] renders them for Prometheus.
 //!
@@ -20,6 +21,7 @@ mod export;
 mod log;
 pub mod metrics;
 pub mod names;
+mod queue;
 
 pub use export::{AlreadyInstalled, Metrics};
-pub use log::{AlreadyInitialised, LogSettings, init};
+pub use log::{FlushAtEnd, InitError, LogSettings, init, say, set_level};

@@ -135,6 +135,8 @@ metrics_table! {
         "How far a suspicious wall clock is ahead of the expected time; negative when behind, 0 when it is believed.";
     STORE_REWRITES = "posthaste_store_rewrites_total", Kind::Counter, Count,
         "Times that the store was written afresh to free space.";
+    LOG_LINES_LOST = "posthaste_log_lines_lost_total", Kind::Counter, Count,
+        "Log lines that were lost because stderr did not take them, or not soon enough.";
     STORE_REBUILDS = "posthaste_store_rebuilds_total", Kind::Counter, Count,
         "Rebuilds of the store from the journal.";
 }
