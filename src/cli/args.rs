@@ -8,7 +8,7 @@ use super::{input::Secret, output::Format};
 use crate::config::{Flag, Loaded, Problems, Request, load};
 
 /// The configuration file, and the keys of it that have flags.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct ConfigArgs {
     /// The configuration file (else POSTHASTE_CONFIG, else none)
     #[arg(long, value_name = "FILE")]

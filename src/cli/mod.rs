@@ -40,6 +40,7 @@ mod listen;
 mod output;
 mod preview;
 mod receiver;
+mod reload;
 mod restore;
 mod send;
 mod serve;

@@ -5,12 +5,16 @@ use std::{fs, net::SocketAddr, num::NonZero, path::Path, sync::Arc, time::Durati
 use anyhow::Context as _;
 use tokio::{
     runtime::{Handle, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Failed, ServeArgs, endpoints_file, service_manager};
+use super::{
+    Failed, ServeArgs, endpoints_file,
+    reload::Reloader,
+    service_manager,
+    signals::{self, Asked, Notices},
+};
 use crate::{
     api::{
         self, Api, ApiLimits,
@@ -24,7 +28,7 @@ use crate::{
     domain::{address::AddressRules, record::Role, text},
     journal,
     runtime::{clock::SystemClock, folder::Folder, random::Jitter, work_pool::WorkPool},
-    sender::{Sender, SenderOptions, roots_from_pem},
+    sender::{Roots, Sender, SenderOptions, roots_from_pem},
     store::TableOptions,
     telemetry::Metrics,
 };
@@ -33,6 +37,8 @@ use crate::{
 const LAZY_SYNC: Duration = Duration::from_millis(50);
 /// What blocks a thread of a runtime may take so long to end, once everything else has.
 const SHUTDOWN: Duration = Duration::from_secs(1);
+/// What a server that has failed may take to end, beyond its grace period.
+const FAILED_GRACE: Duration = Duration::from_secs(60);
 /// How often histogram samples are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -58,7 +64,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         deliveries: deliveries.handle().clone(),
         work,
     };
-    let done = runtime.block_on(serve(&config, endpoints, elsewhere));
+    let done = runtime.block_on(serve(args, &config, endpoints, elsewhere));
     runtime.shutdown_timeout(SHUTDOWN);
     deliveries.shutdown_timeout(SHUTDOWN);
     workers.shutdown_timeout(SHUTDOWN);
@@ -83,8 +89,14 @@ fn delivery_runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime of deliveries")
 }
 
-async fn serve(config: &Config, endpoints: Option<Entries>, elsewhere: Elsewhere) -> anyhow::Result<()> {
-    let mut signals = Signals::new();
+async fn serve(
+    args: &ServeArgs,
+    config: &Config,
+    endpoints: Option<Entries>,
+    elsewhere: Elsewhere,
+) -> anyhow::Result<()> {
+    let asked = Asked::listen()?;
+    let notices = Notices::listen()?;
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
     if config.dev {
@@ -93,12 +105,12 @@ async fn serve(config: &Config, endpoints: Option<Entries>, elsewhere: Elsewhere
     let listeners = api::listen::bind(listen_options(config)).await?;
     let rules = rules(config, &listeners);
     let sender = Sender::new(sender_options(config, rules.clone())?);
-    let mut running = Running::start(folder, start_options(config, rules, sender, elsewhere))?;
+    let options = start_options(config, rules, sender.clone(), elsewhere);
+    let mut running = Running::start(folder, options)?;
     let engine = running.engine().clone();
     announce(config, &listeners);
     service_manager::ready().await;
 
-    let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep(metrics.clone()));
     tasks.spawn(service_manager::feed_watchdog(engine.clone()));
@@ -108,30 +120,33 @@ async fn serve(config: &Config, endpoints: Option<Entries>, elsewhere: Elsewhere
     if let Some(address) = listeners.tcp_addr() {
         tasks.spawn(first_key(engine.clone(), address));
     }
+    let reloader = Reloader {
+        args: args.config.clone(),
+        config: config.clone(),
+        engine: engine.clone(),
+        sender,
+    };
+    tasks.spawn(reloader.run(notices));
+    let stop = CancellationToken::new();
     let serving = listeners.serve(api::router(api(config, engine, metrics)), stop.clone());
     tokio::pin!(serving);
     let failed = tokio::select! {
         () = &mut serving => Some("the listeners ended".to_owned()),
         reason = running.failed() => Some(reason),
-        () = signals.told_to_stop() => None,
+        () = asked.stop.cancelled() => None,
     };
-    let hurry = CancellationToken::new();
-    let told_again = hurry.clone();
-    tasks.spawn(async move {
-        signals.told_to_stop().await;
-        told_again.cancel();
-    });
-    if failed.is_none() {
-        tracing::info!("stopping");
+    match &failed {
+        None => tracing::info!("stopping"),
+        Some(_) => signals::end_after(config.delivery.shutdown_grace.as_duration() + FAILED_GRACE),
     }
     service_manager::stopping().await;
     // Whoever is being answered gets the answer before the journal closes.
     stop.cancel();
     tokio::select! {
         () = &mut serving => {}
-        () = hurry.cancelled() => {}
+        () = asked.hurry.cancelled() => {}
     }
-    let stopped = running.stop(hurry).await;
+    let stopped = running.stop(asked.hurry).await;
     tasks.shutdown().await;
     match failed {
         Some(reason) => Err(Failed(reason).into()),
@@ -168,23 +183,24 @@ fn rules(config: &Config, listeners: &Listeners) -> AddressRules {
 }
 
 fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<SenderOptions> {
-    let extra_roots = match &config.delivery.ca_file {
-        None => Vec::new(),
-        Some(path) => {
-            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            roots_from_pem(text::without_mark(&pem))
-                .with_context(|| format!("cannot use {}", path.display()))?
-        }
-    };
     Ok(SenderOptions {
         rules,
         require_https: config.delivery.require_https,
         connect_timeout: config.delivery.connect_timeout.as_duration(),
         max_connection_age: config.delivery.max_connection_age.as_duration(),
-        extra_roots,
+        extra_roots: extra_roots(config)?,
         proxy: config.delivery.proxy.clone(),
         ..SenderOptions::default()
     })
+}
+
+/// The certificates of `delivery.ca_file`.
+pub(super) fn extra_roots(config: &Config) -> anyhow::Result<Roots> {
+    let Some(path) = &config.delivery.ca_file else {
+        return Ok(Roots::default());
+    };
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    roots_from_pem(text::without_mark(&pem)).with_context(|| format!("cannot use {}", path.display()))
 }
 
 fn start_options(config: &Config, rules: AddressRules, sender: Sender, elsewhere: Elsewhere) -> StartOptions {
@@ -281,10 +297,10 @@ fn announce(config: &Config, listeners: &Listeners) {
     }
 }
 
-type Entries = Vec<serde_json::Map<String, serde_json::Value>>;
+pub(super) type Entries = Vec<serde_json::Map<String, serde_json::Value>>;
 
 /// The entries of `delivery.endpoints_file`. A file that cannot be used is a configuration that does not hold.
-fn endpoints_at(path: &Path) -> Result<Entries, Problems> {
+pub(super) fn endpoints_at(path: &Path) -> Result<Entries, Problems> {
     endpoints_file::read(path).map_err(|error| {
         let origin = Origin::File {
             path: path.to_owned(),
@@ -297,10 +313,15 @@ fn endpoints_at(path: &Path) -> Result<Entries, Problems> {
     })
 }
 
+/// How a warning of these begins; it goes when the entries are applied later.
+const NOT_APPLIED: &str = "delivery.endpoints_file was not applied: ";
+
 /// Applies the entries as soon as the store has caught up. What they say wrong is told, and stops no delivery.
-async fn apply_endpoints(engine: Engine, entries: Entries) {
+pub(super) async fn apply_endpoints(engine: Engine, entries: Entries) {
     engine.caught_up().await;
-    match engine.apply_endpoints(entries, false, false).await {
+    let applied = engine.apply_endpoints(entries, false, false).await;
+    engine.retract_warnings(NOT_APPLIED);
+    match applied {
         Ok(applied) => tracing::info!(
             created = applied.created.len(),
             changed = applied.changed.len(),
@@ -308,7 +329,7 @@ async fn apply_endpoints(engine: Engine, entries: Entries) {
             "applied delivery.endpoints_file"
         ),
         Err(error) => {
-            let text = format!("delivery.endpoints_file was not applied: {error}");
+            let text = format!("{NOT_APPLIED}{error}");
             tracing::error!("{text}");
             engine.warn(text);
         }
@@ -340,35 +361,5 @@ async fn upkeep(metrics: Arc<Metrics>) {
     loop {
         tokio::time::sleep(UPKEEP).await;
         metrics.upkeep();
-    }
-}
-
-/// What asks the process to stop. One for its whole life: a second signal that comes before anybody waits for it is
-/// not lost.
-struct Signals(Option<(Signal, Signal)>);
-
-impl Signals {
-    fn new() -> Self {
-        let both = signal(SignalKind::terminate()).and_then(|terminate| {
-            let interrupt = signal(SignalKind::interrupt())?;
-            Ok((terminate, interrupt))
-        });
-        Self(
-            both.inspect_err(|error| {
-                tracing::error!(%error, "signals cannot be received; stop the process by killing it, nothing is lost");
-            })
-            .ok(),
-        )
-    }
-
-    /// Ends when the process is asked to stop; asked a second time, what is out is given up at once.
-    async fn told_to_stop(&mut self) {
-        let Some((terminate, interrupt)) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     }
 }

@@ -175,6 +175,12 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner)
             .push(warning);
     }
+
+    /// Takes back what begins like this: it has been put right.
+    pub fn retract_warnings(&self, beginning: &str) {
+        let mut warnings = self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.retain(|warning| !warning.starts_with(beginning));
+    }
 }
 
 impl Shared {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, Version,
@@ -46,7 +47,7 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub(super) struct Dialler {
     pub(super) rules: AddressRules,
     pub(super) resolver: Resolver,
-    pub(super) trust: Trust,
+    pub(super) trust: ArcSwap<Trust>,
     pub(super) tasks: Tasks,
 }
 
@@ -172,7 +173,8 @@ impl Dialler {
             if let Some(hop) = &route.hop {
                 proxy::tunnel(&mut socket, url, hop).await?;
             }
-            self.trust.handshake(&url.host_name(), socket, route.tls).await?
+            let trust = self.trust.load_full();
+            trust.handshake(&url.host_name(), socket, route.tls).await?
         } else {
             Stream::Http(TokioIo::new(socket))
         };

@@ -54,8 +54,8 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
 #[cfg(any(test, fuzzing))]
@@ -75,7 +75,7 @@ pub use self::{
     answer::{Decided, KeptHeaders},
     identity::{InvalidTls, check_tls},
     route::Way,
-    tls::{InvalidRoots, roots_from_pem},
+    tls::{InvalidRoots, Roots, roots_from_pem},
 };
 use crate::{
     domain::{
@@ -108,7 +108,7 @@ pub struct SenderOptions {
     /// How long a connection may carry requests (`delivery.max_connection_age`).
     pub max_connection_age: Duration,
     /// Certificate authorities beside the system's (`delivery.ca_file`).
-    pub extra_roots: Vec<CertificateDer<'static>>,
+    pub extra_roots: Roots,
     /// Name servers to ask in place of the system's.
     pub name_servers: Vec<SocketAddr>,
     /// A proxy for all requests whose way says nothing of one (`delivery.proxy`).
@@ -125,7 +125,7 @@ impl Default for SenderOptions {
             max_idle: 256,
             idle_timeout: Duration::from_secs(45),
             max_connection_age: Duration::from_secs(45),
-            extra_roots: Vec::new(),
+            extra_roots: Roots::default(),
             name_servers: Vec::new(),
             proxy: None,
         }
@@ -201,7 +201,7 @@ impl Sender {
             dialler: Dialler {
                 rules: options.rules,
                 resolver: Resolver::new(options.name_servers),
-                trust: Trust::new(options.extra_roots),
+                trust: ArcSwap::from_pointee(Trust::new(options.extra_roots)),
                 tasks: Tasks::default(),
             },
             pool: Pool::new(Bounds {
@@ -216,6 +216,11 @@ impl Sender {
             require_https: options.require_https,
             connect_timeout: options.connect_timeout,
         }))
+    }
+
+    /// Believes these authorities, and the system's as they are now, from the next connection on.
+    pub fn trust(&self, extra_roots: Roots) {
+        self.0.dialler.trust.store(Arc::new(Trust::new(extra_roots)));
     }
 
     /// Makes one attempt on the plain way. Every failure is an observation.

@@ -35,8 +35,11 @@ pub(super) type Stream = MaybeHttpsStream<TokioIo<Socket>>;
 /// Configurations of endpoints with TLS of their own that are kept: each holds a set of authorities, some 100 KiB.
 const KEPT: usize = 64;
 
+/// Certificates of authorities.
+pub type Roots = Vec<CertificateDer<'static>>;
+
 pub(super) struct Trust {
-    extra_roots: Vec<CertificateDer<'static>>,
+    extra_roots: Roots,
     /// The system's and the operator's.
     roots: OnceCell<Arc<RootCertStore>>,
     config: OnceCell<Arc<ClientConfig>>,
@@ -57,7 +60,7 @@ pub enum InvalidRoots {
 ///
 /// # Errors
 /// Text that is not PEM, or holds no certificate.
-pub fn roots_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidRoots> {
+pub fn roots_from_pem(pem: &[u8]) -> Result<Roots, InvalidRoots> {
     let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     if roots.is_empty() {
         Err(InvalidRoots::Empty)
@@ -67,7 +70,7 @@ pub fn roots_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Invali
 }
 
 impl Trust {
-    pub(super) fn new(extra_roots: Vec<CertificateDer<'static>>) -> Self {
+    pub(super) fn new(extra_roots: Roots) -> Self {
         Self {
             extra_roots,
             roots: OnceCell::new(),

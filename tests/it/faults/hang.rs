@@ -80,6 +80,38 @@ fn a_disk_that_does_not_answer_at_all_leaves_the_server_answering() {
 }
 
 #[test]
+fn a_second_signal_ends_a_server_whose_disk_does_not_answer() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.accept(3);
+    bench.all_arrive();
+    bench.arm(Fault::new(&[Op::Sync], "data/journal/*.seg", Effect::Hang));
+    bench.under_load(2, |bench| {
+        wait_for("a sync that hangs", || (bench.disk().hanging() > 0).then_some(()));
+        bench.server.terminate();
+        wait_for("the server to stop", || {
+            bench.server.log().contains("stopping").then_some(())
+        });
+        bench.server.terminate();
+        // A process that waits for a FUSE disk is gone only when the disk has answered.
+        wait_for("the server to give up", || {
+            bench
+                .server
+                .log()
+                .contains("the process ends as it is")
+                .then_some(())
+        });
+        bench.disk().disarm();
+        bench.disk().release();
+        assert_eq!(bench.server.wait().code(), Some(1), "{}", bench.server.log());
+        bench.server.restart();
+        bench.wait_acknowledged(20);
+    });
+    bench.is_whole();
+}
+
+#[test]
 fn the_service_manager_is_not_told_that_a_stuck_server_is_alive() {
     let Some(mut bench) = Bench::start() else {
         return;

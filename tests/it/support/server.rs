@@ -94,6 +94,18 @@ impl Server {
         server
     }
 
+    /// Starts `serve --dev --no-listen` with a stderr of its own, without waiting.
+    pub fn spawn_logging_to(data: &Path, stderr: impl Into<Stdio>) -> Self {
+        let arguments = ["--dev", "--no-listen"].map(ToOwned::to_owned).to_vec();
+        let mut command = command(data, &arguments, &[]);
+        Self {
+            data: data.to_owned(),
+            child: command.stderr(stderr).spawn().unwrap(),
+            environment: Vec::new(),
+            arguments,
+        }
+    }
+
     /// Starts it without waiting.
     pub fn spawn(data: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
         Self {
@@ -194,7 +206,7 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
@@ -416,6 +428,10 @@ fn stdout_path(data: &Path, arguments: &[String]) -> PathBuf {
 const STORE_BUFFER: &str = "POSTHASTE_STORAGE__STORE_BUFFER_BYTES";
 
 fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
+    command(data, arguments, environment).spawn().unwrap()
+}
+
+fn command(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Command {
     let append = |path: PathBuf| {
         fs::OpenOptions::new()
             .create(true)
@@ -427,7 +443,8 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
     let program = std::env::var_os("POSTHASTE_TEST_PROGRAM");
     // What an ordinary day writes to the store within minutes, a test is to write within moments.
     let small = program.is_none().then_some((STORE_BUFFER, "16KiB"));
-    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_posthaste").into()))
+    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_posthaste").into()));
+    command
         .args(["serve", "--data"])
         .arg(data)
         .args(arguments)
@@ -436,9 +453,8 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
         .stdout(append(stdout_path(data, arguments)))
         .stderr(append(log_path(data, arguments)))
         .stdin(Stdio::null())
-        .ends_with_test(Signal::KILL)
-        .spawn()
-        .unwrap()
+        .ends_with_test(Signal::KILL);
+    command
 }
 
 /// Sends bytes as they are on a connection to a socket, and reads one answer.
