@@ -1,8 +1,9 @@
 //! Names, and the ways in which files come into being: whole or not at all.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, Permissions},
     io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -69,11 +70,7 @@ pub(super) fn replace(disk: &dyn Disk, path: &Path, content: &[u8], sync: bool) 
 }
 
 fn write_and_rename(disk: &dyn Disk, temp: &Path, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(temp)?;
+    let file = private().create(true).truncate(true).open(temp)?;
     disk::write_all(disk, &file, content, 0)?;
     if sync {
         disk.sync_data(&file)?;
@@ -85,10 +82,28 @@ fn write_and_rename(disk: &dyn Disk, temp: &Path, path: &Path, content: &[u8], s
     }
 }
 
+/// How a file is written that its owner alone may read: it holds what people sent.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+/// Makes a directory for such files, if it is not there; one that others can look into is closed to them.
+pub(super) fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = std::fs::metadata(dir)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        // It may be another's, on another disk; then the data folder's own mode has to do.
+        _ = std::fs::set_permissions(dir, Permissions::from_mode(mode & 0o770));
+    }
+    Ok(())
+}
+
 /// A path in the quarantine that is free, made from `name`. The directory is created.
 pub(super) fn quarantine_path(dir: &Path, name: &str) -> io::Result<PathBuf> {
     let quarantine = dir.join(QUARANTINE);
-    std::fs::create_dir_all(&quarantine)?;
+    create_private_dir(&quarantine)?;
     let free = (0u32..).map(|n| {
         quarantine.join(if n == 0 {
             name.to_owned()

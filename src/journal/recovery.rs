@@ -49,7 +49,7 @@ impl Recovered {
 
 pub(super) fn recover(options: &Options, disk: &dyn Disk) -> Result<Recovered, OpenError> {
     let dir = &options.dir;
-    fs::create_dir_all(dir).map_err(OpenError::io("create journal directory", dir))?;
+    files::create_private_dir(dir).map_err(OpenError::io("create journal directory", dir))?;
     let mut report = Recovery::default();
     let mut survey = survey::survey(dir, disk, &mut report)?;
     floor::settle(dir, disk, &mut survey, &mut report)?;
@@ -308,7 +308,7 @@ fn last_nonzero(file: &File, start: u64, end: u64) -> io::Result<Option<u64>> {
 }
 
 pub(super) fn copy_range(file: &File, start: u64, end: u64, to: &Path) -> io::Result<()> {
-    let copy = File::create(to)?;
+    let copy = files::private().create(true).truncate(true).open(to)?;
     let mut piece = vec![0; READ_CHUNK];
     let mut at = start;
     while at < end {

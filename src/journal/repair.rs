@@ -191,7 +191,12 @@ fn rewrite(dir: &Path, disk: &dyn Disk, segment: &SegmentReport) -> io::Result<(
         files::SEGMENT_SUFFIX,
         files::TEMP_SUFFIX
     ));
-    let (bytes, config) = copy_records(disk, &old, segment, &File::create(&temp)?)?;
+    let (bytes, config) = copy_records(
+        disk,
+        &old,
+        segment,
+        &files::private().create(true).truncate(true).open(&temp)?,
+    )?;
     fs::rename(&temp, &path)?;
     disk.sync_dir(dir)?;
     // Without a sidecar only time is lost; one that is there is of the old file and is not believed.

@@ -11,4 +11,5 @@ pub mod seal;
 #[cfg(test)]
 #[path = "../../tests/it/support/seed.rs"]
 pub mod seed;
+pub mod shortage;
 pub mod work_pool;
