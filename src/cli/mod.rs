@@ -26,6 +26,7 @@ pub mod client;
 mod config;
 mod delivery;
 mod demo;
+mod descriptors;
 mod endpoint;
 mod endpoints_file;
 mod event;

@@ -10,7 +10,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failed, ServeArgs, endpoints_file,
+    Failed, ServeArgs,
+    descriptors::Shares,
+    endpoints_file,
     reload::Reloader,
     service_manager,
     signals::{self, Asked, Notices},
@@ -27,7 +29,13 @@ use crate::{
     },
     domain::{address::AddressRules, record::Role, text},
     journal,
-    runtime::{clock::SystemClock, folder::Folder, random::Jitter, work_pool::WorkPool},
+    runtime::{
+        clock::SystemClock,
+        folder::{self, Folder},
+        random::Jitter,
+        shortage,
+        work_pool::WorkPool,
+    },
     sender::{Roots, Sender, SenderOptions, roots_from_pem},
     store::TableOptions,
     telemetry::Metrics,
@@ -99,13 +107,22 @@ async fn serve(
     let notices = Notices::listen()?;
     let metrics = Arc::new(Metrics::install()?);
     let folder = Folder::open(&config.storage.data, Some(&config.storage.key_file))?;
+    folder::keep_private();
+    if let Some(mode) = folder.open_to_others() {
+        tracing::warn!(
+            mode = format!("{mode:o}"),
+            "others can look into the data directory {}; make it private: chmod o-rwx",
+            folder.path().display()
+        );
+    }
     if config.dev {
         tracing::warn!("development mode: deliveries to loopback and private networks are allowed");
     }
-    let listeners = api::listen::bind(listen_options(config)).await?;
+    let shares = Shares::of(config, shortage::raise_descriptor_limit());
+    let listeners = api::listen::bind(listen_options(config, shares)).await?;
     let rules = rules(config, &listeners);
-    let sender = Sender::new(sender_options(config, rules.clone())?);
-    let options = start_options(config, rules, sender.clone(), elsewhere);
+    let sender = Sender::new(sender_options(config, rules.clone(), shares)?);
+    let options = start_options(config, rules, sender.clone(), elsewhere, shares);
     let mut running = Running::start(folder, options)?;
     let engine = running.engine().clone();
     announce(config, &listeners);
@@ -154,14 +171,14 @@ async fn serve(
     }
 }
 
-fn listen_options(config: &Config) -> ListenOptions {
+fn listen_options(config: &Config, shares: Shares) -> ListenOptions {
     let defaults = ListenOptions::default();
     let body_timeout = config.api.body_timeout.as_duration();
     ListenOptions {
         socket: Some(config.api.socket.clone()),
         socket_mode: config.api.socket_mode.bits(),
         tcp: config.api.listen.address(),
-        max_connections: config.api.max_connections as usize,
+        max_connections: shares.connections,
         header_timeout: config.api.header_timeout.as_duration(),
         body_timeout,
         body_idle_timeout: body_timeout.min(defaults.body_idle_timeout),
@@ -182,13 +199,14 @@ fn rules(config: &Config, listeners: &Listeners) -> AddressRules {
     rules
 }
 
-fn sender_options(config: &Config, rules: AddressRules) -> anyhow::Result<SenderOptions> {
+fn sender_options(config: &Config, rules: AddressRules, shares: Shares) -> anyhow::Result<SenderOptions> {
     Ok(SenderOptions {
         rules,
         require_https: config.delivery.require_https,
         connect_timeout: config.delivery.connect_timeout.as_duration(),
         max_connection_age: config.delivery.max_connection_age.as_duration(),
         extra_roots: extra_roots(config)?,
+        max_idle: shares.kept,
         proxy: config.delivery.proxy.clone(),
         ..SenderOptions::default()
     })
@@ -203,7 +221,13 @@ pub(super) fn extra_roots(config: &Config) -> anyhow::Result<Roots> {
     roots_from_pem(text::without_mark(&pem)).with_context(|| format!("cannot use {}", path.display()))
 }
 
-fn start_options(config: &Config, rules: AddressRules, sender: Sender, elsewhere: Elsewhere) -> StartOptions {
+fn start_options(
+    config: &Config,
+    rules: AddressRules,
+    sender: Sender,
+    elsewhere: Elsewhere,
+    shares: Shares,
+) -> StartOptions {
     let durability = match config.storage.durability {
         Durability::Fsync => journal::Durability::Fsync,
         Durability::Os => journal::Durability::Os,
@@ -213,7 +237,7 @@ fn start_options(config: &Config, rules: AddressRules, sender: Sender, elsewhere
             durability,
             concurrency: config.delivery.concurrency,
             timeout: config.delivery.timeout.as_duration(),
-            max_in_flight: config.delivery.max_in_flight as usize,
+            max_in_flight: shares.attempts,
             breaker_after: config.delivery.breaker_after,
             overdue_after: config.delivery.overdue_after.as_duration(),
             shutdown_grace: config.delivery.shutdown_grace.as_duration(),

@@ -161,7 +161,8 @@ settings! {
         socket_mode: Mode = "0660";
         /// The address on TCP, where a key is always needed; "off" for none.
         listen: Listen = "127.0.0.1:8787";
-        /// Connections at once, on the socket and on TCP each; more wait to be accepted.
+        /// Connections at once, on the socket and on TCP each; more wait to be accepted. On TCP, idle connections that
+        /// have shown no key are closed for those that wait. Fewer, if the limit on file descriptors does not allow so many.
         max_connections: u32 = "1024", "1"..="65536";
         /// Time for a request's head to arrive, so that a slow sender cannot hold a connection.
         header_timeout: Span = "10s", "100ms"..="5m";
@@ -188,8 +189,8 @@ settings! {
         /// How long a connection to a receiver carries requests. Then the next request makes a new one, which
         /// looks its name up again: a changed address or certificate is noticed within this time.
         max_connection_age: Span = "45s", "1s"..="1d";
-        /// Attempts at once to all endpoints together. Each takes a file descriptor and up to 64 KiB of
-        /// memory.
+        /// Attempts at once to all endpoints together. Each takes up to four file descriptors and 64 KiB of
+        /// memory. Fewer, if the limit on file descriptors does not allow so many.
         max_in_flight: u32 = "512", "1"..="65536";
         /// Transient failures in a row after which an endpoint gets one probe at a time.
         breaker_after: u32 = "5", "1"..="1000";

@@ -36,7 +36,7 @@ impl Engine {
     ///
     /// # Errors
     /// `Invalid` and `Faults` name a member at fault; `DifferentContent` when the id or key was used before for something else;
-    /// `Busy`, `DiskFull`, `Rebuilding` and `Stopping` are worth another try.
+    /// `Busy`, `DiskFull`, `Short`, `Rebuilding` and `Stopping` are worth another try.
     ///
     /// # Cancel safety
     /// A caller that stops waiting may have been too late: the event may be accepted all the same. With an id of its
@@ -397,6 +397,7 @@ fn again(error: &EngineError) -> EngineError {
         EngineError::Busy(why) => EngineError::Busy(why),
         EngineError::DiskFull => EngineError::DiskFull,
         EngineError::Rebuilding => EngineError::Rebuilding,
+        EngineError::Short => EngineError::Short,
         EngineError::Invalid { field, rule } => EngineError::Invalid {
             field: field.clone(),
             rule: rule.clone(),

@@ -225,6 +225,7 @@ impl Shared {
 pub(super) fn refused(error: AppendError) -> EngineError {
     match error {
         AppendError::Full { .. } => EngineError::DiskFull,
+        AppendError::Short => EngineError::Short,
         AppendError::Closed | AppendError::Poisoned => EngineError::Stopping,
         AppendError::TooLarge { limit, .. } => EngineError::Invalid {
             field: "data".to_owned(),

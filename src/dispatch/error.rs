@@ -38,6 +38,9 @@ pub enum EngineError {
     /// There is too little disk space to accept more; nothing was stored.
     #[error("the disk has too little free space")]
     DiskFull,
+    /// File descriptors or memory are short; nothing was stored.
+    #[error("file descriptors or memory are short at the moment; try again")]
+    Short,
     /// The store is being rebuilt from the journal; this needs what it does not hold yet.
     #[error("the store is being rebuilt")]
     Rebuilding,

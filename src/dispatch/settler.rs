@@ -18,7 +18,7 @@ use crate::{
 pub(super) const CAPACITY: usize = 8192;
 /// Verdicts written at once.
 const GROUP: usize = 512;
-/// Between tries on a full disk.
+/// Between tries on a full disk, or while descriptors or memory are short.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs until the scheduler hangs up and everything is written, or the journal fails.
@@ -44,9 +44,11 @@ async fn write(shared: &Shared, group: &[Record]) -> bool {
         let drafts = group.iter().filter_map(draft).collect();
         match shared.journal.append_lazy(drafts).await {
             Ok(_) => return true,
-            Err(AppendError::Full { .. }) if !shared.stopping.is_cancelled() => {
+            Err(error @ (AppendError::Full { .. } | AppendError::Short))
+                if !shared.stopping.is_cancelled() =>
+            {
                 if !said {
-                    tracing::warn!("the disk is full: verdicts wait to be written");
+                    tracing::warn!(%error, "verdicts wait to be written");
                     said = true;
                 }
                 tokio::time::sleep(PAUSE).await;

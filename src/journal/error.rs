@@ -28,6 +28,9 @@ pub enum AppendError {
     /// Nothing was written. It succeeds again once there is space. Both figures are in bytes.
     #[error("not enough disk space for the journal; free {free}, needed {needed}")]
     Full { free: u64, needed: u64 },
+    /// Nothing was written. It succeeds again once descriptors and memory are free.
+    #[error("file descriptors or memory are short; the journal cannot write at the moment")]
+    Short,
     #[error("the records are too large for the journal; bytes {bytes}, at most {limit}")]
     TooLarge { bytes: usize, limit: usize },
     #[error("the journal is closed")]

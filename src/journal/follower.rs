@@ -105,6 +105,23 @@ impl Follower {
         std::mem::take(&mut self.unread)
     }
 
+    /// Waits for `patience`, or until the follower is stopped.
+    pub fn rest(&self, patience: Duration) {
+        let until = self.shared.disk.elapsed() + patience;
+        let mut catalogue = lock(&self.shared.catalogue);
+        while !self.stopped.load(Relaxed) {
+            let left = until.saturating_sub(self.shared.disk.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            catalogue = self
+                .shared
+                .published
+                .wait_timeout(catalogue, left)
+                .map_or_else(|e| e.into_inner().0, |woken| woken.0);
+        }
+    }
+
     pub fn stopper(&self) -> Stopper {
         Stopper {
             shared: self.shared.clone(),

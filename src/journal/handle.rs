@@ -32,6 +32,7 @@ use super::{
     stats::{Counters, Stats},
     verify::{self, Verification},
 };
+use crate::runtime::shortage::Reserve;
 
 /// The open journal. Clones are the same journal; dropping the last one closes it.
 #[derive(Clone)]
@@ -417,6 +418,7 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         catalogue: Mutex::new(catalogue),
         published: std::sync::Condvar::new(),
         files: OpenFiles::default(),
+        reserve: Reserve::new(),
         ahead: Ahead::default(),
         counters: Counters::default(),
         last: recovered.last.into(),

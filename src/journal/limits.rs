@@ -9,6 +9,9 @@ pub const MAX_BODY: usize = 16 * 1024 * 1024;
 pub const MAX_APPEND: usize = 32 * 1024 * 1024;
 /// How long a figure for free space is believed; in between, what was written since is subtracted from it.
 pub(super) const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
+/// How many times `segment_bytes` a segment may become while descriptors or memory for the next one are short. The
+/// newest segment is read whole at a start, so this has an end too.
+pub(super) const OVERSIZE: u64 = 2;
 /// Segment files kept open for reading.
 pub(super) const OPEN_FILES: usize = 32;
 /// What is read at once of records that are wanted one after the other, in bytes: some hundred of a common size.

@@ -61,11 +61,15 @@ impl Shared {
             .segments
             .get(&first)
             .map(|segment| segment.header);
-        let file = File::open(self.segment_path(first)).map_err(|error| match error.kind() {
-            // Not what may pass: it is as good as damaged.
-            std::io::ErrorKind::NotFound => ReadError::NoSegment { segment: first },
-            _ => self.read_error(first)(error),
-        })?;
+        let path = self.segment_path(first);
+        let file = self
+            .reserve
+            .with(|| File::open(&path))
+            .map_err(|error| match error.kind() {
+                // Not what may pass: it is as good as damaged.
+                std::io::ErrorKind::NotFound => ReadError::NoSegment { segment: first },
+                _ => self.read_error(first)(error),
+            })?;
         let header = header.map_or_else(|| self.header_of(&file, first), Ok)?;
         let open = OpenFile {
             header,

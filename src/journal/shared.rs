@@ -26,6 +26,7 @@ use super::{
     scan::BadRange,
     stats::{Counters, add},
 };
+use crate::runtime::shortage::Reserve;
 
 pub(super) struct Shared {
     pub options: Options,
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     /// Signalled when records were published, the journal closed, or a follower was stopped.
     pub published: Condvar,
     pub files: OpenFiles,
+    /// For new segments, and for reading old ones.
+    pub reserve: Reserve,
     pub ahead: Ahead,
     pub counters: Counters,
     pub last: AtomicU64,

@@ -27,7 +27,10 @@ use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::{fault, identity, socket::Socket};
-use crate::domain::{outcome::Fault, tls::TlsSpec};
+use crate::{
+    domain::{outcome::Fault, tls::TlsSpec},
+    runtime::shortage,
+};
 
 /// A connection's bytes, plain or in TLS.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<Socket>>;
@@ -158,6 +161,10 @@ impl Trust {
                 "some certificates of delivery.ca_file are unusable"
             );
         }
+        if let Some(short) = system.errors.iter().find_map(of_shortage) {
+            // Files that could not be opened now may hold the authority that is needed: not kept.
+            return Err(short);
+        }
         if roots.is_empty() {
             tracing::error!(
                 errors = ?system.errors,
@@ -166,6 +173,16 @@ impl Trust {
             return Err(Fault::TlsNoRoots);
         }
         Ok(Arc::new(roots))
+    }
+}
+
+/// The fault of a file of certificates that could not be read for want of something.
+fn of_shortage(error: &rustls_native_certs::Error) -> Option<Fault> {
+    match &error.kind {
+        rustls_native_certs::ErrorKind::Io { inner, .. } if shortage::is_temporary(inner) => {
+            Some(fault::of_io(inner)).filter(|fault| fault::is_shortage(*fault))
+        }
+        _ => None,
     }
 }
 

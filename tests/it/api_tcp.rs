@@ -22,15 +22,13 @@ fn started() -> (tempfile::TempDir, Server) {
 
 /// Where the server listens now: its log says so.
 pub fn address(server: &Server) -> SocketAddr {
-    let log = server.log();
-    let line = log
-        .lines()
-        .rfind(|line| line.contains("listening") && line.contains("address="));
-    let text = line
-        .unwrap_or_else(|| panic!("no address in {log}"))
-        .split("address=")
-        .nth(1)
-        .unwrap();
+    let line = wait_for("an address in the log", || {
+        let log = server.log();
+        let mut lines = log.lines();
+        let line = lines.rfind(|line| line.contains("listening") && line.contains("address="));
+        line.map(ToOwned::to_owned)
+    });
+    let text = line.split("address=").nth(1).unwrap();
     text.split_whitespace().next().unwrap().parse().unwrap()
 }
 

@@ -9,7 +9,13 @@
 mod need;
 mod scope;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -40,6 +46,20 @@ use crate::{
 pub enum Via {
     Socket,
     Tcp,
+}
+
+/// Whether a key was shown over a connection. The listener puts one for each connection into its requests' extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<AtomicBool>);
+
+impl Known {
+    pub fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Who asks.
@@ -91,6 +111,9 @@ pub async fn check(State(gate): State<Gate>, mut request: Request, next: Next) -
             Err(refused) => return slowly(&gate.refusals, refused).await.into_response(),
             Ok(principal) if !need.is_met_by(principal.role) => return forbidden(&principal).into_response(),
             Ok(principal) => _ = request.extensions_mut().insert(principal),
+        }
+        if let Some(known) = request.extensions().get::<Known>() {
+            known.set();
         }
     }
     next.run(request).await

@@ -5,7 +5,8 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,10 +14,14 @@ use super::{
     connection::Connections,
     unix::{self, SocketFile},
 };
-use crate::api::auth::Via;
+use crate::{api::auth::Via, runtime::shortage};
 
 /// After an accept that failed for want of something that other tasks may give back.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The same where connections were closed for it.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Idle connections of strangers that are closed at once when descriptors run short.
+const RELIEF: usize = 32;
 
 /// Something that connections come from.
 pub trait Listen: Send {
@@ -87,13 +92,19 @@ impl Acceptor {
         let room = Arc::new(Semaphore::new(self.max_connections));
         let mut failing = false;
         loop {
-            // Nobody closes the semaphore.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-                return;
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shortage::descriptors_ran_short() => {
+                    self.connections.idle.close_oldest(RELIEF);
+                    continue;
+                }
             };
-            match listener.accept().await {
+            match accepted {
                 Ok(stream) if L::admits(&stream) => {
                     failing = false;
+                    let Some(permit) = self.place(&room, L::VIA).await else {
+                        return;
+                    };
                     let connections = Arc::clone(&self.connections);
                     self.tasks.spawn(async move {
                         connections.serve(stream, L::VIA).await;
@@ -106,8 +117,26 @@ impl Acceptor {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(listener = self.name, error = %error, "connections cannot be accepted");
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    let closed = self.connections.idle.close_oldest(RELIEF);
+                    tokio::time::sleep(if closed > 0 { SHORT_PAUSE } else { PAUSE }).await;
                 }
+            }
+        }
+    }
+
+    /// A place for a connection. When all are taken, the stranger that is idle for longest makes room; where there is
+    /// none, somebody has to leave.
+    async fn place(&self, room: &Arc<Semaphore>, via: Via) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+            return Some(permit);
+        }
+        loop {
+            if via == Via::Tcp {
+                self.connections.idle.close_oldest(1);
+            }
+            // Nobody closes the semaphore.
+            if let Ok(place) = timeout(PAUSE, Arc::clone(room).acquire_owned()).await {
+                return place.ok();
             }
         }
     }

@@ -16,6 +16,7 @@ use tower_service::Service as _;
 
 use super::{
     ListenOptions,
+    idle::{Idle, Peer},
     stream::{Conflict, Watched},
 };
 use crate::api::{
@@ -37,6 +38,8 @@ pub struct Connections {
     write_timeout: std::time::Duration,
     stop: CancellationToken,
     abort: CancellationToken,
+    /// Those that may be closed for others.
+    pub idle: Arc<Idle>,
 }
 
 impl Connections {
@@ -61,13 +64,15 @@ impl Connections {
             write_timeout,
             stop,
             abort,
+            idle: Arc::default(),
         }
     }
 
     /// Serves one connection to its end, or to the end of its present request once the stop has come.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, via: Via) {
         let (stream, conflict) = Watched::new(stream, self.write_timeout);
-        let service = service_fn(|request| self.answer(request, via, &conflict));
+        let peer = Peer::new(&self.idle, via);
+        let service = service_fn(|request| self.answer(request, via, &conflict, &peer));
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             biased;
@@ -78,6 +83,7 @@ impl Connections {
                     () = self.abort.cancelled() => return,
                 }
             }
+            () = peer.close.cancelled() => return,
             ended = &mut connection => ended,
         };
         if let Err(error) = ended {
@@ -91,6 +97,7 @@ impl Connections {
         request: hyper::Request<Incoming>,
         via: Via,
         conflict: &Arc<Conflict>,
+        peer: &Peer,
     ) -> Result<Response, Infallible> {
         if conflict.was_seen() {
             let detail = "content-length and transfer-encoding are both there; send one of them";
@@ -98,6 +105,10 @@ impl Connections {
         }
         let mut request: Request = request.map(|body| Body::new(TimedBody::new(body, self.body_timeouts)));
         request.extensions_mut().insert(via);
-        self.router.clone().call(request).await
+        request.extensions_mut().insert(peer.known.clone());
+        peer.works();
+        let answered = self.router.clone().call(request).await;
+        peer.rests();
+        answered
     }
 }

@@ -10,8 +10,9 @@
 //! # What it guarantees
 //!
 //! A peer on the socket that the rules do not allow is closed before a byte of it is parsed. At most
-//! `max_connections` are open on each listener; the others wait in the kernel's queue, so that neither TCP clients can
-//! crowd out the socket nor all of them together the deliveries. Heads, bodies and the reading of answers have
+//! `max_connections` are served on each listener; the others wait in the kernel's queue, so that neither TCP clients can
+//! crowd out the socket nor all of them together the deliveries. Who is idle and has shown no key makes room for those
+//! ([`idle`]), and when descriptors run short. Heads, bodies and the reading of answers have
 //! deadlines. A request framed by both `Content-Length` and `Transfer-Encoding` is refused ([`framing`]).
 //!
 //! # What it does not
@@ -21,6 +22,7 @@
 mod accept;
 mod connection;
 mod framing;
+mod idle;
 mod stream;
 mod unix;
 

@@ -15,7 +15,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::api::{auth::Via, body, problem::Problem};
+use crate::api::{
+    auth::{Known, Via},
+    body,
+    problem::Problem,
+};
 
 struct Server {
     addr: SocketAddr,
@@ -194,6 +198,58 @@ async fn a_huge_head_is_refused() {
     server.stop().await;
 }
 
+/// The same router, where everybody is known.
+fn knowing(router: Router) -> Router {
+    router.layer(axum::middleware::from_fn(
+        |request: axum::extract::Request, next: axum::middleware::Next| {
+            request.extensions().get::<Known>().unwrap().set();
+            next.run(request)
+        },
+    ))
+}
+
+#[tokio::test]
+async fn an_idle_stranger_makes_room_for_the_next_connection() {
+    let options = ListenOptions {
+        max_connections: 1,
+        ..Default::default()
+    };
+    let server = Server::start(options, router()).await;
+    let mut first = server.connect().await;
+    first.write_all(GET).await.unwrap();
+    read_until(&mut first, "by Tcp").await;
+    let mut silent = server.connect().await;
+    let mut second = server.connect().await;
+    second.write_all(GET).await.unwrap();
+    read_until(&mut second, "by Tcp").await;
+    assert_eq!(
+        read_to_end(&mut first).await + &read_to_end(&mut silent).await,
+        ""
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_is_being_answered_keeps_its_place() {
+    let (router, reached, go) = gated();
+    let options = ListenOptions {
+        max_connections: 1,
+        ..Default::default()
+    };
+    let server = Server::start(options, router).await;
+    let mut first = server.connect().await;
+    first.write_all(GET).await.unwrap();
+    reached.notified().await;
+    let mut second = server.connect().await;
+    second.write_all(GET).await.unwrap();
+    go.notify_one();
+    read_until(&mut first, "HTTP/1.1 202").await;
+    reached.notified().await;
+    go.notify_one();
+    read_until(&mut second, "HTTP/1.1 202").await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_connection_over_the_cap_waits_its_turn() {
     let server = Server::start(
@@ -201,7 +257,7 @@ async fn a_connection_over_the_cap_waits_its_turn() {
             max_connections: 1,
             ..Default::default()
         },
-        router(),
+        knowing(router()),
     )
     .await;
     let mut first = server.connect().await;

@@ -168,6 +168,7 @@ impl From<EngineError> for Problem {
             EngineError::Busy(_) => Kind::Busy,
             EngineError::DiskFull => Kind::DiskFull,
             EngineError::Rebuilding => Kind::Rebuilding,
+            EngineError::Short => Kind::NotReady,
             EngineError::Stopping => Kind::Stopping,
             EngineError::Invalid { field, rule } => {
                 return Self::of_field(Kind::Invalid, field.as_str(), rule.as_str());

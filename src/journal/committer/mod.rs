@@ -59,6 +59,7 @@ impl Committer {
             end: active.end,
             next: recovered.last + 1,
             dirty: false,
+            overdue: false,
         };
         Self {
             shared,
@@ -162,6 +163,11 @@ impl Committer {
         let group = match self.write(requests, bytes) {
             Ok(group) => group,
             Err(WriteError::Full) => return self.refuse_on_full_disk(requests, bytes),
+            Err(WriteError::Short) => {
+                let refused = requests.drain(..);
+                refused.for_each(|request| request.answer.refuse(AppendError::Short));
+                return Ok(());
+            }
             Err(WriteError::Broken(failure)) => {
                 requests
                     .drain(..)

@@ -9,11 +9,13 @@ use crate::journal::{
     error::Failure,
     files,
     format::{SEGMENT_HEADER, SegmentHeader},
+    limits::OVERSIZE,
     options::Durability,
     shared::{Shared, lock},
     sidecar::Sidecar,
     stats::add,
 };
+use crate::runtime::shortage;
 
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
@@ -25,12 +27,16 @@ pub(super) struct Writer {
     pub next: Lsn,
     /// Something was written since the last sync.
     pub dirty: bool,
+    /// The next segment could not be made, and that was said.
+    pub overdue: bool,
 }
 
 /// Why a group was not written.
 pub(super) enum WriteError {
     /// The file is as it was before.
     Full,
+    /// Descriptors or memory are short; the file is as it was before.
+    Short,
     Broken(Failure),
 }
 
@@ -42,7 +48,13 @@ impl Writer {
             return Ok(());
         }
         self.sync().map_err(WriteError::Broken)?;
-        self.roll()
+        let rolled = self.roll();
+        let fits = self.end + bytes as u64 <= self.shared.options.segment_bytes.saturating_mul(OVERSIZE);
+        match rolled {
+            // A segment that grows too large is better than events that are refused.
+            Err(WriteError::Short) if fits => Ok(()),
+            rolled => rolled,
+        }
     }
 
     /// The flag of a group's first record. Without syncs nothing is proved, and nothing disproved.
@@ -65,13 +77,17 @@ impl Writer {
             self.dirty = true;
             return Ok(());
         };
-        if !disk::is_full(&error) {
-            return Err(WriteError::Broken(
-                self.failure("write to journal segment", error),
-            ));
-        }
+        let why = match error {
+            error if disk::is_full(&error) => WriteError::Full,
+            error if shortage::is_temporary(&error) => WriteError::Short,
+            error => {
+                return Err(WriteError::Broken(
+                    self.failure("write to journal segment", error),
+                ));
+            }
+        };
         match self.shared.disk.truncate(&self.file, self.end) {
-            Ok(()) => Err(WriteError::Full),
+            Ok(()) => Err(why),
             Err(error) => Err(WriteError::Broken(
                 self.failure("cut back journal segment", error),
             )),
@@ -113,14 +129,18 @@ impl Writer {
                 salt: u64::from_le_bytes(salt),
                 ..self.header
             };
-            Ok((
-                header,
-                files::create_segment(&shared.options.dir, &*shared.disk, &header, sync)?,
-            ))
+            let create = || files::create_segment(&shared.options.dir, &*shared.disk, &header, sync);
+            Ok((header, shared.reserve.with(create)?))
         });
         let (header, file) = match created {
             Ok(created) => created,
             Err(error) if disk::is_full(&error) => return Err(WriteError::Full),
+            Err(error) if shortage::is_temporary(&error) => {
+                if !std::mem::replace(&mut self.overdue, true) {
+                    tracing::warn!(%error, "the next journal segment cannot be made yet; the present one grows past storage.segment_bytes");
+                }
+                return Err(WriteError::Short);
+            }
             Err(source) => {
                 return Err(WriteError::Broken(Failure {
                     action: "create journal segment",
@@ -129,6 +149,7 @@ impl Writer {
                 }));
             }
         };
+        self.overdue = false;
         self.seal(sync);
         (self.file, self.header, self.end) = (file, header, SEGMENT_HEADER as u64);
         let segment = Segment {

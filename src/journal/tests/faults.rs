@@ -9,11 +9,12 @@ use std::{
 };
 
 use futures_util::future::join;
+use rustix::io::Errno;
 
 use super::{TestDisk, all_after, bodies_are_their_own, body, dir, draft, fill, lsns, open, options, until};
 use crate::journal::{AppendError, Journal, Options};
 
-const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+const EIO: i32 = Errno::IO.raw_os_error();
 
 fn open_on(dir: &tempfile::TempDir) -> (Journal, Arc<TestDisk>) {
     let disk = TestDisk::new();
@@ -153,6 +154,60 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_space_again() {
         );
         assert_eq!(lsns(&all_after(&journal, 0)), expected);
     }
+}
+
+#[tokio::test]
+async fn a_segment_grows_while_the_next_one_cannot_be_made_for_want_of_something() {
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        let (dir, disk) = (dir(), TestDisk::new());
+        let options = Options {
+            segment_bytes: 512,
+            ..options(&dir)
+        };
+        let (journal, _) = Journal::open_on(options.clone(), disk.clone()).unwrap();
+        disk.plan(|plan| plan.begin_error = Some(errno.raw_os_error()));
+        let mut number = 0;
+        let error = loop {
+            match journal.append(vec![draft(body(number + 1))]).await {
+                Ok(_) => number += 1,
+                Err(error) => break error,
+            }
+        };
+        // 64 bytes of header and 44 for each record: up to twice the size, and then not for ever.
+        assert_eq!((error, number), (AppendError::Short, (1024 - 64) / 44));
+        assert_eq!(
+            journal.append_lazy(vec![draft("lazy")]).await,
+            Err(AppendError::Short)
+        );
+        assert!(journal.failure().borrow().is_none() && journal.stats().rolls == 0);
+        disk.plan(|plan| plan.begin_error = None);
+        fill(&journal, number + 1..=number + 30).await;
+        assert!(journal.stats().rolls > 1);
+        let expected: Vec<u64> = (1..=number as u64 + 30).collect();
+        assert_eq!(lsns(&all_after(&journal, 0)), expected);
+        drop(journal);
+        let (journal, recovery) = Journal::open(options).unwrap();
+        assert!(
+            !recovery.is_damaged() && recovery.torn_tail.is_none(),
+            "{recovery}"
+        );
+        assert_eq!(lsns(&all_after(&journal, 0)), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_write_for_which_memory_is_short_is_refused_and_poisons_nothing() {
+    let dir = dir();
+    let (journal, disk) = open_on(&dir);
+    fill(&journal, 1..=3).await;
+    disk.plan(|plan| plan.write_error = Some(Errno::NOMEM.raw_os_error()));
+    assert_eq!(
+        journal.append(vec![draft("refused")]).await,
+        Err(AppendError::Short)
+    );
+    disk.plan(|plan| plan.write_error = None);
+    fill(&journal, 4..=6).await;
+    assert!(bodies_are_their_own(&all_after(&journal, 0)));
 }
 
 #[tokio::test]

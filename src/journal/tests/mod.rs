@@ -42,6 +42,8 @@ pub struct TestDisk {
 pub struct Plan {
     pub write_error: Option<i32>,
     pub sync_error: Option<i32>,
+    /// New files cannot be begun.
+    pub begin_error: Option<i32>,
     /// Writes take at most this many bytes at a time.
     pub write_at_most: Option<usize>,
     /// This many bytes can be written before the disk is full.
@@ -95,6 +97,7 @@ impl Disk for TestDisk {
         let mut plan = lock(&self.plan);
         assert!(!plan.writes_panic, "as planned");
         outcome(plan.write_error)?;
+        outcome(plan.begin_error.filter(|_| offset == 0))?;
         let mut len = bytes.len().min(plan.write_at_most.unwrap_or(usize::MAX));
         if let Some(room) = &mut plan.room {
             if *room == 0 {

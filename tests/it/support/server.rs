@@ -106,6 +106,43 @@ impl Server {
         }
     }
 
+    /// Starts `serve --dev` with a limit on its file descriptors, soft and hard, and waits until it is ready.
+    pub fn start_limited(
+        data: &Path,
+        descriptors: u32,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let arguments: Vec<String> = [&["--dev"], arguments]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let server = command(data, &arguments, &environment);
+        let mut limited = Command::new("sh");
+        limited
+            .arg("-c")
+            .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""))
+            .arg(server.get_program())
+            .args(server.get_args())
+            .envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdout(append(stdout_path(data, &arguments)))
+            .stderr(append(log_path(data, &arguments)))
+            .stdin(Stdio::null());
+        let mut server = Self {
+            data: data.to_owned(),
+            child: limited.spawn().unwrap(),
+            environment,
+            arguments,
+        };
+        server.wait_ready();
+        server
+    }
+
     /// Starts it without waiting.
     pub fn spawn(data: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
         Self {
@@ -432,13 +469,6 @@ fn spawn(data: &Path, arguments: &[String], environment: &[(String, String)]) ->
 }
 
 fn command(data: &Path, arguments: &[String], environment: &[(String, String)]) -> Command {
-    let append = |path: PathBuf| {
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap()
-    };
     // Another program is run where a folder of its format is to be made.
     let program = std::env::var_os("POSTHASTE_TEST_PROGRAM");
     // What an ordinary day writes to the store within minutes, a test is to write within moments.
@@ -455,6 +485,14 @@ fn command(data: &Path, arguments: &[String], environment: &[(String, String)]) 
         .stdin(Stdio::null())
         .ends_with_test(Signal::KILL);
     command
+}
+
+fn append(path: PathBuf) -> fs::File {
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
 }
 
 /// Sends bytes as they are on a connection to a socket, and reads one answer.
