@@ -1,7 +1,9 @@
 //! The applier: one thread that follows the journal, applies what it reads, and says what changed.
 //!
 //! It is also the one that repairs: when the store fails, it is closed and opened again, or begun afresh, and the
-//! journal is replayed into it, while the journal goes on accepting.
+//! journal is replayed into it, while the journal goes on accepting ([`reopen`]).
+
+mod reopen;
 
 use std::{
     sync::{
@@ -20,6 +22,7 @@ use super::{
     reclaim::{self, Again, Bench, Reclaimer, Trouble},
     rewriter::{Rewriter, Work},
     scheduler::Signal,
+    unreadable::Unreadable,
 };
 use crate::{
     domain::{
@@ -27,11 +30,7 @@ use crate::{
         id::{EndpointId, Lsn},
     },
     journal::{Entry, Follower, Next, ReadError, Stopper},
-    store::{
-        Effect, Placed, Store, StoreError,
-        open::{self, Trust},
-        rows::EndpointRow,
-    },
+    store::{Effect, Placed, Store, StoreError, open, rows::EndpointRow},
     telemetry::metrics,
 };
 
@@ -46,12 +45,8 @@ const PACE: Duration = Duration::from_millis(2);
 /// after a crash stays short.
 const FOLD_SOON: Duration = Duration::from_secs(1);
 const FOLD_LATER: Duration = Duration::from_secs(60);
-/// A store that fails again within this time is not opened as it is a second time.
-const RELAPSE: Duration = Duration::from_secs(60);
 /// Between looks whether the store has caught up.
 const UNTIL_READY: Duration = Duration::from_secs(60);
-/// Before a store that failed is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Stops the applier.
 #[derive(Clone)]
@@ -91,6 +86,7 @@ pub(super) struct Applier {
     /// When the store's memory is to be written out, if there is anything in it.
     fold_at: Option<Instant>,
     reopened_at: Option<Instant>,
+    unreadable: Unreadable,
     rewriter: Rewriter,
     /// Gives space back, between batches.
     reclaimer: Reclaimer,
@@ -136,6 +132,7 @@ impl Applier {
             folded_at: None,
             fold_at: None,
             reopened_at: None,
+            unreadable: Unreadable::default(),
             rewriter,
         }
     }
@@ -151,11 +148,11 @@ impl Applier {
                 Ok(Pause::Stopped) => break,
                 // A store that fails at the end is not opened again for it.
                 _ if self.stop.stopped.load(Ordering::Acquire) => break,
-                Ok(Pause::Reopen) => self.reopen(),
+                Ok(Pause::Reopen) => self.reopen(false),
                 Ok(Pause::Swap) => self.swap(),
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "the store failed");
-                    self.reopen();
+                    self.reopen(error.is_temporary());
                 }
             }
         }
@@ -210,7 +207,7 @@ impl Applier {
 
     /// The next records; waits for them when there are none and nothing else to do.
     fn next(&mut self, store: &Store, again: Again) -> Result<Option<Vec<Entry>>, StoreError> {
-        match self.follower.try_next(BATCH_RECORDS, BATCH_BYTES) {
+        match self.read() {
             Ok(entries) if entries.is_empty() => {
                 // Not what is written or synced: that is so a moment before it is handed out.
                 self.caught_up(store, self.follower.passed())?;
@@ -224,22 +221,28 @@ impl Applier {
                     Ok(Next::Late) => Some(Vec::new()),
                     Ok(Next::Ended) => None,
                     Err(error) => {
-                        self.unreadable(&error);
+                        self.wait_until_readable(&error);
                         Some(Vec::new())
                     }
                 })
             }
             Ok(entries) => Ok(Some(entries)),
             Err(error) => {
-                self.unreadable(&error);
+                self.wait_until_readable(&error);
                 Ok(Some(Vec::new()))
             }
         }
     }
 
-    fn unreadable(&self, error: &ReadError) {
-        tracing::error!(error = %chain(error), "the journal cannot be read; trying again");
-        std::thread::sleep(REOPEN_PAUSE);
+    fn read(&mut self) -> Result<Vec<Entry>, ReadError> {
+        let entries = self.follower.try_next(BATCH_RECORDS, BATCH_BYTES)?;
+        self.unreadable.worked(&self.shared.vitals);
+        Ok(entries)
+    }
+
+    fn wait_until_readable(&mut self, error: &ReadError) {
+        let pause = self.unreadable.failed(error, &self.shared.vitals);
+        self.follower.rest(pause);
     }
 
     fn apply(&mut self, store: &Store, entries: Vec<Entry>) -> Result<(), StoreError> {
@@ -413,85 +416,6 @@ impl Applier {
             _ = self.signals.blocking_send(signal);
         }
     }
-
-    /// Closes the store and opens it again: as it is, or, when that was tried a moment ago or it does not open, empty,
-    /// to be filled from the journal.
-    fn reopen(&mut self) {
-        self.withdraw();
-        let again = self.reopened_at.is_some_and(|at| at.elapsed() < RELAPSE);
-        self.reopened_at = Some(Instant::now());
-        std::thread::sleep(REOPEN_PAUSE);
-        self.open_again(if again { Trust::No } else { Trust::Yes });
-    }
-
-    /// Lets the copy take the store's place, and opens it.
-    fn swap(&mut self) {
-        self.withdraw();
-        if let Some(store) = self.store.take() {
-            self.rewriter.swap(store);
-        }
-        self.open_again(Trust::Yes);
-        if let Some(store) = &self.store {
-            self.rewriter.opened(store);
-        }
-    }
-
-    fn withdraw(&self) {
-        self.shared.storage.withdraw();
-        self.say(Signal::Suspend);
-    }
-
-    fn open_again(&mut self, mut trust: Trust) {
-        while !self.stop.stopped.load(Ordering::Acquire) {
-            match self.try_reopen(trust) {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::error!(error = %chain(&*error), "the store cannot be opened; trying again");
-                    trust = Trust::No;
-                    std::thread::sleep(REOPEN_PAUSE);
-                }
-            }
-        }
-        let stopper = self.follower.stopper();
-        *self
-            .stop
-            .stopper
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = stopper;
-        if self.stop.stopped.load(Ordering::Acquire) {
-            self.stop.wake();
-        }
-    }
-
-    fn try_reopen(&mut self, trust: Trust) -> Result<(), Box<dyn std::error::Error>> {
-        let last_lsn = self.shared.journal.last_lsn();
-        // The old handle's files must be closed before they are opened again.
-        self.store = None;
-        let opened = open::open(&open::Options {
-            trust,
-            last_lsn,
-            first_lsn: if self.shared.segments_unread {
-                1
-            } else {
-                self.shared.journal.first_lsn()
-            },
-            ..self.open.clone()
-        })?;
-        if !self.shared.segments_unread {
-            reclaim::begin(&self.shared.journal, &opened.store)?;
-        }
-        self.reclaimer.reset();
-        let applied = opened.store.applied()?.lsn;
-        let rebuilding = trust == Trust::No || opened.distrusted.is_some();
-        tracing::warn!(applied_lsn = applied, rebuilding, "the store was opened again");
-        self.shared
-            .storage
-            .begin(opened.store.clone(), applied, rebuilding);
-        self.store = Some(opened.store);
-        self.follower = self.shared.journal.follow(applied);
-        self.target = last_lsn;
-        Ok(())
-    }
 }
 
 fn reclaimer(shared: &Shared) -> Reclaimer {
@@ -522,7 +446,7 @@ impl Applier {
     }
 
     /// Opens it again.
-    pub(super) fn resume(&mut self, trust: Trust) -> Result<(), Box<dyn std::error::Error>> {
+    pub(super) fn resume(&mut self, trust: open::Trust) -> Result<(), Box<dyn std::error::Error>> {
         self.try_reopen(trust)
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     sync::{Arc, Mutex, atomic::AtomicUsize},
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -67,6 +68,11 @@ pub struct StartOptions {
 
 /// Stores up to this size are read and compared whole at every start: well under a second.
 const CHECK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Tries at a store that cannot be opened at the moment, and the pause between them: ten seconds in all. After that
+/// whoever started the server is told.
+const OPEN_TRIES: u32 = 40;
+const OPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +150,7 @@ impl Running {
             trust: Trust::Yes,
             check_bytes: CHECK_BYTES,
         };
-        let opened = open::open(&open)?;
+        let opened = open_patiently(&open)?;
         if segments_unread {
             open::mark_incomplete(&open.data);
         }
@@ -328,6 +334,24 @@ impl Running {
         drop(shared);
         drop(self.engine);
         Ok(self.folder.finish()?)
+    }
+}
+
+/// Opens the store. What is short at the moment is waited for, for a while; the store is kept as it is meanwhile, and
+/// also when that does not help.
+fn open_patiently(options: &open::Options) -> Result<open::Opened, open::OpenError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match open::open(options) {
+            Err(error) if error.is_temporary() && tries < OPEN_TRIES => {
+                if tries == 1 {
+                    tracing::warn!(error = %chain(&error), "trying again");
+                }
+                thread::sleep(OPEN_PAUSE);
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -80,6 +80,7 @@ mod supervision;
 pub mod tenants;
 mod turns;
 mod unread;
+mod unreadable;
 mod veil;
 mod verify;
 pub mod view;

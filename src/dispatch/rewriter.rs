@@ -90,8 +90,15 @@ impl Rewriter {
         size >= self.least && size / GROWTH >= self.written.max(store.live_bytes())
     }
 
-    /// Closes the copy and lets it take the place of the store, which this was the last to have open.
-    pub fn swap(&mut self, store: Store) {
+    /// Closes the copy and lets it take the place of the store. A store that somebody still reads is given back, open as
+    /// it is: it goes on serving, and is written afresh another time.
+    pub fn swap(&mut self, store: Store) -> Option<Store> {
+        if !store.is_let_go() {
+            tracing::warn!("a reader does not finish; the store is written afresh later");
+            store.abandon_rewrite();
+            self.look_at = Some(Instant::now() + FAILED_PAUSE);
+            return Some(store);
+        }
         let before = store.size_on_disk();
         let swapped = store.end_rewrite().map_err(|error| chain(&error));
         drop(store);
@@ -107,6 +114,7 @@ impl Rewriter {
                 self.look_at = Some(Instant::now() + FAILED_PAUSE);
             }
         }
+        None
     }
 
     /// Takes note of how large the store is now.
@@ -115,5 +123,40 @@ impl Rewriter {
             self.written = store.size_on_disk();
             rewrite::note_written_size(&self.data, self.written);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
+
+    const TABLE: TableOptions = TableOptions {
+        cache_bytes: 1 << 20,
+        buffer_bytes: 4096,
+    };
+
+    fn copied(rewriter: &mut Rewriter, store: &Store) {
+        rewriter.look_at = None;
+        while rewriter.work(store) != Work::Swap {}
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_still_read_keeps_serving_and_is_exchanged_when_it_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open::open_as_is(dir.path(), TABLE).unwrap();
+        // Any size is due.
+        let mut rewriter = Rewriter::new(dir.path().to_owned(), TABLE, 0);
+        store.begin_rewrite(dir.path(), TABLE).unwrap();
+        copied(&mut rewriter, &store);
+        let reader = store.clone();
+        let kept = rewriter.swap(store).unwrap();
+        assert!(!kept.is_being_rewritten());
+        assert_eq!(kept.applied().unwrap().lsn, 0);
+        drop(reader);
+        kept.begin_rewrite(dir.path(), TABLE).unwrap();
+        copied(&mut rewriter, &kept);
+        assert!(rewriter.swap(kept).is_none());
+        open::open_as_is(dir.path(), TABLE).unwrap();
     }
 }

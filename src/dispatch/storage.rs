@@ -107,6 +107,9 @@ impl Storage {
     /// Turns a reader's failure into its answer, and has the store rebuilt: the caller may try again.
     pub fn failure(&self, error: StoreError) -> EngineError {
         tracing::error!(error = %super::error::chain(&error), "the store failed");
+        if error.is_temporary() {
+            return EngineError::Short;
+        }
         self.failed.notify_one();
         EngineError::Rebuilding
     }

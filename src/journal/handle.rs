@@ -418,7 +418,7 @@ fn shared(options: Options, disk: Arc<dyn Disk>, recovered: &Recovered) -> Share
         catalogue: Mutex::new(catalogue),
         published: std::sync::Condvar::new(),
         files: OpenFiles::default(),
-        reserve: Reserve::new(),
+        reserve: Reserve::full(),
         ahead: Ahead::default(),
         counters: Counters::default(),
         last: recovered.last.into(),

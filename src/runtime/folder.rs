@@ -20,8 +20,6 @@ use std::{
 
 use rustix::fs::{CWD, Mode, RenameFlags};
 
-use rustix::fs::{CWD, Mode, RenameFlags};
-
 use super::{hex, random, seal::Sealer, shortage};
 
 /// The format that this program reads and writes.

@@ -71,7 +71,7 @@ pub struct Reserve(Mutex<Vec<File>>);
 
 impl Reserve {
     /// A full reserve, or as much of one as there is.
-    pub fn new() -> Self {
+    pub fn full() -> Self {
         let reserve = Self(Mutex::default());
         reserve.fill();
         reserve
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_given_up_for_who_lacks_a_descriptor_and_filled_again() {
-        let reserve = Reserve::new();
+        let reserve = Reserve::full();
         let mut tries = 0;
         let done = reserve.with(|| {
             tries += 1;

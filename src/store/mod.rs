@@ -47,7 +47,10 @@ pub(crate) use draft::decode as decode_row;
 pub use query::{DueRow, Scan};
 pub use table::{Options as TableOptions, Row};
 
-use crate::{domain::id::Lsn, runtime::codec::CodecError};
+use crate::{
+    domain::id::Lsn,
+    runtime::{codec::CodecError, shortage},
+};
 
 /// Why the store cannot go on. Any of these closes it; it is reopened, or rebuilt from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,8 @@ pub enum StoreError {
     Panicked(String),
     #[error("cannot read or write the store's pages")]
     Pages(#[source] std::io::Error),
+    #[error("it is still open: a reader has not finished")]
+    Locked,
     #[error("a page of rows is damaged")]
     Page,
     #[error("its layout is another version's")]
@@ -68,6 +73,30 @@ pub enum StoreError {
     Encode(#[source] CodecError),
     #[error("row {0} is missing")]
     Missing(String),
+}
+
+impl StoreError {
+    /// Whether it may pass by itself: something is short, or the store is in use. Nothing is wrong with its files then,
+    /// and they are kept as they are.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Locked => true,
+            Self::Sled(sled::Error::Io(error)) | Self::Pages(error) => may_pass(error),
+            Self::Sled(_)
+            | Self::Panicked(_)
+            | Self::Page
+            | Self::Layout
+            | Self::Row { .. }
+            | Self::Encode(_)
+            | Self::Missing(_) => false,
+        }
+    }
+}
+
+/// Whether descriptors, memory or space are short.
+fn may_pass(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    shortage::is_temporary(error) || matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// The open store. One writer, any number of readers; cheap to clone.

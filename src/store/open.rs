@@ -14,7 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Store, StoreError, TableOptions, rewrite::Twin, rows::Applied, table::Table};
+use super::{
+    Store, StoreError, TableOptions, may_pass,
+    rewrite::Twin,
+    rows::Applied,
+    table::{self, Table},
+};
 
 /// Whether the files may be believed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -69,13 +74,27 @@ pub struct Opened {
     pub distrusted: Option<Distrust>,
 }
 
-/// Why not even an empty store opens.
+/// Why no store opens, not even an empty one.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Nothing is wrong with its files, and they are left as they are.
+    #[error("the store cannot be opened at the moment")]
+    NotNow(#[source] StoreError),
     #[error("cannot move the old store aside: {path}")]
     MoveAside { path: PathBuf, source: io::Error },
     #[error("cannot open an empty store")]
     Empty(#[source] StoreError),
+}
+
+impl OpenError {
+    /// Whether trying again may help, with the store as it is.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::NotNow(_) => true,
+            Self::Empty(error) => error.is_temporary(),
+            Self::MoveAside { source, .. } => may_pass(source),
+        }
+    }
 }
 
 /// Moves a store aside that cannot be trusted, durably, so that a crash right after cannot bring it back. To be called
@@ -113,9 +132,15 @@ fn incomplete(data: &Path) -> PathBuf {
 /// Opens the store, or an empty one in its place.
 ///
 /// # Errors
-/// When the old folder cannot be moved aside, or even an empty store does not open.
+/// When the store is in use or something is short, when the old folder cannot be moved aside, or even an empty store does
+/// not open.
 pub fn open(options: &Options) -> Result<Opened, OpenError> {
+    // sled writes below its folder's path until it is closed: a store in use is never moved.
+    if options.trust == Trust::No && table::is_locked(&super::folder(&options.data)) {
+        return Err(OpenError::NotNow(StoreError::Locked));
+    }
     let distrusted = match believed(options) {
+        Err(Distrust::Unopenable(error)) if error.is_temporary() => return Err(OpenError::NotNow(error)),
         Ok(store) => {
             return Ok(Opened {
                 store,
@@ -209,4 +234,64 @@ fn move_aside(folder: &Path) -> Result<(), OpenError> {
         path: folder.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(data: &Path, trust: Trust) -> Options {
+        Options {
+            data: data.to_owned(),
+            table: TableOptions {
+                cache_bytes: 1 << 20,
+                buffer_bytes: 4096,
+            },
+            journal: [7; 16],
+            last_lsn: 0,
+            first_lsn: 1,
+            trust,
+            check_bytes: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn a_store_that_a_reader_still_has_open_is_neither_moved_nor_begun_afresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = open(&options(dir.path(), Trust::Yes)).unwrap().store;
+        for trust in [Trust::Yes, Trust::No] {
+            let error = open(&options(dir.path(), trust)).unwrap_err();
+            assert!(
+                matches!(error, OpenError::NotNow(StoreError::Locked)),
+                "{error:?}"
+            );
+            assert!(error.is_temporary());
+        }
+        drop(reader);
+        let opened = open(&options(dir.path(), Trust::Yes)).unwrap();
+        assert!(opened.distrusted.is_none());
+        assert!(!super::super::folder(dir.path()).with_extension("old").exists());
+    }
+
+    #[test]
+    fn what_is_short_is_told_from_what_is_corrupt() {
+        let failed = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        use rustix::io::Errno;
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOSPC,
+            Errno::DQUOT,
+        ] {
+            assert!(
+                StoreError::Sled(sled::Error::Io(failed(errno))).is_temporary(),
+                "{errno}"
+            );
+            assert!(StoreError::Pages(failed(errno)).is_temporary(), "{errno}");
+        }
+        assert!(!StoreError::Pages(failed(Errno::IO)).is_temporary());
+        let corrupt = sled::Error::Corruption { at: None, bt: () };
+        assert!(!StoreError::Sled(corrupt).is_temporary());
+    }
 }

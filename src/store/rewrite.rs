@@ -58,7 +58,7 @@ pub enum SwapError {
     Exchange { path: PathBuf, source: io::Error },
 }
 
-/// How long the old store's files may take to close, and how often that is looked at.
+/// How long readers may take to finish, and the old store's files to close, and how often that is looked at.
 const CLOSE_TRIES: u32 = if cfg!(test) { 20 } else { 500 };
 const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -154,6 +154,22 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Waits a while for those who read it to finish; answers whether nobody else has this store any more. To be called
+    /// when nobody can get it any more.
+    pub fn is_let_go(&self) -> bool {
+        (0..CLOSE_TRIES).any(|tries| {
+            if tries > 0 {
+                thread::sleep(CLOSE_PAUSE);
+            }
+            Arc::strong_count(&self.twin.0) == 1
+        })
+    }
+
+    /// Gives the copy up.
+    pub fn abandon_rewrite(&self) {
+        *self.twin.lock() = None;
     }
 
     /// Closes the copy, written out.

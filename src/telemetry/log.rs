@@ -4,6 +4,7 @@
 //! that a person runs writes to stderr itself, and waits for whoever reads it.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, IsTerminal, Write},
     os::fd::AsFd,
@@ -16,8 +17,10 @@ use std::{
     time::Duration,
 };
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, fmt,
+    EnvFilter,
+    fmt::{self, MakeWriter},
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -121,7 +124,7 @@ pub fn set_level(level: &Directives) -> bool {
 /// Says something to the person as it is, the last line of a command; nobody is left to tell when that fails.
 pub fn say(text: &str) {
     // Not `writeln!`, which would write it in pieces.
-    _ = Stderr.write_all(format!("{text}\n").as_bytes());
+    _ = Stderr { waits: true }.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Log lines that were lost: stderr did not take them, or not soon enough.
@@ -143,21 +146,47 @@ fn start_writing() -> io::Result<()> {
             "log lines were lost: stderr did not take them, or not soon enough"
         );
     };
-    thread::Builder::new()
-        .name("log".to_owned())
-        .spawn(move || QUEUE.run(out, tell))?;
+    thread::Builder::new().name("log".to_owned()).spawn(move || {
+        WRITES.set(true);
+        QUEUE.run(out, tell);
+    })?;
     QUEUED.store(true, Relaxed);
     Ok(())
 }
 
+thread_local! {
+    /// This is the thread that writes the log: it cannot wait for itself.
+    static WRITES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes what takes lines.
+struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Stderr;
+
+    fn make_writer(&'a self) -> Stderr {
+        Stderr { waits: true }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Stderr {
+        // What is logged of every request is not waited for.
+        Stderr {
+            waits: *meta.level() <= Level::INFO,
+        }
+    }
+}
+
 /// Takes lines, each in one piece, for stderr.
 #[derive(Clone, Copy)]
-struct Stderr;
+struct Stderr {
+    waits: bool,
+}
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if QUEUED.load(Relaxed) {
-            QUEUE.push(line);
+            QUEUE.push(line, self.waits && !WRITES.get());
             Ok(line.len())
         } else {
             io::stderr().write(line)
@@ -176,7 +205,7 @@ const REPORT_ERRORS: bool = false;
 fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), TryInitError> {
     let lines = fmt::Subscriber::builder()
         .with_env_filter(filter)
-        .with_writer(|| Stderr)
+        .with_writer(Lines)
         .with_ansi(colours)
         .log_internal_errors(REPORT_ERRORS);
     match format {
@@ -205,7 +234,7 @@ fn install(format: LogFormat, filter: EnvFilter, colours: bool) -> Result<(), Tr
     use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
     let lines = fmt::layer()
-        .with_writer(|| Stderr)
+        .with_writer(Lines)
         .with_ansi(colours)
         .log_internal_errors(REPORT_ERRORS);
     let lines = match format {

@@ -33,7 +33,13 @@ pub const REASON: &str = "reason";
 pub const TROUBLE_KIND: &str = "trouble";
 
 /// Every trouble that supervision finds.
-pub const TROUBLES: [&str; 4] = ["scheduler_stuck", "store_stuck", "journal_stuck", "disk_full"];
+pub const TROUBLES: [&str; 5] = [
+    "scheduler_stuck",
+    "store_stuck",
+    "journal_stuck",
+    "disk_full",
+    "journal_unreadable",
+];
 /// Deliveries end in these states.
 pub const SETTLED_STATES: [&str; 4] = ["delivered", "failed", "expired", "cancelled"];
 /// Endpoints are in these states.

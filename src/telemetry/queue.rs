@@ -1,7 +1,8 @@
 //! The queue in front of stderr, and the thread that empties it.
 //!
 //! Whoever logs puts a line into the queue and goes on: a reader of stderr that stalls, a full disk or a closed pipe
-//! costs lines, never a thread. Lines that do not fit, or that stderr refuses, are counted, and the log says how many
+//! costs lines, never a thread. Where stderr takes lines it is as if they were written at once: whoever logs something of
+//! weight waits for it, but not for long, and no more once that was in vain. Lines that do not fit, or that stderr refuses, are counted, and the log says how many
 //! were lost once stderr takes lines again.
 
 use std::{
@@ -22,19 +23,25 @@ const LINE_OVERHEAD: usize = 64;
 /// Between two tries on a stderr that is set to non-blocking and takes nothing at the moment.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// How long who logs waits for its line, so that the log says what came before a crash.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Lines on their way to stderr.
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
-    emptied: Condvar,
+    written: Condvar,
     lost: AtomicU64,
 }
 
 struct State {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
-    /// A line has been taken out and is being written.
-    writing: bool,
+    /// Lines that were ever put in, and those of them that are written or lost.
+    pushed: u64,
+    done: u64,
+    /// Somebody has waited in vain for its line; nobody waits until the queue is empty again.
+    stalled: bool,
 }
 
 impl Queue {
@@ -43,16 +50,19 @@ impl Queue {
             state: Mutex::new(State {
                 lines: VecDeque::new(),
                 bytes: 0,
-                writing: false,
+                pushed: 0,
+                done: 0,
+                stalled: false,
             }),
             filled: Condvar::new(),
-            emptied: Condvar::new(),
+            written: Condvar::new(),
             lost: AtomicU64::new(0),
         }
     }
 
-    /// Puts a line at the end, or counts it as lost when there is no room. Never blocks on output.
-    pub fn push(&self, line: &[u8]) {
+    /// Puts a line at the end, or counts it as lost when there is no room. Waits a moment for it to be written if it
+    /// `waits`, never for longer.
+    pub fn push(&self, line: &[u8], waits: bool) {
         let cost = cost(line);
         let mut state = self.lock();
         if state.bytes + cost > QUEUE_BYTES {
@@ -62,8 +72,15 @@ impl Queue {
         }
         state.bytes += cost;
         state.lines.push_back(line.into());
-        drop(state);
+        state.pushed += 1;
+        let own = state.pushed;
         self.filled.notify_one();
+        if waits && !state.stalled {
+            let waiting = |state: &mut State| state.done < own && !state.stalled;
+            let waited = self.written.wait_timeout_while(state, PATIENCE, waiting);
+            let (mut state, time) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.stalled |= time.timed_out();
+        }
     }
 
     /// Lines that were lost so far.
@@ -74,8 +91,8 @@ impl Queue {
     /// Waits until everything is written, at most `patience`.
     pub fn flush(&self, patience: Duration) {
         let state = self.lock();
-        let busy = |state: &mut State| state.writing || !state.lines.is_empty();
-        drop(self.emptied.wait_timeout_while(state, patience, busy));
+        let busy = |state: &mut State| state.done < state.pushed;
+        drop(self.written.wait_timeout_while(state, patience, busy));
     }
 
     /// Writes lines out for as long as the process lives. `tell` logs how many lines were lost.
@@ -103,7 +120,6 @@ impl Queue {
         loop {
             if let Some(line) = state.lines.pop_front() {
                 state.bytes -= cost(&line);
-                state.writing = true;
                 return line;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -113,10 +129,9 @@ impl Queue {
     /// The line that was taken is written or lost; answers whether the queue has room to spare.
     fn done(&self) -> bool {
         let mut state = self.lock();
-        state.writing = false;
-        if state.lines.is_empty() {
-            self.emptied.notify_all();
-        }
+        state.done += 1;
+        state.stalled &= !state.lines.is_empty();
+        self.written.notify_all();
         state.bytes <= QUEUE_BYTES / 2
     }
 
@@ -168,12 +183,15 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(60);
+
+    type Script = mpsc::SyncSender<io::Result<usize>>;
+    type Taken = Arc<Mutex<Vec<u8>>>;
 
     /// Answers each write as the test says: takes so many bytes, or fails.
     struct Scripted {
         script: mpsc::Receiver<io::Result<usize>>,
-        taken: Arc<Mutex<Vec<u8>>>,
+        taken: Taken,
     }
 
     impl Write for Scripted {
@@ -190,19 +208,15 @@ mod tests {
     }
 
     /// A queue whose thread waits for what the test says of each write.
-    fn started() -> (
-        &'static Queue,
-        mpsc::SyncSender<io::Result<usize>>,
-        Arc<Mutex<Vec<u8>>>,
-    ) {
+    fn started() -> (&'static Queue, Script, Taken) {
         let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
         let (say, script) = mpsc::sync_channel(16);
-        let taken = Arc::<Mutex<Vec<u8>>>::default();
+        let taken = Taken::default();
         let out = Scripted {
             script,
             taken: taken.clone(),
         };
-        thread::spawn(move || queue.run(out, |lost| queue.push(format!("lost {lost}\n").as_bytes())));
+        thread::spawn(move || queue.run(out, |lost| queue.push(format!("lost {lost}\n").as_bytes(), false)));
         (queue, say, taken)
     }
 
@@ -216,12 +230,12 @@ mod tests {
         let line = [b'x'; 1023].into_iter().chain([b'\n']).collect::<Vec<_>>();
         // Nobody reads: the first is being written, the others wait or are lost.
         let pushed = 2 * QUEUE_BYTES / line.len();
-        (0..pushed).for_each(|_| queue.push(&line));
+        (0..pushed).for_each(|_| queue.push(&line, false));
         queue.flush(Duration::ZERO);
         let lost = queue.lost();
         assert!(lost > 0 && queue.lock().bytes <= QUEUE_BYTES);
         drop(say);
-        queue.flush(PATIENCE);
+        queue.flush(LONG);
         let text = text(&taken);
         assert!(
             text.ends_with(&format!("lost {lost}\n")),
@@ -241,10 +255,10 @@ mod tests {
         say.send(Err(ErrorKind::Interrupted.into())).unwrap();
         say.send(Ok(3)).unwrap();
         say.send(Err(ErrorKind::StorageFull.into())).unwrap();
-        queue.push(b"first line\n");
-        queue.push(b"second line\n");
+        queue.push(b"first line\n", false);
+        queue.push(b"second line\n", false);
         drop(say);
-        queue.flush(PATIENCE);
+        queue.flush(LONG);
         assert_eq!(text(&taken), "fir\nsecond line\nlost 1\n");
     }
 
@@ -253,8 +267,22 @@ mod tests {
         let (queue, say, taken) = started();
         say.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         drop(say);
-        queue.push(b"line\n");
-        queue.flush(PATIENCE);
+        queue.push(b"line\n", false);
+        queue.flush(LONG);
         assert_eq!((text(&taken).as_str(), queue.lost()), ("line\n", 0));
+    }
+
+    #[test]
+    fn a_line_that_is_waited_for_is_written_and_a_stalled_output_is_waited_for_once() {
+        let (queue, say, taken) = started();
+        // It waits until the test says something of the write, which is never, and gives up.
+        queue.push(b"first\n", true);
+        assert!(queue.lock().stalled);
+        (0..1000).for_each(|_| queue.push(b"more\n", true));
+        drop(say);
+        queue.flush(LONG);
+        assert!(!queue.lock().stalled);
+        queue.push(b"last\n", true);
+        assert!(queue.lock().stalled || text(&taken).ends_with("more\nlast\n"));
     }
 }

@@ -26,7 +26,6 @@ mod crash;
 mod crash_points;
 mod delivery;
 mod demo;
-mod descriptors;
 mod disk;
 mod docs;
 mod edges;

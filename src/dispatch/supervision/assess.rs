@@ -13,6 +13,9 @@ const STORE: Duration = Duration::from_secs(30);
 /// A group is written and synced in milliseconds, on a bad disk in seconds.
 const JOURNAL: Duration = Duration::from_secs(10);
 
+/// What could not be read for so long is told of: a moment's shortage of descriptors is not.
+const UNREADABLE: Duration = Duration::from_secs(2);
+
 /// What is the matter.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -20,6 +23,7 @@ pub(super) enum Kind {
     StoreStuck,
     JournalStuck,
     DiskFull,
+    JournalUnreadable,
 }
 
 impl Kind {
@@ -29,6 +33,7 @@ impl Kind {
             Self::StoreStuck => "store_stuck",
             Self::JournalStuck => "journal_stuck",
             Self::DiskFull => "disk_full",
+            Self::JournalUnreadable => "journal_unreadable",
         }
     }
 
@@ -36,7 +41,8 @@ impl Kind {
     pub const fn is_stuck(self) -> bool {
         match self {
             Self::SchedulerStuck | Self::StoreStuck | Self::JournalStuck => true,
-            Self::DiskFull => false,
+            // A fresh start does not make a disk readable.
+            Self::DiskFull | Self::JournalUnreadable => false,
         }
     }
 }
@@ -59,6 +65,8 @@ pub(super) struct Sample {
     /// How long the committer has been at its present group.
     pub committing: Option<Duration>,
     pub full: bool,
+    /// Why the journal cannot be read on, and since when.
+    pub unreadable: Option<(String, Instant)>,
 }
 
 /// Remembers when things last moved.
@@ -80,7 +88,8 @@ impl Assessor {
         if self.turns.0 != sample.turns {
             self.turns = (sample.turns, now);
         }
-        if self.applied.0 != sample.applied || sample.applied >= sample.written || !sample.serving {
+        let moves = self.applied.0 != sample.applied || sample.applied >= sample.written;
+        if moves || !sample.serving || sample.unreadable.is_some() {
             self.applied = (sample.applied, now);
         }
         let mut troubles = Vec::new();
@@ -114,6 +123,13 @@ impl Assessor {
                 "the disk has less than storage.min_free_bytes free; events are answered 507; make space";
             found(Kind::DiskFull, text.to_owned());
         }
+        let unreadable = sample.unreadable.as_ref();
+        if let Some((error, _)) = unreadable.filter(|(_, since)| now.duration_since(*since) >= UNREADABLE) {
+            let text = format!(
+                "the journal cannot be read on, what comes after is not delivered; look at the disk: {error}"
+            );
+            found(Kind::JournalUnreadable, text);
+        }
         troubles
     }
 }
@@ -130,6 +146,7 @@ mod tests {
             written: 10,
             committing: None,
             full: false,
+            unreadable: None,
         }
     }
 
@@ -180,6 +197,24 @@ mod tests {
         assert!(look(4, 5, false).is_empty());
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(look(10, 6, true).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_cannot_be_read_is_told_of_and_no_reason_for_a_fresh_start() {
+        let mut assessor = Assessor::new(Instant::now());
+        let since = Instant::now();
+        let sample = |turns| Sample {
+            unreadable: Some(("no".to_owned(), since)),
+            ..well(turns, 3)
+        };
+        assert_eq!(assessor.look(&sample(1), Instant::now()), []);
+        for turn in 2..10 {
+            tokio::time::advance(Duration::from_secs(25)).await;
+            let troubles = assessor.look(&sample(turn), Instant::now());
+            assert_eq!(kinds(&troubles), ["journal_unreadable"]);
+            assert!(!troubles[0].kind.is_stuck() && troubles[0].text.contains("no"));
+        }
+        assert_eq!(assessor.look(&well(10, 10), Instant::now()), []);
     }
 
     #[tokio::test(start_paused = true)]

@@ -176,7 +176,7 @@ async fn a_segment_grows_while_the_next_one_cannot_be_made_for_want_of_something
         // 64 bytes of header and 44 for each record: up to twice the size, and then not for ever.
         assert_eq!((error, number), (AppendError::Short, (1024 - 64) / 44));
         assert_eq!(
-            journal.append_lazy(vec![draft("lazy")]).await,
+            journal.append_lazy(vec![draft(vec![0; 100])]).await,
             Err(AppendError::Short)
         );
         assert!(journal.failure().borrow().is_none() && journal.stats().rolls == 0);

@@ -1,6 +1,11 @@
 //! sled's handle, and how it is opened.
 
-use std::{fs, io, path::Path, thread, time::Duration};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, thread, time::Duration};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::store::{StoreError, guarded};
 
@@ -34,6 +39,8 @@ impl Drop for Db {
 
 /// Opens a database in a folder, a new one if there is none.
 pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
+    // sled would make it as the umask has it. What is wrong with the path it reports itself.
+    _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     remove_half_snapshots(folder);
     let mut tries = 0;
     loop {
@@ -45,6 +52,9 @@ pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
         match guarded(|| Ok(config.open()?)) {
             Err(StoreError::Sled(sled::Error::Io(error))) if lingers(&error) && tries < LOCK_TRIES => {
                 thread::sleep(LOCK_PAUSE);
+            }
+            Err(StoreError::Sled(sled::Error::Io(error))) if lingers(&error) && is_locked(folder) => {
+                return Err(StoreError::Locked);
             }
             result => {
                 return result.map(|db| Db(Some(db)));
@@ -59,6 +69,14 @@ fn lingers(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Other | io::ErrorKind::ResourceBusy
     )
+}
+
+/// Whether somebody has the database in a folder open.
+pub(in crate::store) fn is_locked(folder: &Path) -> bool {
+    fs::File::open(folder.join("db")).is_ok_and(|file| {
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        locked == Err(Errno::WOULDBLOCK)
+    })
 }
 
 fn remove_half_snapshots(folder: &Path) {

@@ -54,6 +54,7 @@ use page::Page;
 use pages::Pages;
 use range::Range;
 
+pub(super) use db::is_locked;
 use folder::Folder;
 
 use super::{StoreError, keys::Key};

@@ -85,6 +85,68 @@ fn a_server_whose_store_cannot_be_opened_still_stops_when_it_is_told_to() {
     bench.is_whole();
 }
 
+/// The server is started again under a fault that passes, and has the store as it was.
+fn opens_the_same_store(errno: Errno, ops: &[Op]) -> Option<()> {
+    println!("{errno:?} at {ops:?}");
+    let mut bench = Bench::start()?;
+    bench.accept(5);
+    bench.all_arrive();
+    bench.settles();
+    bench.server.kill();
+    bench.arm(Fault::new(ops, STORE, Effect::Fail(errno)).times(3));
+    bench.server.restart();
+    assert!(bench.disk().struck() > 0);
+    assert_eq!(
+        bench.server.get("/v1/status")["store"]["rebuilds"],
+        0,
+        "{}",
+        bench.server.log()
+    );
+    bench.is_whole();
+    Some(())
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_for_want_of_something_is_not_rebuilt() {
+    for (errno, ops) in [
+        (Errno::EMFILE, &[Op::Open][..]),
+        (Errno::ENOMEM, &[Op::Open, Op::Read]),
+        (Errno::ENOSPC, &[Op::Create, Op::Write]),
+    ] {
+        if opens_the_same_store(errno, ops).is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_store_that_fails_for_want_of_space_is_opened_again_and_not_rebuilt() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.accept(5);
+    bench.arm(Fault::new(&[Op::Write], STORE, Effect::Fail(Errno::ENOSPC)));
+    bench.under_load(2, |bench| {
+        // Several times in a row, as often as makes another failure a reason to begin afresh.
+        wait_for("a store that is opened again and again", || {
+            accept_blindly(bench);
+            let again = bench.server.log().matches("the store was opened again").count();
+            let unopened = bench.server.log().matches("the store cannot be opened").count();
+            (again + unopened >= 3).then_some(())
+        });
+        bench.disk().disarm();
+        bench.server.wait_ready();
+    });
+    bench.settles();
+    assert_eq!(
+        bench.server.get("/v1/status")["store"]["rebuilds"],
+        0,
+        "{}",
+        bench.server.log()
+    );
+    bench.is_whole();
+}
+
 #[test]
 fn a_store_that_fails_keeps_no_server_from_stopping() {
     let Some(mut bench) = Bench::start() else {
