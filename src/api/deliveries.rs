@@ -88,25 +88,17 @@ pub async fn attempts(State(api): State<Api>, mut params: Params) -> Answer<Resp
 
 fn attempt_filter(params: &mut Params) -> Answer<AttemptFilter> {
     let outcomes = Class::ALL.map(|class| (class.as_str(), class));
-    let filter = AttemptFilter {
+    Ok(AttemptFilter {
         event: params.take("event")?,
         delivery: params.take("delivery")?,
         endpoint: params.take("endpoint")?,
         event_type: params.take("type")?,
         tenant: params.take("tenant")?,
         outcome: params.take_word("outcome", &outcomes)?,
-        status: params.take("status")?,
+        status: params.take_whole("status", 100..=999)?,
         since: params.take("since")?,
         until: params.take("until")?,
-    };
-    if filter.status.is_some_and(|status| !(100..=999).contains(&status)) {
-        return Err(Problem::of_field(
-            Kind::InvalidQuery,
-            "status",
-            "the range is 100 to 999",
-        ));
-    }
-    Ok(filter)
+    })
 }
 
 fn lines(listed: &Listed<AttemptView>) -> Answer<Response> {

@@ -32,6 +32,7 @@ use crate::{
         endpoint::{DisableWhy, DisabledReason, EndpointSpec, EndpointState, StateChange},
         event::{EventType, Label},
         id::EndpointId,
+        number,
         time::Timestamp,
     },
 };
@@ -257,16 +258,21 @@ pub async fn preview(
     Ok(Json(api.engine.preview(id, event).await?))
 }
 
+/// More than any count of deliveries: the largest whole number that every JSON reader keeps.
+const MOST: u64 = 1 << 53;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recover {
     since: Timestamp,
     until: Option<Timestamp>,
+    #[serde(default, deserialize_with = "number::whole_or_none::<100, 999, _, _>")]
     status: Option<u16>,
     #[serde(default)]
     what: What,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default, deserialize_with = "number::whole_or_none::<0, MOST, _, _>")]
     limit: Option<usize>,
     cursor: Option<String>,
 }

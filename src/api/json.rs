@@ -8,7 +8,7 @@ use serde::{
 use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::problem::{Kind, Problem};
-use crate::domain::{limits, text, unique::Unique};
+use crate::domain::{limits, plain, text, unique::Unique};
 
 /// Reads a document whose members `T` names. Unknown members are refused if `T` refuses them.
 ///
@@ -22,10 +22,10 @@ pub fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Problem> {
         let of_the_whole = path == "." && error.inner().classify() == Category::Data;
         match of_the_whole.then(|| doubled_member(text)).flatten() {
             Some(name) => Problem::of_field(Kind::Invalid, name, "is there twice; give it once"),
-            None => refused(&path, error.inner()),
+            None => refused(text, &path, error.inner()),
         }
     })?;
-    json.end().map_err(|error| refused(".", &error))?;
+    json.end().map_err(|error| refused(text, ".", &error))?;
     Ok(value)
 }
 
@@ -111,9 +111,10 @@ pub fn deeper_than(bytes: &[u8], limit: usize) -> bool {
     false
 }
 
-fn refused(path: &str, error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
+fn refused(document: &str, path: &str, error: &serde_json::Error) -> Problem {
+    let text = plain::words(&error.to_string());
     match error.classify() {
+        Category::Syntax if is_json(document) => unreadable(path, error),
         Category::Io | Category::Syntax | Category::Eof => {
             Problem::new(Kind::MalformedDocument, format!("not JSON: {text}"))
         }
@@ -123,6 +124,26 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
             let place = format!(" at line {} column {}", error.line(), error.column());
             Problem::of_field(Kind::Invalid, path, text.strip_suffix(&place).unwrap_or(&text))
         }
+    }
+}
+
+/// Whether a text is JSON, be it such that some of its values have no form in memory.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// What is said of JSON that has a value which cannot be read where it stands.
+fn unreadable(path: &str, error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    let what = if text.contains("number") {
+        "has a number that is too large to be read; use one below 1.8e308"
+    } else {
+        "has a text with half of a surrogate pair, such as \\ud83d alone; write the whole character"
+    };
+    let rule = format!("{what} (line {}, column {})", error.line(), error.column());
+    match path {
+        "." | "" => Problem::new(Kind::MalformedDocument, format!("the document {rule}")),
+        path => Problem::of_field(Kind::MalformedDocument, path, rule),
     }
 }
 
@@ -193,6 +214,82 @@ mod tests {
         for utf16 in [&b"\xff\xfe{\0}\0"[..], b"{\0}\0", b"\0{\0}"] {
             let problem = read_strictly::<Anything>(utf16).unwrap_err();
             assert!(problem.detail().contains("UTF-16"), "{}", problem.detail());
+        }
+    }
+
+    #[test]
+    fn json_with_a_value_that_cannot_be_read_is_not_called_other_than_json() {
+        let problem = |text: &str| read_strictly::<Anything>(text.as_bytes()).unwrap_err();
+        for (text, says) in [
+            (r#"{"a":1e400}"#, "too large"),
+            (r#"{"a":[{"b":-1e999}]}"#, "too large"),
+            (r#"{"a":"\ud800"}"#, "surrogate"),
+            (r#"{"a":"\udc00\u0041"}"#, "surrogate"),
+            (r#"{"\ud83d":1}"#, "surrogate"),
+        ] {
+            let problem = problem(text);
+            assert!(
+                problem.detail().contains(says) && !problem.detail().contains("not JSON"),
+                "{text}: {}",
+                problem.detail()
+            );
+        }
+        for text in [
+            r#"{"a":1e}"#,
+            r#"{"a":"\ud8"}"#,
+            r#"{"a":"\x"}"#,
+            r#"{"a":1e400"#,
+            r#"{"a":1e400} x"#,
+        ] {
+            assert!(problem(text).detail().contains("not JSON"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_the_wrong_kind_is_refused_with_the_rule_and_no_type_of_ours() {
+        let rule = |members: &str| {
+            let text = format!(r#"{{"url":"https://example.com/",{members}}}"#);
+            let problem = read_strictly::<EndpointSpec>(text.as_bytes()).unwrap_err();
+            format!("{}: {}", problem.errors()[0].field, problem.errors()[0].rule)
+        };
+        for (members, says) in [
+            (
+                r#""concurrency":-1"#,
+                "concurrency: use a whole number; the range is 1 to 1024",
+            ),
+            (r#""concurrency":70000"#, "the range is 1 to 1024"),
+            (r#""concurrency":"8""#, "expected a whole number from 1 to 1024"),
+            (
+                r#""disable_after":1.5"#,
+                "disable_after: use a whole number; the range is 1 to 1000",
+            ),
+            (
+                r#""rate":{"per_second":"x"}"#,
+                "rate.per_second: invalid type: string \"x\", expected a number",
+            ),
+            (
+                r#""rate":{"per_second":1,"burst":-1}"#,
+                "rate.burst: use a whole number; the range is 1 to 100000",
+            ),
+            (
+                r#""retry":{"retries":-1,"delay":"1s"}"#,
+                "retry.retries: use a whole number; the range is 0 to 1000",
+            ),
+            (
+                r#""treat_as":{"4xx":"transient"}"#,
+                "treat_as: its names are status codes from 100 to 999",
+            ),
+            (
+                r#""events":"a""#,
+                "events: invalid type: string \"a\", expected a list",
+            ),
+            (
+                r#""rate":5"#,
+                "rate: invalid type: number `5`, expected an object",
+            ),
+        ] {
+            let said = rule(members);
+            assert!(said.contains(says), "{members}: {said}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Query parameters: taken by name, each once; what is left over is refused by name.
 
-use std::{convert::Infallible, fmt::Display, str::FromStr};
+use std::{convert::Infallible, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use axum::{
     extract::FromRequestParts,
@@ -52,6 +52,27 @@ impl Params {
         })
     }
 
+    /// Takes a whole number within a range.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming the parameter and the range.
+    pub fn take_whole<T>(&mut self, name: &str, range: RangeInclusive<T>) -> Result<Option<T>, Problem>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let Some(text) = self.take::<String>(name)? else {
+            return Ok(None);
+        };
+        let (least, most) = (range.start(), range.end());
+        match text.parse().ok().filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(refused(
+                name,
+                &format!("use a whole number; the range is {least} to {most}"),
+            )),
+        }
+    }
+
     /// Takes one of a list of words.
     ///
     /// # Errors
@@ -74,13 +95,8 @@ impl Params {
     /// # Errors
     /// [`Kind::InvalidQuery`] naming the parameter and its range.
     pub fn take_page(&mut self) -> Result<Page, Problem> {
-        let limit = self.take("limit")?.unwrap_or(limits::PAGE_DEFAULT);
-        if !(1..=limits::PAGE_MAX).contains(&limit) {
-            return Err(refused(
-                "limit",
-                &format!("the range is 1 to {}", limits::PAGE_MAX),
-            ));
-        }
+        let limit = self.take_whole("limit", 1..=limits::PAGE_MAX)?;
+        let limit = limit.unwrap_or(limits::PAGE_DEFAULT);
         let ascending = self
             .take_word("order", &[("asc", true), ("desc", false)])?
             .unwrap_or(false);
@@ -159,6 +175,10 @@ mod tests {
             "limit=1&limit=2",
         ] {
             assert_eq!(page(bad).unwrap_err().kind(), Kind::InvalidQuery, "{bad}");
+        }
+        for bad in ["limit=x", "limit=-1", "limit=1e9", "limit=99999999999999999999"] {
+            let rule = page(bad).unwrap_err().errors()[0].rule.clone();
+            assert_eq!(rule, "use a whole number; the range is 1 to 500", "{bad}");
         }
     }
 

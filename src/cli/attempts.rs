@@ -3,6 +3,7 @@
 use super::{
     ConnectArgs, Format, Output,
     client::{Client, Path},
+    input::whole,
     list::{self, ListArgs},
     table::Column,
 };
@@ -21,7 +22,7 @@ pub struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Only with this status code
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = whole(100..=999_u16))]
     status: Option<u16>,
     /// Only with this outcome
     #[arg(long, value_parser = OUTCOMES)]

@@ -4,6 +4,8 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    ops::RangeInclusive,
+    str::FromStr,
 };
 
 use anyhow::Context as _;
@@ -87,6 +89,18 @@ pub fn unmarked(mut bytes: Vec<u8>, name: &str) -> anyhow::Result<Vec<u8>> {
     let mark = bytes.len() - text::without_mark(&bytes).len();
     bytes.drain(..mark);
     Ok(bytes)
+}
+
+/// Reads a whole number within a range, and says the range of one that is none.
+pub fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone,
+{
+    move |text: &str| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let (least, most) = (range.start(), range.end());
+        number.ok_or_else(|| format!("use a whole number; the range is {least} to {most}"))
+    }
 }
 
 fn bounded(reader: impl Read) -> anyhow::Result<Vec<u8>> {

@@ -6,16 +6,20 @@ use serde_json::value::RawValue;
 
 use super::{
     client::{Client, Path},
+    input::whole,
     limits::PAGE_ROWS,
     output::Output,
     table::Column,
 };
 
+/// More rows than any list has.
+const MOST_ROWS: u64 = 1_000_000_000;
+
 /// How much of a list, and in which order.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Rows at the most
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole(1..=MOST_ROWS))]
     limit: u64,
     /// Newest first, or oldest first
     #[arg(long, value_enum, default_value_t = Order::Desc)]

@@ -109,7 +109,9 @@ impl Layers {
             Ok(_) => {
                 self.values.insert(path, (raw, origin));
             }
-            Err(Wrong::Form) => self.refuse(&origin, format!("{path} must be {}, not {raw}", key.form)),
+            Err(Wrong::Form | Wrong::Range) => {
+                self.refuse(&origin, format!("{path} must be {}, not {raw}", key.form))
+            }
             Err(Wrong::Detail(detail)) => self.refuse(&origin, format!("{path} {detail}")),
         }
     }

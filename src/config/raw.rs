@@ -22,6 +22,8 @@ pub enum Raw {
 pub enum Wrong {
     /// It is not of the setting's form.
     Form,
+    /// It is of that form, and beyond all that the setting could be.
+    Range,
     /// It is of that form, and this is wrong with it.
     Detail(String),
 }
@@ -72,12 +74,14 @@ macro_rules! whole_number {
         impl Setting for $number {
             const FORM: &'static str = "a whole number";
 
+            /// One that is too large for its type is out of range like any other.
             fn read(raw: &Raw) -> Result<Self, Wrong> {
-                match raw {
-                    Raw::Integer(number) => Self::try_from(*number).map_err(|_| Wrong::Form),
-                    Raw::Untyped(text) => text.parse().map_err(|_| Wrong::Form),
-                    _ => Err(Wrong::Form),
-                }
+                let number = match raw {
+                    Raw::Integer(number) => i128::from(*number),
+                    Raw::Untyped(text) => text.parse().map_err(|_| Wrong::Form)?,
+                    _ => return Err(Wrong::Form),
+                };
+                Self::try_from(number).map_err(|_| Wrong::Range)
             }
 
             fn write(&self) -> String {
@@ -183,7 +187,9 @@ mod tests {
     fn a_number_in_quotes_is_a_number_in_the_environment_only() {
         assert_eq!(u16::read(&Raw::Untyped("8".into())), Ok(8));
         assert_eq!(u16::read(&Raw::Text("8".into())), Err(Wrong::Form));
-        assert_eq!(u16::read(&Raw::Integer(65_536)), Err(Wrong::Form));
+        assert_eq!(u16::read(&Raw::Integer(65_536)), Err(Wrong::Range));
+        assert_eq!(u16::read(&Raw::Integer(-1)), Err(Wrong::Range));
+        assert_eq!(u16::read(&Raw::Untyped("many".into())), Err(Wrong::Form));
         assert_eq!(bool::read(&Raw::Text("true".into())), Err(Wrong::Form));
     }
 

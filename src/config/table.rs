@@ -237,17 +237,22 @@ settings! {
 }
 
 fn normal<T: Setting>(key: &Key, raw: &Raw) -> Result<String, Wrong> {
-    let value = T::read(raw)?;
+    let value = match (T::read(raw), key.range) {
+        (Err(Wrong::Range), Some((low, high))) => return Err(out_of_range(low, high, raw)),
+        (value, _) => value?,
+    };
     let Some((low, high)) = key.range else {
         return Ok(value.write());
     };
     let bound = |text: &str| T::read(&Raw::Untyped(text.to_owned()));
     if value < bound(low)? || value > bound(high)? {
-        return Err(Wrong::Detail(format!(
-            "must be between {low} and {high}, not {raw}"
-        )));
+        return Err(out_of_range(low, high, raw));
     }
     Ok(value.write())
+}
+
+fn out_of_range(low: &str, high: &str, raw: &Raw) -> Wrong {
+    Wrong::Detail(format!("must be between {low} and {high}, not {raw}"))
 }
 
 #[cfg(test)]

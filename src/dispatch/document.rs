@@ -16,6 +16,7 @@ use crate::{
         format::Algorithm,
         id::{AttemptId, DeliveryKey, EndpointId},
         outcome::Reason,
+        plain,
         profile::{Preset, Profiles, SETTLED},
     },
     runtime::seal::{SealError, Sealer},
@@ -121,7 +122,7 @@ fn said(field: &str, error: &str) -> String {
         return "is of the wrong kind; give a text, or the object or list that is documented for it"
             .to_owned();
     }
-    error.to_owned()
+    plain::words(error)
 }
 
 fn preset<'a>(profiles: &'a Profiles, name: Option<&Value>) -> Result<&'a Preset, EngineError> {

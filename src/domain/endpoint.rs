@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{
     auth::Auth,
@@ -13,7 +13,7 @@ use super::{
     handshake::Handshake,
     headers::CustomHeaders,
     id::{EndpointId, Lsn},
-    limits,
+    limits, number,
     ordering::Ordering,
     outcome::{Reason, Treatment},
     profile::ProfileName,
@@ -43,7 +43,10 @@ pub enum DisableOn {
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     pub per_second: f64,
-    #[serde(default = "Rate::default_burst")]
+    #[serde(
+        default = "Rate::default_burst",
+        deserialize_with = "number::whole::<1, 100_000, _, _>"
+    )]
     pub burst: u32,
 }
 
@@ -97,19 +100,23 @@ pub struct EndpointSpec {
     pub retry: RetryPolicy,
     #[serde(default)]
     pub disable_on: DisableOn,
-    #[serde(default = "once")]
+    #[serde(default = "once", deserialize_with = "number::whole::<1, 1000, _, _>")]
     pub disable_after: u32,
     #[serde(default = "five_days")]
     pub failing_for: Span,
     #[serde(default = "one_day")]
     pub retry_after_max: Span,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_status")]
     pub treat_as: BTreeMap<u16, Treatment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::whole_or_none::<1, CONCURRENCY, _, _>"
+    )]
     pub concurrency: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
@@ -121,6 +128,19 @@ pub struct EndpointSpec {
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }
+
+/// Reads a table whose names are status codes.
+fn by_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u16, Treatment>, D::Error> {
+    let named: BTreeMap<String, Treatment> = BTreeMap::deserialize(deserializer)?;
+    let by_code = named.into_iter().map(|(name, treatment)| {
+        let code = name.parse().ok().filter(|code| (100..=999).contains(code));
+        code.map(|code| (code, treatment))
+    });
+    let read: Option<_> = by_code.collect();
+    read.ok_or_else(|| D::Error::custom("its names are status codes from 100 to 999"))
+}
+
+const CONCURRENCY: u64 = limits::ENDPOINT_CONCURRENCY as u64;
 
 /// The names of all members of [`EndpointSpec`].
 pub const MEMBERS: [&str; 29] = [

@@ -14,6 +14,7 @@ use super::{
     endpoint::DisableOn,
     format::{Encoding, Envelope, Scheme},
     handshake::Handshake,
+    plain,
     retry::RetryPolicy,
 };
 
@@ -150,7 +151,7 @@ impl PresetDocument {
     pub fn read(document: Map<String, Value>) -> Result<Self, InvalidPreset> {
         serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| InvalidPreset {
             field: error.path().to_string(),
-            rule: error.into_inner().to_string(),
+            rule: plain::words(&error.into_inner().to_string()),
         })
     }
 }

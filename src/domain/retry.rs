@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{duration::Span, limits};
+use super::{duration::Span, limits, number};
 
 /// The delays between one delivery's attempts. At least one attempt is always made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,17 +44,27 @@ pub enum InvalidRetry {
 struct RetryDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delays: Option<Vec<Span>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::whole_or_none::<0, RETRIES, _, _>"
+    )]
     retries: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delay: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::whole_or_none::<1, 10, _, _>"
+    )]
     factor: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max: Option<Span>,
 }
+
+const RETRIES: u64 = limits::RETRIES as u64;
 
 /// Below this a retry is a storm.
 const SHORTEST: Span = Span::from_millis(100);

@@ -7,7 +7,7 @@ use super::way::WayFields;
 use crate::{
     cli::{
         failure::Usage,
-        input::{self, Secret},
+        input::{self, Secret, whole},
     },
     domain::{
         duration::Span,
@@ -78,7 +78,7 @@ pub struct Fields {
     #[arg(conflicts_with_all = ["retries", "retry_delay"])]
     retry_delays: Vec<Span>,
     /// Retry so many times
-    #[arg(long, value_name = "N", requires = "retry_delay", value_parser = retries())]
+    #[arg(long, value_name = "N", requires = "retry_delay", value_parser = whole(0..=limits::RETRIES))]
     retries: Option<u32>,
     /// The delay between the retries
     #[arg(long, value_name = "DURATION", requires = "retries")]
@@ -88,7 +88,7 @@ pub struct Fields {
     #[arg(value_parser = ["endpoint_errors", "any_non_transient", "gone_only", "never"])]
     disable_on: Option<String>,
     /// How many of them in a row
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1000_u32))]
     disable_after: Option<u32>,
     /// Disable it after so long with nothing but failures
     #[arg(long, value_name = "DURATION")]
@@ -100,10 +100,10 @@ pub struct Fields {
     #[arg(long, value_name = "N")]
     rate: Option<Number>,
     /// Attempts that may come at once on top of the rate
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=100_000_u32))]
     burst: Option<u32>,
     /// Attempts at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=limits::ENDPOINT_CONCURRENCY))]
     concurrency: Option<u16>,
     /// Which order it keeps: none, by ordering key, or all in the order of acceptance
     #[arg(long, value_name = "MODE", value_parser = Mode::NAMES)]
@@ -288,10 +288,6 @@ fn object(pairs: &[(String, String)]) -> Option<Value> {
         .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
         .collect();
     (!members.is_empty()).then_some(Value::Object(members))
-}
-
-fn retries() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=i64::from(limits::RETRIES))
 }
 
 /// The kinds of secrets that the server makes.

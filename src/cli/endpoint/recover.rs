@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{
         client::{Client, Path},
+        input::whole,
         limits::RECOVER_PORTION,
         output::{Output, note},
     },
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
     /// Only deliveries whose last attempt was answered with this status code
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = whole(100..=999_u16))]
     status: Option<u16>,
     /// What failed, what the endpoint wants and never got, or both
     #[arg(long, default_value = "failed", value_parser = ["failed", "missing", "all"])]

@@ -96,7 +96,7 @@ fn rows(imported: &Imported, dry_run: bool) -> anyhow::Result<Vec<Box<RawValue>>
 fn read(bytes: &[u8]) -> anyhow::Result<Value> {
     let text = std::str::from_utf8(bytes).map_err(|_| Usage("the description is not UTF-8".to_owned()))?;
     if text.trim_start().starts_with('{') {
-        return serde_json::from_str(text).context("the description is not JSON");
+        return serde_json::from_str(text).context("the description cannot be read as JSON");
     }
     serde_saphyr::from_str(text).context("the description is neither JSON nor YAML")
 }

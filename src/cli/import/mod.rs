@@ -9,7 +9,7 @@ mod svix;
 
 use std::path::{Path as FilePath, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use http::Method;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use super::{
     input::Source,
     output::note,
 };
+use crate::domain::plain;
 
 /// Take over the endpoints of another sender
 #[derive(clap::Args, Debug)]
@@ -118,7 +119,8 @@ fn read<T: DeserializeOwned>(path: &FilePath) -> anyhow::Result<T> {
         format!("@{text}")
     };
     let bytes = Source::of(&source).document()?;
-    serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {shown}"))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| anyhow!("cannot understand {shown}: {}", plain::words(&error.to_string())))
 }
 
 /// The secret to sign with, as a signature of `scheme`.

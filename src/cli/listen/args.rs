@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cli::{
         failure::Usage,
-        input::{Secret, Source},
+        input::{Secret, Source, whole},
         output::{Format, Output},
     },
     config::ByteSize,
@@ -37,7 +37,7 @@ use crate::{
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The port; 0 takes any that is free
-    #[arg(default_value_t = 9000)]
+    #[arg(default_value_t = 9000, value_parser = whole(0..=u16::MAX))]
     port: u16,
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
