@@ -1,17 +1,17 @@
 //! `/v1/events`: enqueue, and look at what was accepted.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
-    auth::Scope,
+    auth::{Principal, Scope},
     batch::{self, BatchLimits},
     body,
     cloud_events::{self, Labels},
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     dispatch::{
         engine::Engine,
+        erase::Erase,
         explain::Explanation,
         view::{DeliveryFilter, DeliveryView, EventFilter, EventView, Listed},
     },
@@ -212,6 +213,42 @@ pub async fn explain(
     params.finish()?;
     let explained = api.engine.explain(&id, endpoint, tenant.as_ref(), &page);
     Ok(Json(explained.await?))
+}
+
+/// The payload alone, as it was handed over.
+pub async fn payload(State(api): State<Api>, Id(id): Id<EventId>, mut params: Params) -> Answer<Response> {
+    let tenant: Option<Label> = params.take("tenant")?;
+    params.finish()?;
+    let payload = api.engine.payload(&id, tenant.as_ref()).await?;
+    let kind = payload.content_type.as_deref().unwrap_or("application/json");
+    let kind = HeaderValue::from_str(kind)
+        .map_err(|_| Problem::new(Kind::Internal, "the payload's media type is no header's value"))?;
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        // Whatever it says it is: it is for programs, never a page of ours.
+        (
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_static("attachment"),
+        ),
+    ];
+    Ok((headers, payload.bytes).into_response())
+}
+
+/// Erases the payload, before its time.
+pub async fn erase(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    Extension(principal): Extension<Principal>,
+    mut params: Params,
+) -> Answer<Json<EventView>> {
+    let tenant: Option<Label> = params.take("tenant")?;
+    let cancel = params.take_word("cancel", &[("true", true), ("false", false)])?;
+    params.finish()?;
+    let erase = Erase {
+        cancel: cancel.unwrap_or(false),
+        by: principal.name(),
+    };
+    Ok(Json(api.engine.erase_payload(&id, tenant.as_ref(), erase).await?))
 }
 
 #[derive(Default, Deserialize)]

@@ -69,6 +69,10 @@ fn routes() -> Router<Api> {
         .route("/v1/events/{id}/explain", get(events::explain))
         .route("/v1/events/{id}/replay", post(events::replay))
         .route(
+            "/v1/events/{id}/payload",
+            get(events::payload).delete(events::erase),
+        )
+        .route(
             "/v1/endpoints",
             get(endpoints::list).post(endpoints::create).put(endpoints::apply),
         )

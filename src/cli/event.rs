@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::time::Timestamp;
 
-/// Look at accepted events, explain what became of them, replay them
+/// Look at accepted events, explain what became of them, replay them, erase their payloads
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -59,6 +59,16 @@ enum Command {
         of: OfTenant,
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// Erase an event's payload before its time; the event itself stays listed
+    Erase {
+        #[arg(value_name = "EVENT")]
+        id: String,
+        /// Cancel what is still to be delivered of it
+        #[arg(long)]
+        cancel: bool,
+        #[command(flatten)]
+        of: OfTenant,
     },
     /// Deliver an event once more: the same event id, new deliveries
     Replay {
@@ -129,6 +139,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 .ask(Method::POST, &path, body.map(String::into_bytes), None)
                 .await?;
             output.many(delivery::COLUMNS, &answer.read::<list::Page>()?.data)
+        }
+        Command::Erase { id, cancel, of } => {
+            let path = of.of(Path::new(&["events", &id, "payload"]));
+            let path = path.maybe("cancel", cancel.then_some(&true));
+            let answer = client.ask(Method::DELETE, &path, None, None).await?;
+            output.one(&answer.read::<Box<RawValue>>()?)
         }
         Command::Show { id, of } => {
             let answer = client.get(&of.of(Path::new(&["events", &id]))).await?;

@@ -16,7 +16,7 @@ use crate::{
         budget::Budget,
         event::NewEvent,
         id::{EndpointId, EventId},
-        limits,
+        limits, operational,
         record::{EventAccepted, Record},
         time::Timestamp,
     },
@@ -217,6 +217,12 @@ impl Shared {
         }
         let (now, wall) = self.clock.now_and_shown();
         event.check(wall)?;
+        if operational::is_reserved(&event.event_type) {
+            return Err(EngineError::Invalid {
+                field: "type".to_owned(),
+                rule: operational::RULE.to_owned(),
+            });
+        }
         let hash = event.content_hash();
         let claims = claims_of(&event, key.as_deref());
         if !claims.is_empty() {

@@ -102,6 +102,10 @@ pub(super) async fn deliver(
     row: &DueRow,
     slot: &mut Slot,
 ) -> Seen {
+    if shared.erasures.has(row.delivery.event) {
+        // Its delivery is being cancelled; what comes of this one changes nothing any more.
+        return Seen::nothing(None, Fault::Interrupted);
+    }
     let at_hand = shared.event_at_hand(row.delivery.event, row.place);
     let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
         Ok(accepted) => accepted,

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         id::Lsn,
         reclaim::{Carried, Home},
-        record::{EventAccepted, EventTypePut, Place, Record},
+        record::{EventAccepted, EventTypePut, PayloadErased, Place, Record},
     },
     journal::{self, Draft, Entry, Location},
     runtime::codec::{CodecError, decode_body, encode_body},
@@ -36,6 +36,7 @@ pub fn encode(record: &Record) -> Result<Draft, CodecError> {
         Record::IdempotencyForgotten(body) => encode_body(body),
         Record::FloorRaised(body) => encode_body(body),
         Record::EndpointsForgotten(body) => encode_body(body),
+        Record::PayloadErased(body) => encode_body(body),
     }?;
     let flags = if record.is_configuration() {
         journal::CONFIG
@@ -78,18 +79,20 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
         16 => Record::IdempotencyForgotten(decode_body(body)?),
         17 => Record::FloorRaised(decode_body(body)?),
         18 => Record::EndpointsForgotten(decode_body(body)?),
+        19 => Record::PayloadErased(decode_body(body)?),
         kind => return Err(CodecError::Kind(kind)),
     })
 }
 
-/// The event that a record accepted, or carries; nothing when it is another record.
+/// The event that a record accepted, carries, or erased the payload of; nothing when it is another record.
 pub fn event(record: Record) -> Option<EventAccepted> {
     match record {
         Record::EventAccepted(accepted) => Some(accepted),
         Record::Carried(Carried {
             home: Home::Event { event, .. },
             ..
-        }) => Some(*event),
+        })
+        | Record::PayloadErased(PayloadErased { event, .. }) => Some(*event),
         _ => None,
     }
 }
@@ -103,6 +106,7 @@ pub fn holds_event(entry: &Entry, lsn: Lsn) -> bool {
             decode(entry),
             Ok(Record::Carried(Carried { home: Home::Event { lsn: home, .. }, .. })) if home == lsn
         ),
+        19 => matches!(decode(entry), Ok(Record::PayloadErased(erased)) if erased.lsn == lsn),
         _ => false,
     }
 }
@@ -342,7 +346,21 @@ mod tests {
             Record::EndpointsForgotten(EndpointsForgotten {
                 endpoints: vec![ENDPOINT],
             }),
+            erased(),
         ]
+    }
+
+    fn erased() -> Record {
+        let Record::EventAccepted(mut event) = accepted() else {
+            unreachable!("it is one");
+        };
+        event.payload.bytes = Bytes::new();
+        Record::PayloadErased(PayloadErased {
+            lsn: 5,
+            at: AT,
+            by: "unix socket".to_owned(),
+            event: Box::new(event),
+        })
     }
 
     fn row() -> RowCopy {

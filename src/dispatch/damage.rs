@@ -17,7 +17,7 @@ use crate::{
         event::EventType,
         id::{EndpointId, EventId, Lsn},
         reclaim::{Carried, Home},
-        record::Record,
+        record::{PayloadErased, Record},
     },
     journal::{BadRange, Entry, Fragment, Location},
     store::{Store, StoreError},
@@ -124,6 +124,10 @@ const fn meaning(kind: u8) -> (&'static str, &'static str) {
         17 => (
             "floor",
             "after a rebuild of the store what stood below the reclaimed segments is not known to be gone",
+        ),
+        19 => (
+            "erasure",
+            "after a rebuild of the store the event is there with zeros for its payload: erase it again",
         ),
         _ => ("unknown", "what it said is not known"),
     }
@@ -255,7 +259,8 @@ fn event_of(record: &Record) -> Option<String> {
         Record::Carried(Carried {
             home: Home::Event { event, .. },
             ..
-        }) => Some(event.id.as_str().to_owned()),
+        })
+        | Record::PayloadErased(PayloadErased { event, .. }) => Some(event.id.as_str().to_owned()),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ use super::{
     backup::Backups,
     clock::EngineClock,
     damage::DamagedEvents,
+    erase::Erasures,
     error::EngineError,
     event_types::Catalogue,
     locks::{Held, Locks},
@@ -91,6 +92,7 @@ pub(super) struct Shared {
     pub slots: Arc<Slots>,
     /// Where what takes CPU time or the disk is done.
     pub work: WorkPool,
+    pub erasures: Erasures,
     /// Events with ids of their own on their way to the journal.
     pub committing: TaskTracker,
     /// One change of configuration at a time: read, check, write, applied. Each tenant's endpoints have a lock, and what has no

@@ -14,6 +14,9 @@ pub enum EngineError {
     /// The endpoint existed and was deleted.
     #[error("the endpoint was deleted")]
     Gone,
+    /// The event's payload was erased.
+    #[error("the event's payload was erased; nothing of it can be sent or shown")]
+    Erased,
     /// Several tenants have an event with this id, and none was named.
     #[error("several tenants have an event with this id; name one with the parameter tenant")]
     Ambiguous,

@@ -280,7 +280,9 @@ impl Case<'_> {
                 last()
             ),
             Stage::Expired => "expired before it could be delivered".to_owned(),
-            Stage::Cancelled => "cancelled by a person, or with its endpoint".to_owned(),
+            Stage::Cancelled => {
+                "cancelled by a person, with its endpoint, or with the event's payload".to_owned()
+            }
             Stage::Scheduled { .. } if view.state == "in_flight" => "an attempt is out".to_owned(),
             Stage::Scheduled { due } => match (endpoint, view.held_because) {
                 (Some(endpoint), Some(_)) => held(endpoint),

@@ -42,6 +42,7 @@ pub mod damage;
 mod document;
 mod endpoints;
 pub mod engine;
+pub mod erase;
 pub mod error;
 pub mod event_types;
 pub mod explain;

@@ -27,6 +27,7 @@ impl Engine {
         let shared = &self.0;
         let delivery = shared.resting(id).await?;
         shared.endpoint(delivery.endpoint)?;
+        shared.refuse_erased(&delivery)?;
         let retried = DeliveriesRetried {
             keys: vec![delivery.key],
             due: self.now(),
@@ -71,6 +72,9 @@ impl Engine {
         let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
         let failure = |error| shared.storage.failure(error);
         let (lsn, row) = shared.event_row(&store, id, within)?;
+        if row.erased.is_some() {
+            return Err(EngineError::Erased);
+        }
         let mut fan_out = match endpoint {
             Some(endpoint) => {
                 let endpoint = shared.endpoint(endpoint)?;
@@ -160,6 +164,15 @@ fn check_tenant(endpoint: &Endpoint, row: &EventRow) -> Result<(), EngineError> 
 }
 
 impl Shared {
+    fn refuse_erased(&self, delivery: &Delivery) -> Result<(), EngineError> {
+        let event = self.storage.get()?.event(delivery.event);
+        let event = event.map_err(|error| self.storage.failure(error))?;
+        match event.and_then(|event| event.erased) {
+            Some(_) => Err(EngineError::Erased),
+            None => Ok(()),
+        }
+    }
+
     /// A delivery that is not in flight.
     async fn resting(&self, id: &DeliveryId) -> Result<Delivery, EngineError> {
         let store = self.storage.caught_up_with(self.journal.last_lsn()).await?;

@@ -12,8 +12,8 @@ use super::{
     error::EngineError,
     unread::Unread,
     view::{
-        AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, EventFilter, EventView, LastOutcome,
-        Listed, Page,
+        AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, ErasedView, EventFilter, EventView,
+        LastOutcome, Listed, Page,
     },
 };
 use crate::{
@@ -375,6 +375,7 @@ impl Shared {
                 size_bytes: 0,
                 deliveries: row.deliveries,
                 damaged: why == Unread::Damaged,
+                erased: ErasedView::of(row),
                 data: None,
                 data_base64: None,
             },
@@ -484,6 +485,7 @@ fn last_outcome(last: LastAttempt) -> LastOutcome {
 fn event_view(row: &EventRow, accepted: &EventAccepted, with_payload: bool) -> EventView {
     let payload = &accepted.payload;
     let is_json = payload.content_type.is_none();
+    let with_payload = with_payload && row.erased.is_none();
     let text = || String::from_utf8(payload.bytes.to_vec()).ok();
     EventView {
         id: row.id.clone(),
@@ -503,6 +505,7 @@ fn event_view(row: &EventRow, accepted: &EventAccepted, with_payload: bool) -> E
         size_bytes: payload.bytes.len() as u64,
         deliveries: row.deliveries,
         damaged: false,
+        erased: ErasedView::of(row),
         data: (with_payload && is_json)
             .then(text)
             .flatten()

@@ -237,7 +237,13 @@ impl Shared {
         let mut due = Vec::new();
         for (key, ()) in &rows.found {
             let delivery = store.delivery(keys::delivery_in(key)).map_err(failure)?;
-            due.extend(delivery.filter(&wanted).map(|delivery| delivery.key));
+            let Some(delivery) = delivery.filter(&wanted) else {
+                continue;
+            };
+            let event = store.event(delivery.event).map_err(failure)?;
+            if event.is_none_or(|event| event.erased.is_none()) {
+                due.push(delivery.key);
+            }
         }
         recovered.failed += due.len() as u64;
         let next = match rows.stopped_at {
@@ -311,7 +317,7 @@ impl Shared {
     ) -> Result<Option<Timestamp>, EngineError> {
         let spec = &endpoint.spec;
         let by_type = spec.events.iter().any(|pattern| pattern.matches(&row.event_type));
-        if spec.tenant != row.tenant || !by_type {
+        if spec.tenant != row.tenant || !by_type || row.erased.is_some() {
             return Ok(None);
         }
         let had = store

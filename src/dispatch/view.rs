@@ -7,18 +7,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::damage::DamagedRange;
-use crate::domain::{
-    delivery::Trigger,
-    duration::Span,
-    endpoint::EndpointState,
-    event::{EventType, Label},
-    format::{Algorithm, Scheme},
-    id::{AttemptId, DeliveryId, EndpointId, EventId},
-    outcome::Class,
-    profile::ProfileName,
-    secret::SigningSecret,
-    signing::{Retired, SignatureSpec},
-    time::Timestamp,
+use crate::{
+    domain::{
+        delivery::Trigger,
+        duration::Span,
+        endpoint::EndpointState,
+        event::{EventType, Label},
+        format::{Algorithm, Scheme},
+        id::{AttemptId, DeliveryId, EndpointId, EventId},
+        outcome::Class,
+        profile::ProfileName,
+        secret::SigningSecret,
+        signing::{Retired, SignatureSpec},
+        time::Timestamp,
+    },
+    store::rows::EventRow,
 };
 
 /// Rows of a list and where the next page starts.
@@ -79,12 +82,31 @@ pub struct EventView {
     /// The event's record cannot be read: what stands here is all that is known, and it cannot be sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// Its payload was erased before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased: Option<ErasedView>,
     /// The payload, when one event is asked for and it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
     /// The payload, when one event is asked for and it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
+}
+
+/// When an event's payload was erased, and who asked for it: an API key's id, or the unix socket.
+#[derive(Debug, Serialize)]
+pub struct ErasedView {
+    pub at: Timestamp,
+    pub by: String,
+}
+
+impl ErasedView {
+    pub fn of(row: &EventRow) -> Option<Self> {
+        row.erased.as_ref().map(|erased| Self {
+            at: erased.at,
+            by: erased.by.clone(),
+        })
+    }
 }
 
 /// The newest attempt of a delivery.

@@ -46,6 +46,7 @@ impl Times for EventView {
         change(&mut self.accepted_at);
         self.deliver_at.each(change);
         self.expires_at.each(change);
+        self.erased.iter_mut().for_each(|erased| change(&mut erased.at));
     }
 }
 

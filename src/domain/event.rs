@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{id::EventId, limits, operational, text, time::Timestamp};
+use super::{id::EventId, limits, text, time::Timestamp};
 
 /// An event's dotted name, such as `user.created` or `orders/create`: 1 to 256 bytes of segments of `[A-Za-z0-9_/:-]`,
 /// with spaces inside a segment.
@@ -164,9 +164,6 @@ impl NewEvent {
     /// Names the member and the rule it breaks.
     pub fn check(&self, now: Timestamp) -> Result<(), InvalidEvent> {
         let refuse = |field, rule| Err(InvalidEvent { field, rule });
-        if operational::is_reserved(&self.event_type) {
-            return refuse("type", operational::RULE);
-        }
         if self
             .deliver_at
             .is_some_and(|at| at > now.plus(limits::DELIVER_AHEAD))

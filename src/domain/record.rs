@@ -144,6 +144,18 @@ pub struct EventReplayed {
     pub fan_out: Vec<EndpointId>,
 }
 
+/// An event's payload was erased before its time. What was still to be delivered of it is cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadErased {
+    /// The record that accepted the event.
+    pub lsn: Lsn,
+    pub at: Timestamp,
+    /// Who asked for it: an API key's id, or the unix socket.
+    pub by: String,
+    /// What was accepted, but for the payload's bytes.
+    pub event: Box<EventAccepted>,
+}
+
 /// What a key allows. Ordinals are persisted: append only.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -215,6 +227,7 @@ pub enum Record {
     IdempotencyForgotten(IdempotencyForgotten),
     FloorRaised(FloorRaised),
     EndpointsForgotten(EndpointsForgotten),
+    PayloadErased(PayloadErased),
 }
 
 impl Record {
@@ -242,6 +255,7 @@ impl Record {
             Self::IdempotencyForgotten(_) => 16,
             Self::FloorRaised(_) => 17,
             Self::EndpointsForgotten(_) => 18,
+            Self::PayloadErased(_) => 19,
         }
     }
 
@@ -270,7 +284,8 @@ impl Record {
             | Self::AttemptsForgotten(_)
             | Self::IdempotencyForgotten(_)
             | Self::FloorRaised(_)
-            | Self::EndpointsForgotten(_) => None,
+            | Self::EndpointsForgotten(_)
+            | Self::PayloadErased(_) => None,
         }
     }
 
@@ -295,7 +310,8 @@ impl Record {
             | Self::EventsForgotten(_)
             | Self::AttemptsForgotten(_)
             | Self::IdempotencyForgotten(_)
-            | Self::EndpointsForgotten(_) => false,
+            | Self::EndpointsForgotten(_)
+            | Self::PayloadErased(_) => false,
         }
     }
 }

@@ -75,6 +75,11 @@ impl Ahead {
         found.and_then(|at| pieces.remove(at)).is_some()
     }
 
+    /// What was read ahead may not be so any more.
+    pub fn forget(&self) {
+        lock(&self.0).clear();
+    }
+
     fn keep(&self, piece: Piece) {
         let mut pieces = lock(&self.0);
         pieces.push_back(piece);

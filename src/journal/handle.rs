@@ -220,6 +220,11 @@ impl Journal {
         self.inner.shared.read_where(location, is_it)
     }
 
+    /// For the parts of the handle that stand elsewhere.
+    pub(super) fn shared_state(&self) -> &Shared {
+        &self.inner.shared
+    }
+
     /// The record of `lsn` at a place, where it can be had without waiting for the disk: it is among the newest, or the
     /// system has it in memory. Nothing says nothing: [`read_where`](Self::read_where) does.
     pub fn at_hand(&self, lsn: Lsn, location: Location) -> Option<Entry> {

@@ -105,6 +105,7 @@ pub(crate) mod measured;
 mod moved;
 mod options;
 mod order;
+mod overwrite;
 mod patience;
 mod pause;
 mod reader;

@@ -135,6 +135,7 @@ impl Writer<'_> {
             Record::AttemptsForgotten(gone) => self.attempts_forgotten(gone),
             Record::IdempotencyForgotten(gone) => self.keys_forgotten(gone),
             Record::FloorRaised(raised) => self.floor_raised(raised),
+            Record::PayloadErased(erased) => self.payload_erased(placed, erased),
             Record::EndpointsForgotten(gone) => {
                 self.known.clear();
                 self.endpoints_forgotten(gone)
@@ -155,6 +156,7 @@ impl Writer<'_> {
             deliveries: u32::try_from(event.fan_out.len()).unwrap_or(u32::MAX),
             place: placed.place,
             key: event.ordering_key.as_ref().map(Strand::of_key),
+            erased: None,
         };
         self.draft.put_new(keys::event(placed.lsn), &row)?;
         self.take_key(placed.lsn, event)?;
@@ -193,8 +195,13 @@ impl Writer<'_> {
 
     fn event_replayed(&mut self, lsn: Lsn, replayed: &EventReplayed) -> Result<(), StoreError> {
         let event: Option<EventRow> = self.draft.get(&keys::event(replayed.event))?;
-        // One that was forgotten while somebody asked for its replay stays so.
-        let Some(EventRow { key: order, .. }) = event else {
+        // One that was forgotten, or erased, while somebody asked for its replay stays so.
+        let Some(EventRow {
+            key: order,
+            erased: None,
+            ..
+        }) = event
+        else {
             return Ok(());
         };
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
@@ -405,7 +412,7 @@ impl Writer<'_> {
             let Some(mut delivery) = self.draft.get::<Delivery>(&keys::delivery(key))? else {
                 continue;
             };
-            if self.known(delivery.endpoint)?.deleted {
+            if self.known(delivery.endpoint)?.deleted || self.is_erased(&delivery)? {
                 continue;
             }
             let slot = match delivery.stage {
@@ -427,7 +434,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn deliveries_ended(&mut self, ended: &DeliveriesEnded) -> Result<(), StoreError> {
+    pub(super) fn deliveries_ended(&mut self, ended: &DeliveriesEnded) -> Result<(), StoreError> {
         for &key in &ended.keys {
             let found: Option<Delivery> = self.draft.get(&keys::delivery(key))?;
             let Some(mut delivery) = found.filter(|delivery| !delivery.stage.is_final()) else {

@@ -28,6 +28,7 @@ mod apply;
 mod carry;
 mod check;
 mod draft;
+mod erase;
 mod ids;
 pub mod keys;
 pub mod open;

@@ -63,6 +63,28 @@ pub struct EventRow {
     pub place: Place,
     /// What its ordering key makes of it; since version 2.
     pub key: Option<Strand>,
+    /// Its payload was erased; since version 3.
+    pub erased: Option<Erasure>,
+}
+
+/// When an event's payload was erased, who asked for it, and where it stood: there it is overwritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    pub at: Timestamp,
+    pub by: String,
+    pub from: Place,
+}
+
+#[derive(Deserialize)]
+struct EventRowV2 {
+    id: EventId,
+    event_type: EventType,
+    tenant: Option<Label>,
+    accepted_at: Timestamp,
+    content_hash: ContentHash,
+    deliveries: u32,
+    place: Place,
+    key: Option<Strand>,
 }
 
 #[derive(Deserialize)]
@@ -77,15 +99,21 @@ struct EventRowV1 {
 }
 
 impl Row for EventRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
-    /// Version 1 knew no ordering keys: its events are in order with nothing by theirs.
+    /// Version 1 knew no ordering keys: its events are in order with nothing by theirs. Version 2 knew no erasures.
     fn read_old(version: u8, body: &[u8]) -> Result<Self, CodecError> {
-        if version != 1 {
-            return Err(CodecError::Version(version));
+        match version {
+            1 => decode_body::<EventRowV1>(body).map(Into::into),
+            2 => decode_body::<EventRowV2>(body).map(Into::into),
+            other => Err(CodecError::Version(other)),
         }
-        let old: EventRowV1 = decode_body(body)?;
-        Ok(Self {
+    }
+}
+
+impl From<EventRowV1> for EventRow {
+    fn from(old: EventRowV1) -> Self {
+        Self {
             id: old.id,
             event_type: old.event_type,
             tenant: old.tenant,
@@ -94,7 +122,24 @@ impl Row for EventRow {
             deliveries: old.deliveries,
             place: old.place,
             key: None,
-        })
+            erased: None,
+        }
+    }
+}
+
+impl From<EventRowV2> for EventRow {
+    fn from(old: EventRowV2) -> Self {
+        Self {
+            id: old.id,
+            event_type: old.event_type,
+            tenant: old.tenant,
+            accepted_at: old.accepted_at,
+            content_hash: old.content_hash,
+            deliveries: old.deliveries,
+            place: old.place,
+            key: old.key,
+            erased: None,
+        }
     }
 }
 
@@ -228,7 +273,8 @@ impl EndpointRow {
             | Record::AttemptsForgotten(_)
             | Record::IdempotencyForgotten(_)
             | Record::FloorRaised(_)
-            | Record::EndpointsForgotten(_) => return None,
+            | Record::EndpointsForgotten(_)
+            | Record::PayloadErased(_) => return None,
         }
         Some(row)
     }
@@ -392,6 +438,9 @@ mod tests {
             (event.id.as_str(), event.deliveries, event.place.len, event.key),
             ("evt-1", 3, 77, None)
         );
+        // Version 2 had an ordering key at its end, here none.
+        let second = [&[2], &row("event")[1..], &[0]].concat();
+        assert_eq!(decode::<EventRow>(b"", &second).unwrap(), event);
         let totals: Totals = decode(b"", &row("totals")).unwrap();
         assert_eq!(
             (totals.events, totals.unmatched, totals.deliveries.attempts),

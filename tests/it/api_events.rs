@@ -1,5 +1,6 @@
 //! Real input and bad input: what `POST /v1/events` takes, refuses and remembers.
 
+mod erased;
 mod once;
 mod refused;
 

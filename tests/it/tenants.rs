@@ -122,13 +122,14 @@ const EVENT: &str = r#"{"type":"user.created","data":{"id":1}}"#;
 
 /// The routes that are open to an admin of one tenant, in an order in which each can be used on its own things: a body,
 /// and the answer.
-const OPEN: [(&str, &str, &str, u16); 33] = [
+const OPEN: [(&str, &str, &str, u16); 35] = [
     ("GET", "/v1/events", "", 200),
     ("POST", "/v1/events", EVENT, 202),
     ("GET", "/v1/events/{id}", "", 200),
     ("GET", "/v1/events/{id}/deliveries", "", 200),
     ("GET", "/v1/events/{id}/explain", "", 200),
     ("POST", "/v1/events/{id}/replay", "", 202),
+    ("GET", "/v1/events/{id}/payload", "", 200),
     ("GET", "/v1/endpoints", "", 200),
     ("POST", "/v1/endpoints", r#"{"url":"http://127.0.0.1:9/"}"#, 201),
     ("GET", "/v1/endpoints/{id}", "", 200),
@@ -160,6 +161,7 @@ const OPEN: [(&str, &str, &str, u16); 33] = [
     ("POST", "/v1/deliveries/{id}/retry", "", 200),
     ("POST", "/v1/deliveries/{id}/cancel", "", 200),
     ("POST", "/v1/endpoints/{id}/enable", "", 200),
+    ("DELETE", "/v1/events/{id}/payload", "", 200),
     ("POST", "/v1/endpoints/{id}/disable", "", 200),
     ("GET", "/v1/endpoints?state=disabled", "", 200),
     ("GET", "/v1/attempts?format=ndjson", "", 200),

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     dispatch::engine::KeyView,
-    domain::{event::Label, record::Role},
+    domain::{event::Label, id::KeyId, record::Role},
 };
 
 /// How a request came in. The listener puts it into the request's extensions; without it, the request is taken as
@@ -69,6 +69,16 @@ pub struct Principal {
     /// The only one whose things it reaches.
     pub tenant: Option<Label>,
     pub via: Via,
+    /// By which key; none over the socket.
+    pub key: Option<KeyId>,
+}
+
+impl Principal {
+    /// What records say of who did something.
+    pub fn name(&self) -> String {
+        self.key
+            .map_or_else(|| "unix socket".to_owned(), |key| key.to_string())
+    }
 }
 
 /// Every key of ours begins so.
@@ -134,6 +144,7 @@ fn principal(
             role: Role::Admin,
             tenant: None,
             via,
+            key: None,
         });
     }
     let mut query = Params::of(uri);
@@ -152,6 +163,7 @@ fn principal(
         role: key.role,
         tenant: key.tenant.clone(),
         via,
+        key: Some(key.id),
     })
 }
 

@@ -56,13 +56,14 @@ use self::{
 };
 
 /// The routes that are open to a key of one tenant, beside its role. `GET` stands for `HEAD` as well.
-const ROUTES: [(&[&str], &str, Named, Query); 28] = [
+const ROUTES: [(&[&str], &str, Named, Query); 29] = [
     (&["GET"], "/v1/events", Nothing, OfTenant),
     (&["POST"], "/v1/events", Nothing, Plain),
     (&["GET"], "/v1/events/{id}", Event, OfTenant),
     (&["GET"], "/v1/events/{id}/deliveries", Event, OfTenant),
     (&["GET"], "/v1/events/{id}/explain", Event, OfTenant),
     (&["POST"], "/v1/events/{id}/replay", Event, OfTenant),
+    (&["GET", "DELETE"], "/v1/events/{id}/payload", Event, OfTenant),
     (&["GET"], "/v1/endpoints", Nothing, OfTenant),
     (&["POST"], "/v1/endpoints", Nothing, Plain),
     (&["GET", "PATCH", "DELETE"], "/v1/endpoints/{id}", Endpoint, Plain),

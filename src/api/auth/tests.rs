@@ -32,6 +32,7 @@ fn a_known_key_says_who_asks() {
         role: Role::Manager,
         tenant: None,
         via: Via::Tcp,
+        key: Some(KeyId::new(Timestamp::EPOCH, 1)),
     };
     let key = key(Role::Manager, None);
     assert_eq!(

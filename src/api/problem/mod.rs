@@ -158,7 +158,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
             EngineError::NotFound(_) => Kind::NotFound,
-            EngineError::Gone => Kind::Gone,
+            EngineError::Gone | EngineError::Erased => Kind::Gone,
             EngineError::Ambiguous => {
                 return Self::of_field(Kind::AmbiguousId, "tenant", AMBIGUOUS);
             }

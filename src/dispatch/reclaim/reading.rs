@@ -56,6 +56,7 @@ impl Reading {
                 reading.event = Some(Standing::of(entry.lsn, event));
                 reading.accepted_at = (event.due <= event.accepted_at).then_some(event.accepted_at);
             }
+            Record::PayloadErased(erased) => reading.event = Some(Standing::of(erased.lsn, &erased.event)),
             Record::EndpointDeleted(deleted) => reading.deleted.push(deleted.id),
             Record::KeyPut(key) => reading.mentions.push(keys::api_key(key.id)),
             Record::EventTypePut(put) => reading.mentions.push(keys::event_type(&put.event_type)),

@@ -154,7 +154,9 @@ impl Model {
             | Record::AttemptsForgotten(_)
             | Record::IdempotencyForgotten(_)
             | Record::FloorRaised(_)
-            | Record::EndpointsForgotten(_) => {}
+            | Record::EndpointsForgotten(_)
+            // Nobody erases here.
+            | Record::PayloadErased(_) => {}
         }
     }
 

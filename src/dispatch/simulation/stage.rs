@@ -364,6 +364,7 @@ const fn name_of(record: &Record) -> &'static str {
         Record::DeliveriesRetried(_) => "retried",
         Record::DeliveriesEnded(_) => "ended",
         Record::EventReplayed(_) => "replayed",
+        Record::PayloadErased(_) => "erased",
         Record::KeyPut(_) | Record::KeyRevoked(_) => "key",
         Record::EventTypePut(_) | Record::EventTypeDeleted(_) => "type",
         Record::Carried(_)

@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod follow;
 mod harm;
+mod overwrite;
 mod reclaim;
 mod seeded;
 mod segments;

@@ -1,0 +1,288 @@
+//! Erasing an event's payload before its time.
+//!
+//! The event stays listed, with when and by whom it was erased; what was to be delivered of it is cancelled, and it can
+//! neither be replayed nor retried. A record says so and holds the event without its payload; from then on the event's
+//! row points there. Then the payload's bytes are overwritten where they stand in the journal, so that they do not wait
+//! for their segment to be reclaimed.
+//!
+//! Both are done when the request is answered. One that was cut off, or refused since a backup was being taken, is
+//! repeated: it overwrites what is left. Copies that left the journal before are not reached: backups, what receivers
+//! got and answered, and blocks that the file system or the device keeps of what was overwritten.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    codec,
+    engine::{Engine, Shared},
+    error::{EngineError, chain},
+    view::EventView,
+};
+use crate::{
+    domain::{
+        delivery::Delivery,
+        event::{Label, Payload},
+        id::{EventId, Lsn},
+        reclaim::{Carried, Home},
+        record::{EventAccepted, PayloadErased, Record},
+    },
+    journal::ReadError,
+    runtime::disk::waiting,
+    store::{Store, rows::EventRow},
+};
+
+/// How long an attempt that is out may keep an erasure waiting, and between looks at it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What is said when the bytes could not be overwritten yet.
+const OUT: EngineError = EngineError::NotNow(
+    "the payload is not delivered any more, but an attempt with it is still out; repeat the request to have its bytes overwritten",
+);
+const COPIED: EngineError = EngineError::NotNow(
+    "the payload is not delivered any more, but a backup is being taken; repeat the request when it is done",
+);
+
+const DAMAGED: EngineError = EngineError::NotNow(
+    "the payload is not delivered any more, but bytes around it are damaged and where it stood is not known; stop the server and run posthaste check --repair",
+);
+
+/// How to erase.
+#[derive(Clone, Debug)]
+pub struct Erase {
+    /// Cancel what is still to be delivered of it; else that refuses the request.
+    pub cancel: bool,
+    /// Who asks, for the record.
+    pub by: String,
+}
+
+/// Events that are remembered as erased, the latest last. The lanes know of the cancelled deliveries of earlier ones.
+const REMEMBERED: usize = 1024;
+
+/// Events that are being erased, or were lately: no attempt of them is begun, whatever a lane has in memory.
+#[derive(Default)]
+pub(super) struct Erasures {
+    /// Looked at before every attempt; mostly zero.
+    count: AtomicUsize,
+    events: Mutex<VecDeque<Lsn>>,
+}
+
+impl Erasures {
+    pub fn has(&self, event: Lsn) -> bool {
+        self.count.load(Ordering::SeqCst) > 0 && self.lock().contains(&event)
+    }
+
+    fn begin(&self, event: Lsn) {
+        let mut events = self.lock();
+        events.push_back(event);
+        if events.len() > REMEMBERED {
+            events.pop_front();
+        }
+        self.count.store(events.len(), Ordering::SeqCst);
+    }
+
+    fn end(&self, event: Lsn) {
+        let mut events = self.lock();
+        events.retain(|other| *other != event);
+        self.count.store(events.len(), Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Lsn>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// The payload of an event, with its media type.
+    ///
+    /// # Errors
+    /// `Erased` when it was; `NotNow` when it cannot be read; otherwise as [`Engine::event`].
+    pub async fn payload(&self, id: &EventId, tenant: Option<&Label>) -> Result<Payload, EngineError> {
+        let store = self.0.everything().await?;
+        let (lsn, row) = self.0.event_row(&store, id, tenant)?;
+        if row.erased.is_some() {
+            return Err(EngineError::Erased);
+        }
+        let event = self.0.event_record(lsn, &row);
+        let event = event.ok_or(EngineError::NotNow("the event's record cannot be read"))?;
+        Ok(event.payload)
+    }
+
+    /// Erases an event's payload. Its bytes are overwritten when it answers.
+    ///
+    /// # Errors
+    /// `NotNow` while something is to be delivered of it and `cancel` is not set, while an attempt with it is out, or while
+    /// a backup is taken; otherwise as [`Engine::event`].
+    ///
+    /// # Cancel safety
+    /// What has begun goes on to its end.
+    pub async fn erase_payload(
+        &self,
+        id: &EventId,
+        tenant: Option<&Label>,
+        erase: Erase,
+    ) -> Result<EventView, EngineError> {
+        let store = self.0.everything().await?;
+        let (lsn, _) = self.0.event_row(&store, id, tenant)?;
+        let shared = self.0.clone();
+        let erasing = async move { shared.erase(&store, lsn, &erase).await };
+        let erased = self.0.committing.spawn(erasing).await;
+        erased.unwrap_or(Err(EngineError::Stopping))
+    }
+}
+
+impl Shared {
+    async fn erase(&self, store: &Store, lsn: Lsn, erase: &Erase) -> Result<EventView, EngineError> {
+        let row = || {
+            let row = store.event(lsn).map_err(|error| self.storage.failure(error))?;
+            row.ok_or(EngineError::NotFound("event"))
+        };
+        let before = row()?;
+        let open = self.open_deliveries(store, lsn)?;
+        if before.erased.is_none() {
+            if !open.is_empty() && !erase.cancel {
+                return Err(EngineError::NotNow(
+                    "the event is still to be delivered; wait, or repeat the request with ?cancel=true",
+                ));
+            }
+            // From here on no attempt begins; those that have are waited for.
+            self.erasures.begin(lsn);
+            let written = self.write_erasure(lsn, &before, erase).await;
+            if written.is_err() {
+                self.erasures.end(lsn);
+            }
+            written?;
+            tracing::info!(
+                event.id = %before.id,
+                tenant = before.tenant.as_ref().map(Label::as_str),
+                actor = erase.by,
+                deliveries.cancelled = open.len(),
+                "an event's payload was erased"
+            );
+        }
+        self.wait_for_attempts(&open).await?;
+        let row = row()?;
+        self.overwrite_payload(lsn, &row)?;
+        Ok(self.event_view(lsn, &row, true))
+    }
+
+    /// Those that have not ended, or are out.
+    fn open_deliveries(&self, store: &Store, event: Lsn) -> Result<Vec<Delivery>, EngineError> {
+        let found = store
+            .deliveries_of(event, usize::MAX)
+            .map_err(|error| self.storage.failure(error))?;
+        let is_open =
+            |delivery: &Delivery| !delivery.stage.is_final() || self.in_flight.contains(delivery.key);
+        Ok(found.into_iter().filter(is_open).collect())
+    }
+
+    async fn write_erasure(&self, lsn: Lsn, row: &EventRow, erase: &Erase) -> Result<(), EngineError> {
+        let event = self.event_record(lsn, row);
+        let event = event.ok_or(EngineError::NotNow(
+            "the event's record cannot be read; there is no payload to be had of it",
+        ))?;
+        let erased = PayloadErased {
+            lsn,
+            at: self.clock.now(),
+            by: erase.by.clone(),
+            event: Box::new(without_payload(event)),
+        };
+        self.write_and_apply(&Record::PayloadErased(erased)).await?;
+        Ok(())
+    }
+
+    /// Waits until none of these is out: an attempt that began before may be about to read the payload.
+    async fn wait_for_attempts(&self, deliveries: &[Delivery]) -> Result<(), EngineError> {
+        let is_out = || {
+            deliveries
+                .iter()
+                .any(|delivery| self.in_flight.contains(delivery.key))
+        };
+        let ended = async {
+            while is_out() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.map_err(|_| OUT)
+    }
+
+    /// Overwrites the payload where it stood before the erasure. Where nothing stands any more nothing is left to do.
+    fn overwrite_payload(&self, lsn: Lsn, row: &EventRow) -> Result<(), EngineError> {
+        let failed = |error: ReadError| EngineError::Storage(Box::new(error));
+        let Some(erased) = &row.erased else {
+            return Ok(());
+        };
+        let entry = match waiting(|| self.journal.read(codec::location(erased.from))) {
+            Ok(entry) if codec::holds_event(&entry, lsn) => entry,
+            Ok(_) | Err(ReadError::NoSegment { .. }) => return Ok(()),
+            // An overwriting was cut off in the middle, or something else was.
+            Err(ReadError::Damaged(location)) => {
+                return match waiting(|| self.journal.wipe(location)) {
+                    Ok(true) | Err(ReadError::NoSegment { .. }) => Ok(()),
+                    Ok(false) => Err(COPIED),
+                    Err(ReadError::Damaged(_)) => Err(DAMAGED),
+                    Err(error) => Err(failed(error)),
+                };
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let blank = codec::decode(&entry).ok().and_then(blanked);
+        let Some(Ok(draft)) = blank.map(|record| codec::encode(&record)) else {
+            return Ok(());
+        };
+        match waiting(|| self.journal.overwrite(entry.location, draft.body)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(COPIED),
+            Err(ReadError::NoSegment { .. }) => Ok(()),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), lsn, "the bytes of an erased payload could not be overwritten");
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+fn without_payload(event: EventAccepted) -> EventAccepted {
+    EventAccepted {
+        payload: Payload {
+            bytes: Bytes::new(),
+            ..event.payload
+        },
+        ..event
+    }
+}
+
+/// The record with zeros for the payload, as long as it was.
+fn blanked(record: Record) -> Option<Record> {
+    match record {
+        Record::EventAccepted(mut event) => {
+            blank(&mut event);
+            Some(Record::EventAccepted(event))
+        }
+        Record::Carried(Carried {
+            rows,
+            home: Home::Event { lsn, mut event },
+            configuration,
+        }) => {
+            blank(&mut event);
+            Some(Record::Carried(Carried {
+                rows,
+                home: Home::Event { lsn, event },
+                configuration,
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn blank(event: &mut EventAccepted) {
+    event.payload.bytes = vec![0; event.payload.bytes.len()].into();
+}
