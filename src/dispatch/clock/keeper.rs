@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -67,8 +68,12 @@ impl Keeper {
     }
 }
 
+/// One write at a time: the last one may meet one that is under way.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// Writes down the present time; answers whether that was possible, and says why not.
 pub(in crate::dispatch) fn write(saved: &Saved, folder: &Path) -> bool {
+    let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let written = saved.write(folder);
     if let Err(error) = &written {
         tracing::warn!(error = %chain(error), "the time cannot be noted in the data folder; it is tried again");

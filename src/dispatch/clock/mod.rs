@@ -25,7 +25,7 @@
 //! # What it guarantees
 //!
 //! - Engine time never goes back, also over a restart.
-//! - A wrong wall clock ends nothing, expires nothing and makes nothing due within [`CONFIRMED_AFTER`].
+//! - A wall clock that goes wrong ends nothing, expires nothing and makes nothing due within [`CONFIRMED_AFTER`].
 //! - Ages ([`EngineClock::elapsed_since`], [`EngineClock::ago`]) are time that passed, up to the [`NEAR`] of a small step.
 //! - Times that people give and see go through [`EngineClock::to_come`], [`EngineClock::past`] and [`EngineClock::shown`]: they
 //!   are the wall clock's, the one that was believed at the time.
@@ -65,6 +65,9 @@ const NEAR: Duration = Duration::from_secs(120);
 /// How long the wall clock has to go on from a time far away before it is followed. Clocks that jump and come back do so
 /// within a minute or two; what waits for a clock that was set right is late by this.
 pub(super) const CONFIRMED_AFTER: Duration = Duration::from_secs(600);
+/// The same where there is good reason to believe it sooner: the wall clock that a start had to believe is corrected back as
+/// soon as the network is there, and one that showed 1970 was certainly wrong.
+const CONFIRMED_SOON: Duration = Duration::from_secs(60);
 /// 2026-01-01T00:00:00Z. This program is younger: a wall clock that has gone back to before it is that of a machine without a
 /// battery, and is never followed there.
 const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -89,6 +92,8 @@ struct State {
     doubt: Option<Doubt>,
     /// No start before this one has written what it knew of time.
     is_first: bool,
+    /// When, by the running clock, this start had to believe the wall clock without knowing better.
+    unproven_since: Option<Duration>,
 }
 
 /// The wall clock is far from where it is expected.
@@ -313,6 +318,7 @@ impl State {
     fn first(newest: Timestamp, look: Look) -> Self {
         let mut state = Self::at(look.wall, look, History::default());
         state.is_first = true;
+        state.unproven_since = Some(look.running);
         if newest > look.wall {
             state.raise(newest, look);
         } else if newest > Timestamp::EPOCH {
@@ -335,6 +341,7 @@ impl State {
             }
             _ if engine.plus(off) > last && off <= LONGEST_OFF => {
                 state.micros = micros(engine.plus(off));
+                state.unproven_since = Some(look.running);
                 state.off(last, look);
             }
             _ => {}
@@ -357,6 +364,7 @@ impl State {
             history,
             doubt: None,
             is_first: false,
+            unproven_since: None,
         }
     }
 
@@ -416,7 +424,19 @@ impl State {
         };
         self.doubt = Some(doubt);
         let stayed = look.running.saturating_sub(doubt.since);
-        stayed >= CONFIRMED_AFTER && !(is_behind && look.wall < EARLIEST)
+        stayed >= self.confirmed_after(doubt, expected, is_behind) && !(is_behind && look.wall < EARLIEST)
+    }
+
+    fn confirmed_after(&self, doubt: Doubt, expected: Timestamp, is_behind: bool) -> Duration {
+        match self.unproven_since {
+            _ if expected < EARLIEST => CONFIRMED_SOON,
+            // Nothing comes to harm by a clock that is followed back, and it has stood for as long as the other.
+            Some(since) if is_behind => doubt
+                .since
+                .saturating_sub(since)
+                .clamp(CONFIRMED_SOON, CONFIRMED_AFTER),
+            Some(_) | None => CONFIRMED_AFTER,
+        }
     }
 
     /// Engine time, in microseconds, and the history as they are once the wall clock is followed.
@@ -436,6 +456,7 @@ impl State {
         (self.micros, self.history) = self.followed(look);
         self.at = look.running;
         self.doubt = None;
+        self.unproven_since = None;
     }
 }
 

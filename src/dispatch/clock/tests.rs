@@ -173,6 +173,28 @@ async fn a_new_device_that_boots_in_1970_works_and_follows_when_its_clock_is_set
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_was_wrong_at_the_start_is_left_as_soon_as_the_right_time_has_stood_for_as_long() {
+    for (stood, followed_after) in [(10, MINUTE), (180, 3 * MINUTE), (3600, CONFIRMED_AFTER)] {
+        let bench = Bench::at(START.plus(YEARS));
+        bench.pass(Duration::from_secs(stood)).await;
+        let due = bench.clock.now().plus(HOUR);
+        bench.behind(YEARS);
+        bench.pass(followed_after - MINUTE / 2).await;
+        assert!(bench.clock.suspicious().is_some(), "{stood}");
+        bench.pass(MINUTE).await;
+        let (now, shown) = bench.clock.now_and_shown();
+        assert_eq!(shown, bench.clock.wall(), "{stood}");
+        assert!(about(due.since(now), HOUR - followed_after - MINUTE / 2));
+    }
+    // Forward it takes as long as ever.
+    let bench = Bench::at(START);
+    bench.pass(MINUTE).await;
+    bench.ahead(YEARS);
+    bench.pass(CONFIRMED_AFTER - MINUTE).await;
+    assert!(bench.since(START) < HOUR);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_wakes_in_1970_goes_on_where_it_was() {
     let mut bench = Bench::at(START);
     bench.pass(HOUR).await;

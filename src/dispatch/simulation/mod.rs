@@ -44,6 +44,7 @@ mod receivers;
 mod rules;
 mod stage;
 mod verdict;
+mod wall_steps;
 
 use std::{
     sync::{
@@ -97,15 +98,7 @@ fn simulate(seed: u64, whole: bool) -> Report {
     let log = if whole { Log::whole() } else { Log::default() };
     let stage = Arc::new(Stage::new(seed, log));
     stage.say(&format!("{profile:?}"));
-    let mut world = World {
-        dir: scratch.path().join("data"),
-        stage: stage.clone(),
-        plate: Arc::new(Plate::default()),
-        truth: START,
-        offset: 0,
-        lives: 0,
-        cuts: 0,
-    };
+    let mut world = new_world(&scratch, stage.clone());
     let mut driver = Driver::new(profile.clone());
     while let Some(death) = live(&mut world, &mut driver, &profile) {
         world.bury(death);
@@ -114,6 +107,18 @@ fn simulate(seed: u64, whole: bool) -> Report {
         }
     }
     report(&world, &driver)
+}
+
+fn new_world(scratch: &tempfile::TempDir, stage: Arc<Stage>) -> World {
+    World {
+        dir: scratch.path().join("data"),
+        stage,
+        plate: Arc::new(Plate::default()),
+        truth: START,
+        offset: 0,
+        lives: 0,
+        cuts: 0,
+    }
 }
 
 fn report(world: &World, driver: &Driver) -> Report {
