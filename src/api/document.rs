@@ -69,7 +69,7 @@ impl<T: Shape + Default> FromRequest<Api> for OptionalDocument<T> {
             return Ok(Self(T::default()));
         }
         media::json(&parts.headers)?;
-        Ok(Self(json::read_strictly(&bytes)?.0))
+        Ok(Self(json::read_alone(&bytes)?))
     }
 }
 

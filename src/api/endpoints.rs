@@ -314,11 +314,24 @@ mod tests {
             (plain.event_type.as_str(), &plain.data[..]),
             ("endpoint.test", &br#"{"test":true}"#[..])
         );
-        let (own, _) = json::read_strictly::<TestDocument>(br#"{"type":"a.b","data":{"x": 1.0}}"#).unwrap();
-        let own = own.into_request().unwrap();
+        // Its data is any that an event may have.
+        for data in [r#"{"x": 1.0}"#, r#"{"n":1e400,"n":"\ud83d"}"#] {
+            let document = format!(r#"{{"type":"a.b","data":{data}}}"#);
+            let own = json::read_alone::<TestDocument>(document.as_bytes()).unwrap();
+            let own = own.into_request().unwrap();
+            assert_eq!((own.event_type.as_str(), &own.data[..]), ("a.b", data.as_bytes()));
+        }
+        let refused = |text: &str| {
+            let problem = json::read_alone::<TestDocument>(text.as_bytes()).err().unwrap();
+            let field = problem.errors().first().map(|error| error.field.clone());
+            (problem.kind(), field)
+        };
+        assert_eq!(refused("[]"), (Kind::Invalid, None));
+        assert_eq!(refused("{\"data\":nope}"), (Kind::MalformedDocument, None));
+        assert_eq!(refused(r#"{"dta":1}"#), (Kind::Invalid, Some("dta".to_owned())));
         assert_eq!(
-            (own.event_type.as_str(), &own.data[..]),
-            ("a.b", &br#"{"x": 1.0}"#[..])
+            refused(r#"{"data":1,"data":2}"#),
+            (Kind::Invalid, Some("data".to_owned()))
         );
     }
 

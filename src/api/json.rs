@@ -1,5 +1,7 @@
 //! Reading JSON documents from outside: depth first, then text, then shape, each refusal with a place.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer as _,
@@ -42,15 +44,34 @@ pub trait Shape: DeserializeOwned {
 pub fn read_strictly<T: Shape>(bytes: &[u8]) -> Result<(T, Map<String, Value>), Problem> {
     let text = checked_text(bytes)?;
     let Unique(Value::Object(members)) = read(text)? else {
-        return Err(Problem::new(
-            Kind::Invalid,
-            "the document is not an object; send {…}",
-        ));
+        return Err(not_an_object());
     };
     match T::REQUIRED.iter().find(|name| !members.contains_key(**name)) {
         Some(missing) => Err(Problem::of_field(Kind::Invalid, *missing, "is missing")),
         None => Ok((read(text)?, members)),
     }
+}
+
+/// Reads a document as `T` alone. What a member of `T` keeps unread may be any JSON, with numbers of any size and halves of
+/// surrogate pairs.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_alone<T: Shape>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = checked_text(bytes)?;
+    let document: &RawValue = read(text)?;
+    if !document.get().starts_with('{') {
+        return Err(not_an_object());
+    }
+    let members: BTreeMap<String, IgnoredAny> = read(text)?;
+    match T::REQUIRED.iter().find(|name| !members.contains_key(**name)) {
+        Some(missing) => Err(Problem::of_field(Kind::Invalid, *missing, "is missing")),
+        None => read(text),
+    }
+}
+
+fn not_an_object() -> Problem {
+    Problem::new(Kind::Invalid, "the document is not an object; send {…}")
 }
 
 /// The bytes as text that may be handed to a parser, without a byte order mark.
