@@ -138,6 +138,12 @@ impl Running {
         options: StartOptions,
     ) -> Result<(Self, Applier), StartError> {
         report(&recovery);
+        // Without a segment the journal cannot make the store again.
+        let is_lost = recovery.created || recovery.emptied;
+        let kept = is_lost
+            .then(|| open::keep_last_copy(folder.path()))
+            .transpose()?
+            .flatten();
         let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
         folder.begin()?;
         // What the disk does not give today is not gone: it is neither reclaimed nor is the store without it to go.
@@ -160,6 +166,15 @@ impl Running {
             tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
         }
         let mut warnings = damage(&recovery);
+        if let Some(kept) = kept {
+            let text = format!(
+                "all segments of the journal are gone; the store, the last copy of what it says of their events, is kept as \
+                 {}: restore a backup, or put the segments back",
+                kept.display()
+            );
+            tracing::error!("{text}");
+            warnings.push(text);
+        }
         if let Some(Distrust::Ahead { applied, last }) = &distrusted {
             warnings.push(format!(
                 "journal damaged: it ends with record {last}, but records up to {applied} had been written: they are gone"

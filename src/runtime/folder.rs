@@ -34,6 +34,17 @@ pub const FORMAT: u32 = 2;
 /// A key file is not longer than this, in bytes; what is longer is none.
 pub const KEY_FILE: u64 = 4096;
 
+/// What may be in a folder that has no `format` yet: the key that an operator has put there, what a first start that was
+/// interrupted leaves, and what a file system makes.
+const BEFORE_FORMAT: [&str; 6] = [
+    "lock",
+    "key",
+    "key.tmp",
+    "format.tmp",
+    "posthaste.sock",
+    "lost+found",
+];
+
 const PROOF_OWNER: &[u8] = b"posthaste data folder";
 const PROOF: &[u8] = b"the right key";
 
@@ -60,6 +71,10 @@ pub enum FolderError {
     NotOurs(PathBuf),
     #[error("{0} is missing, but there is a journal; put the file back from a backup of this folder")]
     FormatMissing(PathBuf),
+    #[error(
+        "{path} is neither empty nor a posthaste data folder: it holds {name}; name an empty directory, or one that does not exist"
+    )]
+    Foreign { path: PathBuf, name: String },
     #[error("the sealing key {0} is missing; without it the endpoints' secrets cannot be read: put it back")]
     KeyMissing(PathBuf),
     #[error("the sealing key {0} can be read by others; make it yours alone: chmod 600")]
@@ -92,21 +107,21 @@ impl Folder {
     /// # Errors
     /// When it is not ours to use; the message says what to do.
     pub fn open(path: &Path, key_file: Option<&Path>) -> Result<Self, FolderError> {
+        let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
+        // Before anything is made in it: a folder that is refused is left as it was.
+        look(path, &key_path)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(path)
             .map_err(unwritable(path, "create", path))?;
         let lock = lock(path)?;
-        let key_path = key_file.map_or_else(|| path.join("key"), Path::to_owned);
-        let (sealer, found) = if path.join("format").exists() {
-            reopen(path, &key_path)?
-        } else if path.join("journal").exists() {
-            // A new key would make every secret in the journal unreadable.
-            return Err(FolderError::FormatMissing(path.join("format")));
-        } else {
-            sync_way(path)?;
-            (establish(path, &key_path)?, FORMAT)
+        let (sealer, found) = match look(path, &key_path)? {
+            Some(reopened) => reopened,
+            None => {
+                sync_way(path)?;
+                (establish(path, &key_path)?, FORMAT)
+            }
         };
         let boot_id = boot_id();
         let recorded = fs::read_to_string(path.join("boot")).unwrap_or_default();
@@ -199,6 +214,31 @@ impl Folder {
         let mode = fs::metadata(&self.path).ok()?.permissions().mode();
         (mode & 0o005 != 0).then_some(mode & 0o777)
     }
+}
+
+/// Looks at a folder without changing it: its sealer and format, or nothing when it is to be set up.
+fn look(path: &Path, key_path: &Path) -> Result<Option<(Sealer, u32)>, FolderError> {
+    if path.join("format").exists() {
+        return reopen(path, key_path).map(Some);
+    }
+    if path.join("journal").exists() {
+        // A new key would make every secret in the journal unreadable.
+        return Err(FolderError::FormatMissing(path.join("format")));
+    }
+    if !path.exists() {
+        return Ok(None);
+    }
+    for entry in list(path)? {
+        let name = entry.file_name();
+        let is_key = entry.path() == key_path;
+        if !is_key && !BEFORE_FORMAT.iter().any(|ours| *name == **ours) {
+            return Err(FolderError::Foreign {
+                path: path.to_owned(),
+                name: name.display().to_string(),
+            });
+        }
+    }
+    Ok(None)
 }
 
 /// Has every file and folder that this process makes from now on belong to its owner alone, unless it says otherwise.

@@ -111,6 +111,25 @@ pub fn discard(data: &Path) -> Result<bool, OpenError> {
     Ok(there)
 }
 
+/// Renames a store whose journal has no segment left: it is the last copy of what they held. Answers its new place, if
+/// there is a store.
+///
+/// # Errors
+/// When the folder cannot be renamed.
+pub fn keep_last_copy(data: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let folder = super::folder(data);
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let kept = (1..)
+        .map(|number| folder.with_extension(format!("kept-{number}")))
+        .find(|kept| !kept.exists())
+        .unwrap_or_else(|| unreachable!("numbers do not end"));
+    let renamed = fs::rename(&folder, &kept).and_then(|()| fs::File::open(data)?.sync_all());
+    renamed.map_err(|source| OpenError::MoveAside { path: folder, source })?;
+    Ok(Some(kept))
+}
+
 /// Deletes what was moved aside, once the store is whole again. Failing to is harmless.
 pub fn remove_discarded(data: &Path) {
     _ = fs::remove_dir_all(super::folder(data).with_extension("old"));

@@ -57,6 +57,7 @@ mod shutdown;
 mod signals;
 mod signatures;
 mod slots;
+mod start_up;
 mod tenant_isolation;
 mod tenants;
 mod text_inputs;
