@@ -72,11 +72,14 @@ pub(super) enum Failed {
     Unsent(Fault),
     /// The receiver has not begun with it, and will not on this connection (RFC 9113, 8.7).
     Refused(Fault),
+    /// What the receiver answers in HTTP/2 breaks its rules, so that nobody knows what it said.
+    Unreadable(Fault),
     Maybe(Fault),
 }
 
 impl Dialler {
-    /// Resolves, checks, dials, checks again, and shakes hands, all by `deadline`.
+    /// Resolves, checks, dials, checks again, and shakes hands, all by `deadline`, without offering HTTP/2 if
+    /// `is_http1_only`.
     ///
     /// # Errors
     /// What kept it from a connection; `AddressForbidden` before anything is sent.
@@ -84,6 +87,7 @@ impl Dialler {
         &self,
         url: &EndpointUrl,
         route: &Route<'_>,
+        is_http1_only: bool,
         deadline: Instant,
     ) -> Result<Connection, Fault> {
         let (socket, remote) = match &route.hop {
@@ -98,7 +102,7 @@ impl Dialler {
                     .map_err(|fault| hop.fault(fault))?
             }
         };
-        let opened = within(deadline, self.open(url, route, socket.clone())).await;
+        let opened = within(deadline, self.open(url, route, is_http1_only, socket.clone())).await;
         let requests = opened.unwrap_or(Err(Fault::TimeoutConnect))?;
         let via = match &route.hop {
             Some(hop) if !url.is_https() => Some(Via::new(hop)?),
@@ -167,6 +171,7 @@ impl Dialler {
         &self,
         url: &EndpointUrl,
         route: &Route<'_>,
+        is_http1_only: bool,
         mut socket: Socket,
     ) -> Result<Requests, Fault> {
         let stream = if url.is_https() {
@@ -174,7 +179,9 @@ impl Dialler {
                 proxy::tunnel(&mut socket, url, hop).await?;
             }
             let trust = self.trust.load_full();
-            trust.handshake(&url.host_name(), socket, route.tls).await?
+            trust
+                .handshake(&url.host_name(), socket, route.tls, is_http1_only)
+                .await?
         } else {
             Stream::Http(TokioIo::new(socket))
         };
@@ -329,6 +336,9 @@ impl Connection {
             (None, Some(outgoing)) => {
                 take_back(outgoing, request);
                 Failed::Unsent(self.end(error.error()).await)
+            }
+            (Some(_), _) if fault::is_unreadable(error.error()) => {
+                Failed::Unreadable(fault::of_hyper(error.error()))
             }
             (Some(_), _) | (None, None) => Failed::Maybe(fault::of_hyper(error.error())),
         })

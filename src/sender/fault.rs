@@ -114,6 +114,11 @@ pub(super) fn is_refused(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether a stream or connection was ended here, for what the receiver sent on it in HTTP/2.
+pub(super) fn is_unreadable(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(h2::Error::is_library)
+}
+
 /// A stream or connection that the receiver ended without an answer may be tried again; the rest is its defect.
 fn of_h2(error: &h2::Error) -> Fault {
     match error.reason() {

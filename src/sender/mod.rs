@@ -35,6 +35,7 @@ mod deadline;
 mod fault;
 mod heads;
 mod http1;
+mod http1_only;
 mod identity;
 mod pool;
 mod proxy;
@@ -64,6 +65,7 @@ use self::{
     answer::Wanted,
     connection::{Connection, Dialler, Failed},
     deadline::{blamed, within},
+    http1_only::Http1Only,
     pool::{Bounds, Key, Pool},
     resolve::Resolver,
     route::Route,
@@ -171,6 +173,7 @@ pub struct Sender(Arc<Inner>);
 struct Inner {
     dialler: Dialler,
     pool: Arc<Pool>,
+    http1_only: Http1Only,
     tokens: Tokens,
     proxy: Option<ProxyUrl>,
     /// That the operator's proxy fails has been said.
@@ -210,6 +213,7 @@ impl Sender {
                 idle: options.idle_timeout,
                 age: options.max_connection_age,
             }),
+            http1_only: Http1Only::default(),
             tokens: Tokens::default(),
             proxy: options.proxy,
             proxy_fails: AtomicBool::new(false),
@@ -376,7 +380,7 @@ impl Inner {
             // Dropped half way, by a failure or by the caller, it is closed at once.
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => self.connect(request, route, deadline, exchange).await?,
+                None => self.connect(request, key, route, deadline, exchange).await?,
             };
             exchange.remote = Some(connection.remote);
             exchange.protocol = Some(connection.protocol());
@@ -386,6 +390,11 @@ impl Inner {
                 Ok(Err(Failed::Refused(_))) if resends < RESENDS && !self.dialler.tasks.is_stopped() => {
                     resends += 1;
                     newer_than = newer_than.max(Some(connection.opened));
+                }
+                Ok(Err(Failed::Unreadable(fault))) => {
+                    self.http1_only.insert(key);
+                    self.pool.forget(key);
+                    return Err(fault);
                 }
                 Ok(Err(Failed::Unsent(fault) | Failed::Refused(fault) | Failed::Maybe(fault))) => {
                     return Err(connection.without_answer(fault));
@@ -401,14 +410,22 @@ impl Inner {
     async fn connect(
         &self,
         request: &OutboundRequest,
+        key: &Key,
         route: &Route<'_>,
         deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<Connection, Fault> {
         let started = Instant::now();
         let deadline = deadline.min(started + self.connect_timeout);
-        let connected = self.dialler.connect(&request.url, route, deadline).await;
+        let is_http1_only = self.http1_only.contains(key);
+        let connected = self
+            .dialler
+            .connect(&request.url, route, is_http1_only, deadline)
+            .await;
         exchange.connect = Some(started.elapsed());
+        if is_http1_only && connected.as_ref().is_err_and(|fault| fault.class().1) {
+            self.http1_only.remove(key);
+        }
         connected.map_err(|fault| blamed(deadline, fault))
     }
 }

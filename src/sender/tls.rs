@@ -41,6 +41,9 @@ const KEPT: usize = 64;
 /// Certificates of authorities.
 pub type Roots = Vec<CertificateDer<'static>>;
 
+/// HTTP/1.1 as TLS calls it.
+const HTTP1: &[u8] = b"http/1.1";
+
 pub(super) struct Trust {
     extra_roots: Roots,
     /// The system's and the operator's.
@@ -91,11 +94,15 @@ impl Trust {
         host: &str,
         socket: Socket,
         own: Option<(&TlsSpec, [u8; 32])>,
+        is_http1_only: bool,
     ) -> Result<Stream, Fault> {
-        let config = match own {
+        let mut config = match own {
             None => self.config.get_or_try_init(|| self.plain()).await?.clone(),
             Some((spec, id)) => self.own(spec, id).await?,
         };
+        if is_http1_only {
+            Arc::make_mut(&mut config).alpn_protocols = vec![HTTP1.to_vec()];
+        }
         let host = host.strip_suffix('.').unwrap_or(host).to_owned();
         let name = ServerName::try_from(host).map_err(|_| Fault::UrlInvalid)?;
         let name = Arc::new(FixedServerNameResolver::new(name));
@@ -205,7 +212,7 @@ fn config(roots: Arc<RootCertStore>, client: Option<Client>) -> Result<Arc<Clien
             .with_client_auth_cert(chain, key)
             .map_err(|_| Fault::Signing)?,
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), HTTP1.to_vec()];
     Ok(Arc::new(config))
 }
 

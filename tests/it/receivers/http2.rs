@@ -14,11 +14,13 @@ use posthaste::{
     sender::{Protocol, Sender, SenderOptions},
 };
 
-use super::{LONG, fault, send, status};
+use tokio::io::AsyncWriteExt;
+
+use super::{LONG, OK, fault, send, status};
 use crate::support::{
     authority::Authority,
-    http2::{Reply, deciding},
-    receiver::Receiver,
+    http2::{Reply, STATUS_200, deciding, serve},
+    receiver::{Receiver, read_request},
 };
 
 const NO_ERROR: u32 = 0;
@@ -132,4 +134,78 @@ async fn an_http2_connection_is_replaced_at_its_age() {
         assert!(started.elapsed() < LONG, "it is used for ever");
     }
     assert!(started.elapsed() >= 2 * age);
+}
+
+/// Answers each request in HTTP/2 with these header fields behind its status, and in HTTP/1.1 with 200.
+async fn odd_in_http2(authority: &Authority, alpn: &[&str], fields: &[u8]) -> Receiver {
+    let acceptor = authority.acceptor("127.0.0.1", alpn, |_| {});
+    let block = [&[STATUS_200], fields].concat();
+    Receiver::start(move |_, stream| {
+        let (acceptor, block) = (acceptor.clone(), block.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                // The sender ends it.
+                let _ = serve(stream, |_| Reply::Head(block.clone())).await;
+                return;
+            }
+            while !read_request(&mut stream).await.is_empty() {
+                stream.write_all(OK).await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+/// A header field in HPACK: literal, not indexed, with a new name (RFC 7541, 6.2.2).
+fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+#[tokio::test]
+async fn a_receiver_whose_http2_cannot_be_read_is_spoken_to_in_http1() {
+    for fields in [
+        field(b"set-cookie", b"a\x01"),
+        field(b"X-Info", b"a"),
+        field(b"x info", b"a"),
+        field(b"connection", b"keep-alive"),
+        field(b"content-length", b"-1"),
+    ] {
+        let authority = Authority::new();
+        let receiver = odd_in_http2(&authority, &["h2", "http/1.1"], &fields).await;
+        let sender = authority.sender();
+        let shown = String::from_utf8_lossy(&fields).into_owned();
+        let first = send(&sender, &url(&receiver)).await;
+        assert_eq!(
+            (fault(&first), first.protocol),
+            (Some(Fault::Protocol), Some(Protocol::Http2)),
+            "{shown:?}"
+        );
+        for _ in 0..3 {
+            let exchange = send(&sender, &url(&receiver)).await;
+            assert_eq!(
+                (status(&exchange), exchange.protocol),
+                (Some((200, false)), Some(Protocol::Http1)),
+                "{shown:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_speaks_http2_alone_is_offered_it_again() {
+    let authority = Authority::new();
+    let receiver = odd_in_http2(&authority, &["h2"], &field(b"set-cookie", b"a\x01")).await;
+    let sender = authority.sender();
+    let mut protocols = Vec::new();
+    for _ in 0..3 {
+        let exchange = send(&sender, &url(&receiver)).await;
+        assert!(fault(&exchange).is_some(), "{exchange:?}");
+        protocols.push(exchange.protocol);
+    }
+    let http2 = Some(Protocol::Http2);
+    assert_eq!(protocols, [http2, None, http2]);
 }

@@ -64,7 +64,8 @@ pub async fn deciding(
     .await
 }
 
-async fn serve(mut stream: TlsStream<TcpStream>, decide: impl Fn(usize) -> Reply) -> std::io::Result<()> {
+/// Serves a connection that has agreed on HTTP/2, until the other side closes it.
+pub async fn serve(mut stream: TlsStream<TcpStream>, decide: impl Fn(usize) -> Reply) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 24]).await?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
     let (mut requests, mut is_gone) = (0, false);
