@@ -186,8 +186,9 @@ settings! {
         timeout: Span = "15s", "100ms"..="10m";
         /// Time for the connection, of that.
         connect_timeout: Span = "5s", "10ms"..="1m";
-        /// How long a connection to a receiver carries requests. Then the next request makes a new one, which
-        /// looks its name up again: a changed address or certificate is noticed within this time.
+        /// How long a connection to a receiver carries requests, and its TLS session is resumed. Then the next
+        /// request makes a new connection, which looks the name up and has the receiver show its certificate: a
+        /// changed address or certificate is noticed within this time, or twice this time.
         max_connection_age: Span = "45s", "1s"..="1d";
         /// Attempts at once to all endpoints together. Each takes up to four file descriptors and 64 KiB of
         /// memory. Fewer, if the limit on file descriptors does not allow so many.

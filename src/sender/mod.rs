@@ -6,8 +6,9 @@
 //! addresses, the address rules keep those that are allowed, [`connection`] dials one of them, looks at who
 //! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 ([`http1`]) or, where the receiver offers it in TLS, HTTP/2. An endpoint's
 //! own certificates and proxy make its [`route`], and where it wants a token, [`authorized`] has it fetched and put in.
-//! [`heads`] has hyper read heads that it would refuse, and [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]), never an error:
-//! to a sender, a receiver's failure is data.
+//! [`heads`] has hyper read heads that it would refuse, [`http1_only`] knows whom HTTP/2 is not offered because its heads
+//! cannot be read there, and [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]),
+//! never an error: to a sender, a receiver's failure is data.
 //!
 //! # What it guarantees
 //!
@@ -15,7 +16,7 @@
 //!   written is replaced within the attempt; once a byte may have left, nothing is sent again, unless the receiver says
 //!   in HTTP/2 that it has not begun with it.
 //! - A connection carries no request after its maximum age, so that a changed address or certificate, or a node that is to
-//!   get nothing more, is noticed while there is always something to send.
+//!   get nothing more, is noticed while there is always something to send. TLS [`sessions`] end at the same age.
 //! - Nothing is sent to an address that the rules forbid. The address that was checked is the one dialled, and
 //!   the peer of the connection is checked again. Redirects are not followed, proxy variables not read. Behind a proxy
 //!   it is the proxy that dials: what can be known of the address here is checked, and the rest is the proxy's affair.
@@ -41,6 +42,7 @@ mod pool;
 mod proxy;
 mod resolve;
 mod route;
+mod sessions;
 mod socket;
 mod tasks;
 mod tls;
@@ -107,7 +109,7 @@ pub struct SenderOptions {
     pub max_idle: usize,
     /// Receivers mostly close idle connections after a minute; we do before they do.
     pub idle_timeout: Duration,
-    /// How long a connection may carry requests (`delivery.max_connection_age`).
+    /// How long a connection may carry requests, and a TLS session be resumed (`delivery.max_connection_age`).
     pub max_connection_age: Duration,
     /// Certificate authorities beside the system's (`delivery.ca_file`).
     pub extra_roots: Roots,
@@ -204,7 +206,7 @@ impl Sender {
             dialler: Dialler {
                 rules: options.rules,
                 resolver: Resolver::new(options.name_servers),
-                trust: ArcSwap::from_pointee(Trust::new(options.extra_roots)),
+                trust: ArcSwap::from_pointee(Trust::new(options.extra_roots, options.max_connection_age)),
                 tasks: Tasks::default(),
             },
             pool: Pool::new(Bounds {
@@ -224,7 +226,10 @@ impl Sender {
 
     /// Believes these authorities, and the system's as they are now, from the next connection on.
     pub fn trust(&self, extra_roots: Roots) {
-        self.0.dialler.trust.store(Arc::new(Trust::new(extra_roots)));
+        self.0
+            .dialler
+            .trust
+            .store(Arc::new(Trust::new(extra_roots, self.0.pool.max_age())));
     }
 
     /// Makes one attempt on the plain way. Every failure is an observation.

@@ -137,6 +137,11 @@ impl Pool {
         self.state().idle.retain(|idle| idle.key != *key);
     }
 
+    /// How old a connection may be that carries a request.
+    pub(super) fn max_age(&self) -> Duration {
+        self.bounds.age
+    }
+
     /// How many connections are idle, not counting those that the receiver has closed meanwhile.
     pub(super) fn usable(&self) -> usize {
         self.state()

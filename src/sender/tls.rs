@@ -14,6 +14,7 @@ use std::{
     future::{Ready, ready},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::Uri;
@@ -26,7 +27,7 @@ use rustls::{
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
-use super::{fault, identity, socket::Socket};
+use super::{fault, identity, sessions, socket::Socket};
 use crate::{
     domain::{outcome::Fault, tls::TlsSpec},
     runtime::shortage,
@@ -46,6 +47,8 @@ const HTTP1: &[u8] = b"http/1.1";
 
 pub(super) struct Trust {
     extra_roots: Roots,
+    /// How long a session may be resumed.
+    session_age: Duration,
     /// The system's and the operator's.
     roots: OnceCell<Arc<RootCertStore>>,
     config: OnceCell<Arc<ClientConfig>>,
@@ -76,9 +79,10 @@ pub fn roots_from_pem(pem: &[u8]) -> Result<Roots, InvalidRoots> {
 }
 
 impl Trust {
-    pub(super) fn new(extra_roots: Roots) -> Self {
+    pub(super) fn new(extra_roots: Roots, session_age: Duration) -> Self {
         Self {
             extra_roots,
+            session_age,
             roots: OnceCell::new(),
             config: OnceCell::new(),
             own: Mutex::default(),
@@ -115,7 +119,7 @@ impl Trust {
     }
 
     async fn plain(&self) -> Result<Arc<ClientConfig>, Fault> {
-        config(self.roots().await?.clone(), None)
+        config(self.roots().await?.clone(), None, self.session_age)
     }
 
     /// The configuration of an endpoint that has TLS of its own: kept, so that sessions are resumed, and so that one
@@ -134,7 +138,7 @@ impl Trust {
             }
             Err(fault) => return Err(fault),
         };
-        let config = config(roots, identity.client)?;
+        let config = config(roots, identity.client, self.session_age)?;
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.len() >= KEPT {
             own.pop_front();
@@ -200,7 +204,11 @@ fn with_roots(mut roots: RootCertStore, own: Vec<CertificateDer<'static>>) -> Ar
 
 type Client = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn config(roots: Arc<RootCertStore>, client: Option<Client>) -> Result<Arc<ClientConfig>, Fault> {
+fn config(
+    roots: Arc<RootCertStore>,
+    client: Option<Client>,
+    session_age: Duration,
+) -> Result<Arc<ClientConfig>, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -212,6 +220,7 @@ fn config(roots: Arc<RootCertStore>, client: Option<Client>) -> Result<Arc<Clien
             .with_client_auth_cert(chain, key)
             .map_err(|_| Fault::Signing)?,
     };
+    config.resumption = sessions::resumption(session_age);
     config.alpn_protocols = vec![b"h2".to_vec(), HTTP1.to_vec()];
     Ok(Arc::new(config))
 }

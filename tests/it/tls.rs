@@ -16,12 +16,13 @@ use posthaste::{
     wire::request::OutboundRequest,
 };
 use rcgen::date_time_ymd;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
     authority::{Authority, http1},
-    receiver::{Receiver, drain},
+    receiver::{Receiver, drain, read_request},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -291,4 +292,51 @@ fn a_file_of_authorities_is_read_or_refused() {
     );
     assert!(roots_from_pem(b"").is_err());
     assert!(roots_from_pem(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").is_err());
+}
+
+/// How the handshakes of a receiver went that closes each connection after its answer.
+async fn handshakes(authority: &Authority) -> (Receiver, tokio::sync::mpsc::Receiver<HandshakeKind>) {
+    let acceptor = authority.acceptor("127.0.0.1", &["http/1.1"], |_| {});
+    let (seen, kinds) = tokio::sync::mpsc::channel(1);
+    let receiver = Receiver::start(move |_, stream| {
+        let (acceptor, seen) = (acceptor.clone(), seen.clone());
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let kind = stream.get_ref().1.handshake_kind().unwrap();
+            read_request(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // The test has ended where nobody wants to know.
+            let _ = seen.send(kind).await;
+        }
+    })
+    .await;
+    (receiver, kinds)
+}
+
+#[tokio::test]
+async fn a_receiver_shows_its_certificate_again_at_the_age_of_a_connection() {
+    let authority = Authority::new();
+    let (receiver, mut kinds) = handshakes(&authority).await;
+    let age = Duration::from_millis(300);
+    let sender = Sender::new(SenderOptions {
+        max_connection_age: age,
+        ..authority.options()
+    });
+    let started = std::time::Instant::now();
+    let mut full = 0;
+    while full < 4 {
+        assert_eq!(status(&send(&sender, &receiver).await), Some((200, false)));
+        full += usize::from(kinds.recv().await.unwrap() != HandshakeKind::Resumed);
+        assert!(started.elapsed() < LONG, "one session is resumed for ever");
+    }
+    assert!(started.elapsed() >= 2 * age);
+    let (receiver, mut kinds) = handshakes(&authority).await;
+    let sender = authority.sender();
+    for number in 0..10 {
+        send(&sender, &receiver).await;
+        let kind = kinds.recv().await.unwrap();
+        assert_eq!(kind == HandshakeKind::Resumed, number > 0, "{number}");
+    }
 }
