@@ -221,3 +221,29 @@ fn a_recovery_of_one_endpoint_does_not_hold_up_another_ones() {
     assert_eq!(attack.answered(), 0, "the attack ended before it was felt");
     wait_for("the recovery's answer", || (attack.answered() > 0).then_some(()));
 }
+
+#[test]
+fn an_event_whose_conditions_cost_too_much_is_refused_before_anybody_gets_it() {
+    let world = World::new();
+    world.evil_endpoints(1, &json!({}));
+    world.evil_endpoints(60, &json!({"condition": DEAR}));
+    let lines = [
+        json!({"type": "bomb", "id": "large", "data": numbers(200)}),
+        json!({"type": "bomb", "id": "small", "data": numbers(1)}),
+    ];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    let headers = format!(
+        "authorization: Bearer {}\r\ncontent-type: application/x-ndjson\r\n",
+        world.key("sender")
+    );
+    let answer = ask(world.address, "POST", "/v1/events", &headers, &lines);
+    let results = answer.json()["results"].clone();
+    assert_eq!(results[0]["problem"]["status"], 422, "{}", answer.text());
+    assert_eq!(results[0]["problem"]["errors"][0]["field"], "data");
+    assert_eq!(
+        (&results[1]["id"], &results[1]["deliveries"]),
+        (&json!("small"), &json!(1))
+    );
+    let events = world.server.list("/v1/events?tenant=evil");
+    assert_eq!(events.len(), 1, "what was refused is not stored");
+}
