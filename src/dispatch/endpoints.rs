@@ -34,7 +34,7 @@ use crate::{
         verification::Verification,
     },
     runtime::{hex, random},
-    sender::check_tls,
+    sender::{check_name, check_tls},
     wire::transform,
 };
 
@@ -334,7 +334,8 @@ impl Shared {
                 .map_err(|error| EngineError::Invalid {
                     field: field.to_owned(),
                     rule: super::error::chain(&error),
-                })
+                })?;
+            check_name(url).map_err(|error| invalid(field, &error))
         };
         let require_https = self.options.require_https;
         literal("url", &spec.url, require_https)?;

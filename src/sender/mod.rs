@@ -79,7 +79,7 @@ pub use self::{
     answer::{Decided, KeptHeaders},
     identity::{InvalidTls, check_tls},
     route::Way,
-    tls::{InvalidRoots, Roots, roots_from_pem},
+    tls::{InvalidName, InvalidRoots, Roots, check_name, roots_from_pem},
 };
 use crate::{
     domain::{

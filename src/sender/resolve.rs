@@ -7,6 +7,11 @@
 //! IPv4 and IPv6 are asked for side by side. Once one has answered with addresses the other gets a moment, no
 //! more, so that a name server that never answers for one of them holds up nothing.
 //!
+//! Names are not read by the library's own parser: it refuses an underscore behind a label's first character, which names of
+//! containers and services have. DNS itself allows any bytes in a label (RFC 2181, section 11).
+//!
+//! Only DNS and the hosts file are asked, whatever nsswitch.conf says: no mDNS, no LDAP, no NIS.
+//!
 //! The library makes do where a file cannot be read, and forgets why a socket could not be opened. Where that is
 //! for want of descriptors, it is found out here: no receiver is to be blamed, nor a bad configuration kept.
 
@@ -23,7 +28,7 @@ use hickory_resolver::{
     Hosts, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{RData, RecordType},
+    proto::rr::{Name, RData, RecordType},
     system_conf,
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -62,7 +67,8 @@ impl Resolver {
     /// The addresses of a name, IPv4 first: where one family leads nowhere it is mostly IPv6.
     ///
     /// # Errors
-    /// `DnsNotFound` when the name does not exist or has no address, `Dns` when nobody would say by `deadline`.
+    /// `DnsNotFound` when the name does not exist or has no address, `Dns` when nobody would say by `deadline`,
+    /// `UrlInvalid` when no question can be made of it.
     pub(super) async fn resolve(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, Fault> {
         let resolver = self.current().map_err(|error| fault::of_dns(&error))?;
         timeout_at(deadline, lookup_as_system_does(&resolver, host))
@@ -138,16 +144,30 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 /// A name with a dot is tried as it stands, and only if it does not exist below the search domains. Left to
 /// itself the library would report the last try's error, and a server's failure would look like a missing name.
 async fn lookup_as_system_does(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, Fault> {
+    let as_it_stands = name(host)?;
     if host.ends_with('.') || !host.contains('.') {
-        return lookup(resolver, host).await;
+        return lookup(resolver, &as_it_stands).await;
     }
-    match lookup(resolver, &format!("{host}.")).await {
-        Err(Fault::DnsNotFound) => lookup(resolver, host).await,
+    match lookup(resolver, &as_it_stands).await {
+        Err(Fault::DnsNotFound) => {
+            let mut below = as_it_stands;
+            below.set_fqdn(false);
+            lookup(resolver, &below).await
+        }
         found => found,
     }
 }
 
-async fn lookup(resolver: &TokioResolver, name: &str) -> Result<Vec<IpAddr>, Fault> {
+/// A host as the name that is asked for first: its labels as they are, and complete if there is a dot in it.
+fn name(host: &str) -> Result<Name, Fault> {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let labels = labels.split('.').map(str::as_bytes);
+    let mut name = Name::from_labels(labels).map_err(|_| Fault::UrlInvalid)?;
+    name.set_fqdn(host.contains('.'));
+    Ok(name)
+}
+
+async fn lookup(resolver: &TokioResolver, name: &Name) -> Result<Vec<IpAddr>, Fault> {
     let v4 = pin!(family(resolver, name, RecordType::A));
     let v6 = pin!(family(resolver, name, RecordType::AAAA));
     let (v4, v6) = match select(v4, v6).await {
@@ -171,11 +191,14 @@ async fn lookup(resolver: &TokioResolver, name: &str) -> Result<Vec<IpAddr>, Fau
 }
 
 /// The addresses of one family: at least one.
-async fn family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<IpAddr>, Fault> {
-    let found = resolver.lookup(name, kind).await.map_err(|error| match error {
-        NetError::NoConnections => unasked(),
-        error => fault::of_dns(&error),
-    })?;
+async fn family(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, Fault> {
+    let found = resolver
+        .lookup(name.clone(), kind)
+        .await
+        .map_err(|error| match error {
+            NetError::NoConnections => unasked(),
+            error => fault::of_dns(&error),
+        })?;
     let address = |data: &RData| match data {
         RData::A(ip) => Some(IpAddr::from(ip.0)),
         RData::AAAA(ip) => Some(IpAddr::from(ip.0)),
@@ -206,6 +229,30 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+
+    #[test]
+    fn a_name_is_made_of_any_labels_that_dns_can_ask_for() {
+        for host in [
+            "my_service",
+            "_dmarc.example.com",
+            "a_.b-.c",
+            "in_hosts.test",
+            "3com.test",
+            "*.test",
+            "xn--bcher-kva.example",
+            &format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(61)),
+        ] {
+            let asked = name(host).unwrap();
+            let labels: Vec<&[u8]> = asked.iter().collect();
+            assert_eq!(labels.join(&b'.'), host.as_bytes());
+            // A name with a dot is asked for as it stands before the search domains are tried.
+            assert_eq!(asked.is_fqdn(), host.contains('.'), "{host}");
+        }
+        assert!(name("my_service.").unwrap().is_fqdn());
+        for host in ["", ".", "a..b", &"x".repeat(64), &"x.".repeat(130)] {
+            assert_eq!(name(host).err(), Some(Fault::UrlInvalid), "{host}");
+        }
+    }
 
     #[test]
     fn a_missing_configuration_is_made_up_for_and_one_that_cannot_be_opened_now_is_not() {

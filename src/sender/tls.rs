@@ -29,7 +29,7 @@ use tower_service::Service;
 
 use super::{fault, identity, sessions, socket::Socket};
 use crate::{
-    domain::{outcome::Fault, tls::TlsSpec},
+    domain::{endpoint_url::EndpointUrl, outcome::Fault, tls::TlsSpec},
     runtime::shortage,
 };
 
@@ -78,6 +78,29 @@ pub fn roots_from_pem(pem: &[u8]) -> Result<Roots, InvalidRoots> {
     }
 }
 
+/// A host that can be looked up and that no certificate can be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "has a host that no certificate can be for; https takes letters, digits, underscores, and hyphens inside labels"
+)]
+pub struct InvalidName;
+
+/// Checks that TLS can verify the host of a URL, if it is of https. DNS allows more in a name than certificates do.
+///
+/// # Errors
+/// A host with other characters.
+pub fn check_name(url: &EndpointUrl) -> Result<(), InvalidName> {
+    if url.is_https() && server_name(&url.host_name()).is_none() {
+        return Err(InvalidName);
+    }
+    Ok(())
+}
+
+/// A host as it is named in TLS: without the dot that ends a complete name (RFC 6066, section 3).
+fn server_name(host: &str) -> Option<ServerName<'static>> {
+    ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()).ok()
+}
+
 impl Trust {
     pub(super) fn new(extra_roots: Roots, session_age: Duration) -> Self {
         Self {
@@ -107,8 +130,7 @@ impl Trust {
         if is_http1_only {
             Arc::make_mut(&mut config).alpn_protocols = vec![HTTP1.to_vec()];
         }
-        let host = host.strip_suffix('.').unwrap_or(host).to_owned();
-        let name = ServerName::try_from(host).map_err(|_| Fault::UrlInvalid)?;
+        let name = server_name(host).ok_or(Fault::UrlInvalid)?;
         let name = Arc::new(FixedServerNameResolver::new(name));
         // Only the scheme is looked at.
         let https = Uri::from_static("https://name.invalid/");

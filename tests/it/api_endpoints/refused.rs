@@ -89,6 +89,8 @@ fn urls_that_lead_inside_or_mislead_are_refused() {
         "//h.test/",
         "http://",
         "http://a..b/",
+        "https://-a.test/",
+        "https://a$b.test/",
         &label,
         &host,
         &long,
@@ -97,11 +99,26 @@ fn urls_that_lead_inside_or_mislead_are_refused() {
         refused(&server, &json!({"url": url}), "url");
     }
     assert_eq!(server.list("/v1/endpoints").len(), 0);
+    let auth =
+        json!({"type": "oauth2", "token_url": "https://a$b.test/", "client_id": "c", "client_secret": "s"});
+    refused(
+        &server,
+        &json!({"url": "http://h.test/", "auth": auth}),
+        "auth.token_url",
+    );
+    refused(
+        &server,
+        &json!({"url": "http://h.test/", "proxy": format!("{}:1", label.trim_end_matches('/'))}),
+        "proxy",
+    );
     for url in [
         "http://h.test/%0d%0aX:",
         "https://93.184.216.34/",
         "HTTP://H.test:8080/a?b=c",
         "http://[2606:4700::1111]/",
+        "http://my_service:8080/",
+        "https://_a.my_service_.test/",
+        "http://-a.test/",
     ] {
         let answer = create(&server, &json!({"url": url}));
         assert_eq!((answer.status, &answer.json()["url"]), (201, &json!(url)));

@@ -66,6 +66,11 @@ async fn plain_http_is_refused_where_https_is_required() {
 
 /// What a sender that asks this name server sees of `http://hooks.example.test`, with 127.0.0.1 alone allowed.
 async fn resolved(says: Says, receiver: &Receiver) -> Exchange {
+    resolved_as("hooks.example.test", says, receiver).await
+}
+
+/// The same of another host.
+async fn resolved_as(host: &str, says: Says, receiver: &Receiver) -> Exchange {
     let server = NameServer::start(says).await;
     let rules = AddressRules {
         allow: vec!["127.0.0.1/32".parse().unwrap()],
@@ -77,8 +82,31 @@ async fn resolved(says: Says, receiver: &Receiver) -> Exchange {
         connect_timeout: Duration::from_secs(5),
         ..SenderOptions::default()
     };
-    let url = format!("http://hooks.example.test:{}/", receiver.address.port());
+    let url = format!("http://{host}:{}/", receiver.address.port());
     send(&Sender::new(options), &url).await
+}
+
+#[tokio::test]
+async fn names_with_an_underscore_or_other_odd_labels_are_looked_up() {
+    let receiver = closing_after(99).await;
+    let long = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(61));
+    for host in [
+        "my_service.test",
+        "stack_web_1.app_net",
+        "_http._tcp.test",
+        "ends_.test",
+        "-a.test",
+        "a-.test",
+        "a+b$c.test",
+        "b\u{fc}cher_2.test",
+        &long,
+    ] {
+        let local = || Says::Addresses(vec!["127.0.0.1".parse().unwrap()]);
+        let exchange = resolved_as(host, local(), &receiver).await;
+        assert_eq!(status(&exchange), Some((200, false)), "{host}");
+        let missing = resolved_as(host, Says::Code(3), &receiver).await;
+        assert_eq!(fault(&missing), Some(Fault::DnsNotFound), "{host}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Proxies: the endpoint's and the operator's.
 
+use posthaste::domain::auth::Auth;
+
 use super::*;
 use crate::support::{
     authority::{Authority, http1},
@@ -88,6 +90,38 @@ async fn a_name_that_only_the_proxy_knows_is_left_to_it_and_one_that_leads_insid
         assert_eq!(send(&sender, &url, Way::default()).await, expected);
         assert_eq!(proxy.accepted(), usize::from(expected.is_ok()));
     }
+}
+
+#[tokio::test]
+async fn proxies_and_token_endpoints_are_looked_up_by_names_with_an_underscore() {
+    let local = Says::Addresses(vec!["127.0.0.1".parse().unwrap()]);
+    let (proxy, server) = (Proxy::passing_on().await, NameServer::start(local).await);
+    let receiver = Recorder::accepting().await;
+    let tokens = Recorder::start(|_, _| {
+        answer(
+            200,
+            r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#,
+        )
+    })
+    .await;
+    let sender = Sender::new(SenderOptions {
+        name_servers: vec![server.address],
+        ..dev()
+    });
+    let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
+    let choice = through(&format!("http://my_proxy.test:{}", port(&proxy.url(""))));
+    let auth: Auth = serde_json::from_value(serde_json::json!({
+        "type": "oauth2", "client_id": "us", "client_secret": "s3cret",
+        "token_url": format!("http://token_service:{}/token", tokens.receiver.address.port()),
+    }))
+    .unwrap();
+    let way = Way {
+        oauth2: auth.oauth2(),
+        ..by(&choice)
+    };
+    let url = format!("http://my_service:{}/", receiver.receiver.address.port());
+    assert_eq!(send(&sender, &url, way).await, Ok(200));
+    assert_eq!((receiver.requests().len(), tokens.requests().len()), (1, 1));
 }
 
 #[tokio::test]
