@@ -58,6 +58,8 @@ pub struct Applied {
     changed: Vec<Change>,
     removed: Vec<Change>,
     unchanged: u64,
+    #[serde(default)]
+    warnings: Vec<String>,
     dry_run: bool,
 }
 
@@ -101,6 +103,7 @@ impl Applied {
                 }
             }
         }
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         let would = if self.dry_run {
             " (dry run: nothing was changed)"
         } else {

@@ -346,12 +346,17 @@ pub(super) async fn apply_endpoints(engine: Engine, entries: Entries) {
     let applied = engine.apply_endpoints(entries, false, false).await;
     engine.retract_warnings(NOT_APPLIED);
     match applied {
-        Ok(applied) => tracing::info!(
-            created = applied.created.len(),
-            changed = applied.changed.len(),
-            unchanged = applied.unchanged,
-            "applied delivery.endpoints_file"
-        ),
+        Ok(applied) => {
+            for warning in &applied.warnings {
+                tracing::warn!("delivery.endpoints_file: {warning}");
+            }
+            tracing::info!(
+                created = applied.created.len(),
+                changed = applied.changed.len(),
+                unchanged = applied.unchanged,
+                "applied delivery.endpoints_file"
+            );
+        }
         Err(error) => {
             let text = format!("{NOT_APPLIED}{error}");
             tracing::error!("{text}");

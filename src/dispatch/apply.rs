@@ -27,6 +27,9 @@ pub struct Applied {
     pub changed: Vec<Change>,
     pub removed: Vec<Change>,
     pub unchanged: u64,
+    /// What is to be known of endpoints that were created or changed, each with its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Nothing was written.
     pub dry_run: bool,
 }
@@ -50,6 +53,7 @@ struct Planned {
     /// The endpoint that it is about, and the patch that leads there; none creates one.
     existing: Option<(EndpointId, Value)>,
     change: Change,
+    warnings: Vec<String>,
 }
 
 impl Engine {
@@ -90,8 +94,11 @@ impl Engine {
             entry,
             existing,
             mut change,
+            warnings,
         } in planned
         {
+            let named = |warning| format!("endpoint {:?}: {warning}", change.name);
+            applied.warnings.extend(warnings.into_iter().map(named));
             match existing {
                 Some((id, patch)) => {
                     if !dry_run {
@@ -177,6 +184,7 @@ impl Shared {
         self.check(&spec)?;
         Ok(Planned {
             entry,
+            warnings: self.warnings(&spec),
             existing: None,
             change: Change {
                 id: None,
@@ -234,6 +242,7 @@ impl Shared {
             entry,
             existing,
             change,
+            warnings: self.warnings(&spec),
         }))
     }
 }

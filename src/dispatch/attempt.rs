@@ -27,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::{clock, disk, work_pool::Owner},
-    sender::{AttemptLimits, Exchange, KeptHeaders, Way},
+    sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
     store::DueRow,
     wire::{
         self,
@@ -52,6 +52,8 @@ pub(super) struct Finished {
 pub(super) struct Seen {
     pub about: Option<About>,
     pub outcome: Outcome,
+    /// What did not answer where no connection was made.
+    pub unreached: Option<Unreached>,
     pub body_broken: bool,
     pub duration: Duration,
     pub remote: Option<String>,
@@ -75,6 +77,7 @@ impl Seen {
         Self {
             about,
             outcome,
+            unreached: None,
             body_broken: false,
             duration: Duration::ZERO,
             remote: None,
@@ -279,6 +282,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
     Seen {
         about: Some(about),
         outcome,
+        unreached: exchange.unreached,
         body_broken,
         duration: exchange.duration,
         remote: exchange.remote.map(|remote| remote.to_string()),

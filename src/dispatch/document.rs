@@ -312,6 +312,7 @@ pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
         created_at: endpoint.created_at,
         updated_at: endpoint.updated_at,
         profile: endpoint.spec.profile.clone(),
+        warnings: Vec::new(),
         settings,
     }
 }

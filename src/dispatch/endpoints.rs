@@ -34,7 +34,7 @@ use crate::{
         verification::Verification,
     },
     runtime::{hex, random},
-    sender::{check_name, check_tls},
+    sender::{check_name, check_tls, tls_warnings},
     wire::transform,
 };
 
@@ -69,10 +69,9 @@ impl Engine {
             ..Notes::default()
         };
         let endpoint = shared.put(id, initial, &spec, &notes).await?;
-        Ok((
-            shared.shown_endpoint(&endpoint),
-            document::secrets(&endpoint.spec),
-        ))
+        let mut view = shared.shown_endpoint(&endpoint);
+        view.warnings = shared.warnings(&endpoint.spec);
+        Ok((view, document::secrets(&endpoint.spec)))
     }
 
     /// Changes an endpoint's configuration by a JSON merge patch (RFC 7396).
@@ -118,7 +117,9 @@ impl Engine {
             | (Some(false), EndpointState::Paused)
             | (None, _) => None,
         };
-        Ok(turned.unwrap_or_else(|| shared.shown_endpoint(&changed)))
+        let mut view = turned.unwrap_or_else(|| shared.shown_endpoint(&changed));
+        view.warnings = shared.warnings(&changed.spec);
+        Ok(view)
     }
 
     /// Deletes an endpoint; what it still had scheduled is cancelled.
@@ -350,6 +351,13 @@ impl Shared {
             field: invalid.field.to_owned(),
             rule: invalid.rule.to_owned(),
         })
+    }
+
+    /// What a person who saves this should know, though it is allowed.
+    pub(super) fn warnings(&self, spec: &EndpointSpec) -> Vec<String> {
+        let tls = spec.tls.as_ref().filter(|_| spec.url.is_https());
+        tls.map(|tls| tls_warnings(tls, &spec.url, self.clock.wall()))
+            .unwrap_or_default()
     }
 
     /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.

@@ -245,7 +245,11 @@ impl Case<'_> {
         for (lsn, row) in history.iter().rev() {
             let shown = self.shared.attempt_shown(self.store, *lsn, row, true);
             attempts_made.extend(shown.map(|attempt| AttemptExplained {
-                attempt,
+                // The explanation stands in the rule.
+                attempt: AttemptView {
+                    explanation: None,
+                    ..attempt
+                },
                 rule: outcome::rule(row.class, row.reason, row.status),
             }));
             pass().await;

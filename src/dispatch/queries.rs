@@ -245,6 +245,7 @@ pub(super) fn attempt_view(
         trigger: attempt.trigger,
         outcome: attempt.class,
         reason: Reason::as_str(attempt.reason),
+        explanation: attempt.reason.explanation().filter(|_| with_excerpt),
         status: attempt.status,
         started_at: attempt.started_at,
         duration_ms: attempt.duration_millis,

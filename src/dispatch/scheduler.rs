@@ -366,7 +366,7 @@ impl Scheduler {
         let outcome = self
             .shared
             .outage
-            .judge(finished.endpoint.id, finished.seen.outcome);
+            .judge(finished.seen.outcome, finished.seen.unreached.as_ref());
         finished.seen.outcome = outcome;
         let Finished {
             endpoint,

@@ -231,7 +231,7 @@ async fn ask(
     });
     let within = endpoint.spec.handshake.answer_within();
     let mut seen = attempt::transmit(shared, endpoint, about.clone(), request, Until::BodyEnds(within)).await;
-    seen.outcome = shared.outage.judge(endpoint.id, seen.outcome);
+    seen.outcome = shared.outage.judge(seen.outcome, seen.unreached.as_ref());
     let verdict = judge(challenge, &mut seen);
     if challenge.is_secret() {
         (seen.excerpt, seen.location) = (Bytes::new(), None);

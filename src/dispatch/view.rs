@@ -158,6 +158,9 @@ pub struct AttemptView {
     pub trigger: Trigger,
     pub outcome: Class,
     pub reason: &'static str,
+    /// What the reason means where there was no answer, when one delivery's attempts or a test are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<&'static str>,
     pub status: Option<u16>,
     pub started_at: Timestamp,
     pub duration_ms: u32,
@@ -229,6 +232,9 @@ pub struct EndpointView {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub profile: ProfileName,
+    /// What is to be known of what was saved: in the answer to a creation or a change alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The other members of the configuration, header values and secrets replaced by `"***"`.
     #[serde(flatten)]
     pub settings: serde_json::Map<String, serde_json::Value>,

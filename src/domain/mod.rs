@@ -28,6 +28,7 @@ pub mod duration;
 pub mod endpoint;
 pub mod endpoint_url;
 pub mod event;
+pub mod explanation;
 pub mod facts;
 pub mod format;
 pub mod handshake;

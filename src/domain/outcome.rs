@@ -116,10 +116,28 @@ pub enum Fault {
     Transform,
     /// This process did not run while the attempt's limit passed: it was stopped, or the machine was.
     Stalled,
+    /// The receiver's own certificate is an authority's (CA:TRUE), and is not in `ca_pem`.
+    TlsCertificateIsCa,
+    /// The certificate has no subjectAltName.
+    TlsNoName,
+    /// A key or signature of a kind that cannot be verified here.
+    TlsUnsupportedKey,
+    /// The certificate's extended key usage is not that of a server.
+    TlsWrongPurpose,
+    /// Who signed the certificate is no authority, or not for this name or this depth.
+    TlsIssuerNotAllowed,
+    /// The certificate cannot be read: damaged, of X.509 version 1, or with a critical extension nobody knows.
+    TlsCertificateInvalid,
+    /// The receiver cannot sign with its certificate's key.
+    TlsWrongKey,
+    /// The receiver refused the endpoint's client certificate, or wants one.
+    TlsClientCertificate,
+    /// The receiver knows no server of this name (alert `unrecognized_name`).
+    TlsNameUnknown,
 }
 
 impl Fault {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 46] = [
         Self::TimeoutConnect,
         Self::TimeoutTotal,
         Self::Refused,
@@ -157,6 +175,15 @@ impl Fault {
         Self::OurProxyRefused,
         Self::Transform,
         Self::Stalled,
+        Self::TlsCertificateIsCa,
+        Self::TlsNoName,
+        Self::TlsUnsupportedKey,
+        Self::TlsWrongPurpose,
+        Self::TlsIssuerNotAllowed,
+        Self::TlsCertificateInvalid,
+        Self::TlsWrongKey,
+        Self::TlsClientCertificate,
+        Self::TlsNameUnknown,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -198,6 +225,15 @@ impl Fault {
             Self::OurProxyRefused => "our_proxy_refused",
             Self::Transform => "transform",
             Self::Stalled => "stalled",
+            Self::TlsCertificateIsCa => "tls_certificate_is_ca",
+            Self::TlsNoName => "tls_no_name",
+            Self::TlsUnsupportedKey => "tls_unsupported_key",
+            Self::TlsWrongPurpose => "tls_wrong_purpose",
+            Self::TlsIssuerNotAllowed => "tls_issuer_not_allowed",
+            Self::TlsCertificateInvalid => "tls_certificate_invalid",
+            Self::TlsWrongKey => "tls_wrong_key",
+            Self::TlsClientCertificate => "tls_client_certificate",
+            Self::TlsNameUnknown => "tls_name_unknown",
         }
     }
 
@@ -223,7 +259,16 @@ impl Fault {
             | Self::TlsNoCommonVersion
             | Self::TlsHandshake
             | Self::Protocol
-            | Self::TokenUnusable => (Class::Transient, true),
+            | Self::TokenUnusable
+            | Self::TlsCertificateIsCa
+            | Self::TlsNoName
+            | Self::TlsUnsupportedKey
+            | Self::TlsWrongPurpose
+            | Self::TlsIssuerNotAllowed
+            | Self::TlsCertificateInvalid
+            | Self::TlsWrongKey
+            | Self::TlsClientCertificate
+            | Self::TlsNameUnknown => (Class::Transient, true),
             Self::AddressForbidden | Self::UrlInvalid | Self::TokenRefused | Self::ProxyRefused => {
                 (Class::EndpointError, false)
             }
@@ -423,10 +468,10 @@ pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
         }
         (Reason::Fault(fault), _) => {
             let (by_table, suspect) = fault.class();
-            let name = fault.as_str();
+            let (name, why) = (fault.as_str(), fault.explanation());
             match (by_table == class, suspect) {
-                (true, true) => format!("{name} is {class_name}, suspect"),
-                (true, false) => format!("{name} is {class_name}"),
+                (true, true) => format!("{name} is {class_name}, suspect: {why}"),
+                (true, false) => format!("{name} is {class_name}: {why}"),
                 (false, _) if class == Class::Ours => {
                     format!("{name}, like all other endpoints at that time: taken for trouble of our own")
                 }
@@ -437,113 +482,5 @@ pub fn rule(class: Class, reason: Reason, status: Option<u16>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(status: u16) -> Observation {
-        Observation::Response {
-            status,
-            directive: None,
-            retry_after: None,
-            body_broken: false,
-        }
-    }
-
-    fn class_of(status: u16) -> (Class, bool) {
-        let outcome = classify(answer(status), &BTreeMap::new());
-        (outcome.class, outcome.suspect)
-    }
-
-    #[test]
-    fn every_status_of_the_contract_has_its_class() {
-        let table: [(&[u16], (Class, bool)); 7] = [
-            (&[200, 201, 202, 204, 206, 299], (Class::Delivered, false)),
-            (
-                &[
-                    408, 409, 421, 423, 424, 425, 429, 500, 502, 503, 504, 507, 511, 599,
-                ],
-                (Class::Transient, false),
-            ),
-            (&[302, 303, 307], (Class::Transient, true)),
-            (
-                &[410, 401, 403, 404, 405, 407, 426, 451, 501, 505, 506, 508, 510],
-                (Class::EndpointError, false),
-            ),
-            (&[300, 301, 304, 305, 308], (Class::EndpointError, false)),
-            (&[0, 99, 100, 101, 199, 600, 999], (Class::Transient, true)),
-            (
-                &[
-                    400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 419, 499,
-                ],
-                (Class::EventError, false),
-            ),
-        ];
-        for (statuses, class) in table {
-            for &status in statuses {
-                assert_eq!(class_of(status), class, "{status}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_endpoint_may_treat_a_status_otherwise() {
-        let treat_as = BTreeMap::from([(404, Treatment::Transient), (500, Treatment::Delivered)]);
-        assert_eq!(classify(answer(404), &treat_as).class, Class::Transient);
-        assert_eq!(classify(answer(500), &treat_as).class, Class::Delivered);
-        assert_eq!(classify(answer(410), &treat_as).class, Class::EndpointError);
-    }
-
-    #[test]
-    fn a_status_that_is_not_final_is_a_protocol_fault_unless_the_endpoint_says_otherwise() {
-        for status in [101, 199, 600, 999] {
-            let outcome = classify(answer(status), &BTreeMap::new());
-            let protocol = Reason::Fault(Fault::Protocol);
-            assert_eq!((outcome.reason, outcome.status), (protocol, Some(status)));
-            let treat_as = BTreeMap::from([(status, Treatment::EventError)]);
-            let outcome = classify(answer(status), &treat_as);
-            assert_eq!(
-                (outcome.class, outcome.reason),
-                (Class::EventError, Reason::Status)
-            );
-        }
-        assert_eq!(classify(answer(200), &BTreeMap::new()).reason, Reason::Status);
-        assert_eq!(classify(answer(599), &BTreeMap::new()).reason, Reason::Status);
-    }
-
-    #[test]
-    fn a_receiver_may_ask_to_be_disabled_or_to_be_spared_this_event() {
-        for (directive, class) in [
-            (Directive::Disable, Class::EndpointError),
-            (Directive::AbortMessage, Class::EventError),
-        ] {
-            let seen = Observation::Response {
-                status: 200,
-                directive: Some(directive),
-                retry_after: None,
-                body_broken: false,
-            };
-            assert_eq!(classify(seen, &BTreeMap::new()).class, class);
-        }
-    }
-
-    #[test]
-    fn faults_are_listed_by_the_ordinals_that_are_persisted() {
-        for (place, fault) in Fault::ALL.into_iter().enumerate() {
-            assert_eq!(fault as usize, place, "{fault:?}");
-        }
-        // A few by number: an ordinal never changes.
-        assert_eq!(
-            (Fault::TlsNoRoots as usize, Fault::OurProxyRefused as usize),
-            (25, 34)
-        );
-    }
-
-    #[test]
-    fn fault_names_are_distinct_and_match_their_serialised_form() {
-        for fault in Fault::ALL {
-            assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
-        }
-        let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
-        assert_eq!(names.len(), Fault::ALL.len());
-    }
-}
+#[path = "outcome_tests.rs"]
+mod tests;

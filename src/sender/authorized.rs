@@ -82,6 +82,7 @@ impl Inner {
         got.map_err(|failed| {
             *exchange = Exchange {
                 remote: failed.remote,
+                unreached: failed.unreached,
                 excerpt: failed.error.map(said).unwrap_or_default(),
                 ..Exchange::nothing()
             };
@@ -100,6 +101,7 @@ impl Inner {
             fault,
             remote,
             error,
+            unreached: None,
             is_late: Instant::now() >= deadline,
         };
         let Ok(mut request) = token::request(credentials) else {
@@ -113,7 +115,10 @@ impl Inner {
             .attempt(&mut request, route, deadline, wanted, &mut exchange)
             .await
         {
-            return Err(failed(of_fault(fault), None, exchange.remote));
+            return Err(NotGranted {
+                unreached: exchange.unreached,
+                ..failed(of_fault(fault), None, exchange.remote)
+            });
         }
         let body = &exchange.excerpt[..];
         match exchange.observation {

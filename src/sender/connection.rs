@@ -17,7 +17,7 @@ use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
-    Protocol,
+    Protocol, Unreached,
     deadline::within,
     fault,
     http1::{Http1, Outgoing},
@@ -81,6 +81,8 @@ impl Dialler {
     /// Resolves, checks, dials, checks again, and shakes hands, all by `deadline`, without offering HTTP/2 if
     /// `is_http1_only`.
     ///
+    /// `unreached` is set to who it was that did not answer, unless that is a proxy.
+    ///
     /// # Errors
     /// What kept it from a connection; `AddressForbidden` before anything is sent.
     pub(super) async fn connect(
@@ -89,11 +91,20 @@ impl Dialler {
         route: &Route<'_>,
         is_http1_only: bool,
         deadline: Instant,
+        unreached: &mut Option<Unreached>,
     ) -> Result<Connection, Fault> {
         let (socket, remote) = match &route.hop {
             None => {
-                let remotes = self.allowed(url, deadline).await?;
-                dial_any(&remotes, Some(&self.rules), deadline).await?
+                let remotes = self.allowed(url, deadline).await.inspect_err(|fault| {
+                    *unreached = (*fault == Fault::Dns).then(|| Unreached::Name(url.host_name()));
+                })?;
+                dial_any(&remotes, Some(&self.rules), deadline)
+                    .await
+                    .inspect_err(|fault| {
+                        let is_silence = matches!(fault, Fault::TimeoutConnect | Fault::Unreachable);
+                        let first = remotes.first().filter(|_| is_silence);
+                        *unreached = first.map(|remote| Unreached::Address(remote.ip()));
+                    })?
             }
             Some(hop) => {
                 self.check_beyond(url, deadline).await?;

@@ -10,8 +10,9 @@ use hickory_resolver::{
     proto::op::ResponseCode,
 };
 use rustix::io::Errno;
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, OtherError};
 
+use super::verify::Refused;
 use crate::domain::outcome::Fault;
 
 /// The fault of a failed exchange on an open connection.
@@ -87,6 +88,18 @@ fn of_tls(error: &rustls::Error) -> Fault {
             | AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity,
         ) => Fault::TlsNoCommonVersion,
+        Tls::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Fault::TlsClientCertificate,
+        Tls::AlertReceived(AlertDescription::UnrecognisedName) => Fault::TlsNameUnknown,
         _ => Fault::TlsHandshake,
     }
 }
@@ -101,7 +114,37 @@ fn of_certificate(reason: &CertificateError) -> Fault {
             Fault::TlsWrongName
         }
         CertificateError::Revoked => Fault::TlsRevoked,
-        _ => Fault::TlsHandshake,
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Fault::TlsUnsupportedKey
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Fault::TlsWrongPurpose
+        }
+        CertificateError::Other(OtherError(reason)) => of_refused(&**reason),
+        _ => Fault::TlsCertificateInvalid,
+    }
+}
+
+/// What rustls has no word for: our own refusals, and those of webpki that it hands on.
+fn of_refused(reason: &(dyn StdError + 'static)) -> Fault {
+    if let Some(Refused(fault)) = find(reason) {
+        return *fault;
+    }
+    match find::<webpki::Error>(reason) {
+        Some(webpki::Error::CaUsedAsEndEntity) => Fault::TlsCertificateIsCa,
+        Some(
+            webpki::Error::EndEntityUsedAsCa
+            | webpki::Error::PathLenConstraintViolated
+            | webpki::Error::NameConstraintViolation,
+        ) => Fault::TlsIssuerNotAllowed,
+        Some(webpki::Error::EmptyEkuExtension) => Fault::TlsWrongPurpose,
+        Some(
+            webpki::Error::MaximumPathBuildCallsExceeded
+            | webpki::Error::MaximumPathDepthExceeded
+            | webpki::Error::MaximumSignatureChecksExceeded,
+        ) => Fault::TlsUnknownIssuer,
+        _ => Fault::TlsCertificateInvalid,
     }
 }
 
@@ -198,6 +241,10 @@ mod tests {
         assert_eq!(of_io(&io::ErrorKind::UnexpectedEof.into()), Fault::ClosedEarly);
     }
 
+    fn other(reason: impl StdError + Send + Sync + 'static) -> CertificateError {
+        CertificateError::Other(OtherError(std::sync::Arc::new(reason)))
+    }
+
     #[test]
     fn a_tls_reason_is_found_however_deep_it_sits() {
         let reasons = [
@@ -206,15 +253,39 @@ mod tests {
             (CertificateError::UnknownIssuer, Fault::TlsUnknownIssuer),
             (CertificateError::NotValidForName, Fault::TlsWrongName),
             (CertificateError::Revoked, Fault::TlsRevoked),
-            (CertificateError::BadEncoding, Fault::TlsHandshake),
+            (CertificateError::BadEncoding, Fault::TlsCertificateInvalid),
+            (CertificateError::InvalidPurpose, Fault::TlsWrongPurpose),
+            (other(webpki::Error::CaUsedAsEndEntity), Fault::TlsCertificateIsCa),
+            (
+                other(webpki::Error::EndEntityUsedAsCa),
+                Fault::TlsIssuerNotAllowed,
+            ),
+            (
+                other(webpki::Error::NameConstraintViolation),
+                Fault::TlsIssuerNotAllowed,
+            ),
+            (
+                other(webpki::Error::UnsupportedCertVersion),
+                Fault::TlsCertificateInvalid,
+            ),
+            (other(Refused(Fault::TlsNoName)), Fault::TlsNoName),
         ];
         for (reason, fault) in reasons {
             let tls = rustls::Error::InvalidCertificate(reason);
             let inner = io::Error::new(io::ErrorKind::InvalidData, tls);
             assert_eq!(of_io(&io::Error::other(inner)), fault);
         }
-        let alert = rustls::Error::AlertReceived(AlertDescription::ProtocolVersion);
-        assert_eq!(of_io(&io::Error::other(alert)), Fault::TlsNoCommonVersion);
+        let alerts = [
+            (AlertDescription::ProtocolVersion, Fault::TlsNoCommonVersion),
+            (AlertDescription::CertificateRequired, Fault::TlsClientCertificate),
+            (AlertDescription::UnknownCA, Fault::TlsClientCertificate),
+            (AlertDescription::UnrecognisedName, Fault::TlsNameUnknown),
+            (AlertDescription::InternalError, Fault::TlsHandshake),
+        ];
+        for (alert, fault) in alerts {
+            let alert = rustls::Error::AlertReceived(alert);
+            assert_eq!(of_io(&io::Error::other(alert)), fault);
+        }
     }
 
     #[test]

@@ -3,11 +3,16 @@
 use rustls::{
     Error as TlsError, InconsistentKeys, RootCertStore,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
 };
 
-use crate::domain::tls::{CertificatesPem, TlsSpec};
+use super::{certificate::Certificate, tls::server_name, verify::is_for};
+use crate::domain::{
+    endpoint_url::EndpointUrl,
+    time::Timestamp,
+    tls::{CertificatesPem, TlsSpec},
+};
 
 /// Why TLS settings are of no use; `field` is the member to change. Never shows what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +50,73 @@ pub fn check_tls(spec: &TlsSpec) -> Result<(), InvalidTls> {
     };
     let provider = rustls::crypto::ring::default_provider();
     check_pair(chain, key, &provider)
+}
+
+/// What is to be known of certificates in `ca_pem` that will not do for every receiver, or not for long. For people; each
+/// begins with the member.
+pub fn tls_warnings(spec: &TlsSpec, url: &EndpointUrl, now: Timestamp) -> Vec<String> {
+    let (Ok(Identity { roots, .. }), Some(host)) = (read(spec), server_name(&url.host_name())) else {
+        return Vec::new();
+    };
+    let warnings = roots.iter().zip(1_usize..).flat_map(|(der, number)| {
+        let read = Certificate::read(der);
+        let found = read.map(|read| flaws(der, &read, &host, now)).unwrap_or_default();
+        found
+            .into_iter()
+            .map(move |flaw| format!("{CA}: certificate {number} {flaw}"))
+    });
+    warnings.collect()
+}
+
+fn flaws(der: &CertificateDer<'_>, read: &Certificate, host: &ServerName<'_>, now: Timestamp) -> Vec<String> {
+    let mut flaws = Vec::new();
+    if let Some(kind) = read.unsupported_key {
+        flaws.push(format!(
+            "has a key of a kind that is not supported ({kind}): what it signs, and a receiver that shows it, are refused \
+             (tls_unsupported_key); use RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519"
+        ));
+    }
+    let is_host_s = is_for(der, read, host);
+    let host = host.to_str();
+    // One that is for no host is an authority's, whose dates are not looked at.
+    if !is_host_s && read.is_ca {
+        return flaws;
+    }
+    if read.version < 3 {
+        flaws.push(format!(
+            "is of X.509 version {}: a receiver that shows it is refused (tls_certificate_invalid); make it with version 3",
+            read.version
+        ));
+    }
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if seconds > read.not_after {
+        flaws.push("has expired: a receiver that shows it is refused (tls_expired)".to_owned());
+    } else if seconds < read.not_before {
+        flaws.push(
+            "is not valid yet: a receiver that shows it is refused until then (tls_not_yet_valid)".to_owned(),
+        );
+    }
+    flaws.push(match (is_host_s, read.is_ca) {
+        (false, _) => format!(
+            "is neither an authority's (CA:TRUE) nor for the host {host}: a receiver that shows it is refused (tls_wrong_name); \
+             give the authority's certificate, or one for this host"
+        ),
+        (true, true) => format!(
+            "is for {host} itself and marked as an authority's (CA:TRUE): it is accepted from the receiver as it is, byte for \
+             byte; when the receiver gets another, replace it here too"
+        ),
+        (true, false) => format!(
+            "is that of {host} itself rather than an authority's: it is accepted from the receiver as it is, byte for byte; \
+             when the receiver gets another, replace it here too"
+        ),
+    });
+    if is_host_s && !read.has_names {
+        flaws.push(
+            "has no subjectAltName: its common name counts only because the certificate itself is given here"
+                .to_owned(),
+        );
+    }
+    flaws
 }
 
 fn check_pair(

@@ -31,6 +31,7 @@
 
 mod answer;
 mod authorized;
+mod certificate;
 mod connection;
 mod deadline;
 mod fault;
@@ -47,9 +48,10 @@ mod socket;
 mod tasks;
 mod tls;
 mod tokens;
+mod verify;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -77,7 +79,7 @@ use self::{
 };
 pub use self::{
     answer::{Decided, KeptHeaders},
-    identity::{InvalidTls, check_tls},
+    identity::{InvalidTls, check_tls, tls_warnings},
     route::Way,
     tls::{InvalidName, InvalidRoots, Roots, check_name, roots_from_pem},
 };
@@ -165,7 +167,18 @@ pub struct Exchange {
     pub location: Option<String>,
     /// How long it took to connect, or to fail to; `None` on a connection that was open.
     pub connect: Option<Duration>,
+    /// What did not answer where no connection was made.
+    pub unreached: Option<Unreached>,
     pub duration: Duration,
+}
+
+/// What an attempt did not get an answer from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreached {
+    /// Nothing answered at this address, the first that was tried.
+    Address(IpAddr),
+    /// No name server said where this host is.
+    Name(String),
 }
 
 /// Sends requests; cheap to clone.
@@ -195,6 +208,7 @@ impl Exchange {
             body_bytes_read: 0,
             location: None,
             connect: None,
+            unreached: None,
             duration: Duration::ZERO,
         }
     }
@@ -423,9 +437,10 @@ impl Inner {
         let started = Instant::now();
         let deadline = deadline.min(started + self.connect_timeout);
         let is_http1_only = self.http1_only.contains(key);
+        let unreached = &mut exchange.unreached;
         let connected = self
             .dialler
-            .connect(&request.url, route, is_http1_only, deadline)
+            .connect(&request.url, route, is_http1_only, deadline, unreached)
             .await;
         exchange.connect = Some(started.elapsed());
         if is_http1_only && connected.as_ref().is_err_and(|fault| fault.class().1) {

@@ -1,6 +1,7 @@
 //! Whom to believe on https.
 //!
-//! The system's certificate authorities (or those of `SSL_CERT_FILE`), and the operator's own. They are read at
+//! The system's certificate authorities (or those of `SSL_CERT_FILE`), and the operator's own; how a certificate is verified
+//! is said in [`super::verify`]. They are read at
 //! the first https attempt: a server that sends to plain ports only never holds them in memory. There is no
 //! switch that turns verification off. An endpoint may bring authorities of its own, which it alone believes beside
 //! those, and a client certificate.
@@ -27,7 +28,7 @@ use rustls::{
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
-use super::{fault, identity, sessions, socket::Socket};
+use super::{certificate::Certificate, fault, identity, sessions, socket::Socket, verify::Verifier};
 use crate::{
     domain::{endpoint_url::EndpointUrl, outcome::Fault, tls::TlsSpec},
     runtime::shortage,
@@ -53,7 +54,15 @@ pub(super) struct Trust {
     roots: OnceCell<Arc<RootCertStore>>,
     config: OnceCell<Arc<ClientConfig>>,
     /// By what they are known by, the one used last at the end.
-    own: Mutex<VecDeque<([u8; 32], Arc<ClientConfig>)>>,
+    own: Mutex<VecDeque<([u8; 32], Own)>>,
+}
+
+/// The configuration of an endpoint with TLS of its own.
+#[derive(Clone)]
+struct Own {
+    config: Arc<ClientConfig>,
+    /// Among the certificates that it believes is one whose key cannot be verified with here.
+    has_unsupported_key: bool,
 }
 
 /// Why a file of certificate authorities is of no use.
@@ -97,7 +106,7 @@ pub fn check_name(url: &EndpointUrl) -> Result<(), InvalidName> {
 }
 
 /// A host as it is named in TLS: without the dot that ends a complete name (RFC 6066, section 3).
-fn server_name(host: &str) -> Option<ServerName<'static>> {
+pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()).ok()
 }
 
@@ -123,8 +132,14 @@ impl Trust {
         own: Option<(&TlsSpec, [u8; 32])>,
         is_http1_only: bool,
     ) -> Result<Stream, Fault> {
-        let mut config = match own {
-            None => self.config.get_or_try_init(|| self.plain()).await?.clone(),
+        let Own {
+            mut config,
+            has_unsupported_key,
+        } = match own {
+            None => Own {
+                config: self.config.get_or_try_init(|| self.plain()).await?.clone(),
+                has_unsupported_key: false,
+            },
             Some((spec, id)) => self.own(spec, id).await?,
         };
         if is_http1_only {
@@ -137,21 +152,30 @@ impl Trust {
         HttpsConnector::new(Dialled(socket), config, true, name)
             .call(https)
             .await
-            .map_err(|error| fault::of_handshake(&*error))
+            .map_err(|error| match fault::of_handshake(&*error) {
+                // A receiver with no other key than one that is not offered to be verified here ends the handshake itself.
+                Fault::TlsNoCommonVersion if has_unsupported_key => Fault::TlsUnsupportedKey,
+                fault => fault,
+            })
     }
 
     async fn plain(&self) -> Result<Arc<ClientConfig>, Fault> {
-        config(self.roots().await?.clone(), None, self.session_age)
+        let roots = self.roots().await?.clone();
+        config(roots, self.extra_roots.clone(), None, self.session_age)
     }
 
     /// The configuration of an endpoint that has TLS of its own: kept, so that sessions are resumed, and so that one
     /// endpoint's session is never another's.
-    async fn own(&self, spec: &TlsSpec, id: [u8; 32]) -> Result<Arc<ClientConfig>, Fault> {
-        if let Some(config) = self.kept(&id) {
-            return Ok(config);
+    async fn own(&self, spec: &TlsSpec, id: [u8; 32]) -> Result<Own, Fault> {
+        if let Some(kept) = self.kept(&id) {
+            return Ok(kept);
         }
         // It was checked when the endpoint was saved.
         let identity = identity::read(spec).map_err(|_| Fault::Signing)?;
+        let has_unsupported_key = identity.roots.iter().any(|der| {
+            Certificate::read(der).is_some_and(|certificate| certificate.unsupported_key.is_some())
+        });
+        let pinned = [&self.extra_roots[..], &identity.roots].concat();
         let roots = match self.roots().await {
             Ok(roots) if identity.roots.is_empty() => roots.clone(),
             Ok(roots) => with_roots(RootCertStore::clone(roots), identity.roots),
@@ -160,22 +184,25 @@ impl Trust {
             }
             Err(fault) => return Err(fault),
         };
-        let config = config(roots, identity.client, self.session_age)?;
+        let made = Own {
+            config: config(roots, pinned, identity.client, self.session_age)?,
+            has_unsupported_key,
+        };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.len() >= KEPT {
             own.pop_front();
         }
-        own.push_back((id, config.clone()));
-        Ok(config)
+        own.push_back((id, made.clone()));
+        Ok(made)
     }
 
-    fn kept(&self, id: &[u8; 32]) -> Option<Arc<ClientConfig>> {
+    fn kept(&self, id: &[u8; 32]) -> Option<Own> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let place = own.iter().position(|(known, _)| known == id)?;
         let kept = own.remove(place)?;
-        let config = kept.1.clone();
+        let found = kept.1.clone();
         own.push_back(kept);
-        Some(config)
+        Some(found)
     }
 
     async fn roots(&self) -> Result<&Arc<RootCertStore>, Fault> {
@@ -228,14 +255,17 @@ type Client = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn config(
     roots: Arc<RootCertStore>,
+    pinned: Vec<CertificateDer<'static>>,
     client: Option<Client>,
     session_age: Duration,
 ) -> Result<Arc<ClientConfig>, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new(roots, pinned, provider.clone()).map_err(|_| Fault::TlsNoRoots)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| Fault::TlsNoCommonVersion)?
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match client {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder

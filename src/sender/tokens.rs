@@ -14,7 +14,10 @@ use std::{
 use http::HeaderValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::route::{RouteId, digest};
+use super::{
+    Unreached,
+    route::{RouteId, digest},
+};
 use crate::{
     domain::{
         auth::{ClientAuth, ClientCredentials},
@@ -45,13 +48,15 @@ pub(super) struct Token {
 }
 
 /// Why there is no token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NotGranted {
     pub(super) fault: Fault,
     /// Who was asked, if anyone was reached.
     pub(super) remote: Option<SocketAddr>,
     /// What the token endpoint said, in the RFC's words.
     pub(super) error: Option<&'static str>,
+    /// What did not answer where no connection was made.
+    pub(super) unreached: Option<Unreached>,
     /// It is this attempt's time that was up, which says nothing about others'.
     pub(super) is_late: bool,
 }
@@ -119,6 +124,7 @@ impl Tokens {
                 fault: Fault::TokenUnavailable,
                 remote: None,
                 error: None,
+                unreached: None,
                 is_late: true,
             });
         };
@@ -136,14 +142,14 @@ impl Tokens {
         if let Some((at, failed)) = &place.failed
             && *at > asked_at
         {
-            return usable.ok_or(*failed);
+            return usable.ok_or_else(|| failed.clone());
         }
         let began = Instant::now();
         match fetch().await {
             Ok(grant) => Ok(place.keep(grant, began)),
             Err(failed) => {
                 if !failed.is_late {
-                    place.failed = Some((Instant::now(), failed));
+                    place.failed = Some((Instant::now(), failed.clone()));
                 }
                 usable.ok_or(failed)
             }

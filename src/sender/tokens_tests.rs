@@ -29,6 +29,7 @@ const FAILED: NotGranted = NotGranted {
     fault: Fault::TokenUnavailable,
     remote: None,
     error: None,
+    unreached: None,
     is_late: false,
 };
 

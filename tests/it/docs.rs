@@ -139,12 +139,18 @@ fn the_table_of_statuses_is_the_code_s() {
 #[test]
 fn the_table_of_faults_is_the_code_s() {
     let rows = table(&read("docs/DELIVERY.md"), "fault");
-    let rows: BTreeMap<&str, (&str, bool)> = rows
+    let rows: BTreeMap<&str, _> = rows
         .iter()
-        .map(|row| (row[0].as_str(), (row[1].as_str(), row[2] == "yes")))
+        .map(|row| {
+            (
+                row[0].as_str(),
+                ((row[1].as_str(), row[2] == "yes"), row[3].as_str()),
+            )
+        })
         .collect();
     for fault in Fault::ALL {
-        assert_eq!(rows.get(fault.as_str()), Some(&named(fault.class())), "{fault:?}");
+        let said = (named(fault.class()), fault.explanation());
+        assert_eq!(rows.get(fault.as_str()), Some(&said), "{fault:?}");
     }
     assert_eq!(rows.len(), Fault::ALL.len());
 }

@@ -62,6 +62,7 @@ mod tenant_isolation;
 mod tenants;
 mod text_inputs;
 mod tls;
+mod unreachable;
 mod verifiers;
 mod verifiers_signatures;
 mod way;

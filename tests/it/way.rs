@@ -1,6 +1,7 @@
 //! The way to receivers: tokens, certificates and proxies of an endpoint's own.
 
 mod certificates;
+mod pinned;
 mod proxies;
 mod refused;
 mod served;

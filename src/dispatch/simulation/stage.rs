@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,13 +26,22 @@ use crate::{
         record::{AttemptSettled, Record},
         time::Timestamp,
     },
-    sender::{Exchange, KeptHeaders},
+    sender::{Exchange, KeptHeaders, Unreached},
     store::DueRow,
     wire::request::OutboundRequest,
 };
 
 /// Rules broken that are told; the first says most.
 const MOST_WRONG: usize = 5;
+
+/// Where a receiver is that cannot be reached.
+fn on_a_network_of_its_own(endpoint: EndpointId) -> Unreached {
+    let mut octets = *endpoint.as_bytes();
+    octets.reverse();
+    // Global addresses (RFC 4291, section 2.4).
+    octets[0] = 0x20 | octets[0] & 0x1f;
+    Unreached::Address(IpAddr::from(octets))
+}
 
 /// Stays while processes come and go.
 pub(in crate::dispatch) struct Stage(Mutex<Inner>);
@@ -197,6 +207,7 @@ impl Stage {
             body_bytes_read: 0,
             location: None,
             connect: None,
+            unreached: Some(on_a_network_of_its_own(endpoint.id)),
             duration: plan.after,
         }
     }

@@ -90,6 +90,11 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// A certificate that it signs.
+    pub fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Certificate {
+        params.signed_by(key, &self.issuer).unwrap()
+    }
+
     /// A client's certificate and key.
     pub fn client(&self, name: &str) -> TlsSpec {
         let key = KeyPair::generate().unwrap();

@@ -50,7 +50,7 @@ async fn a_receiver_that_asks_for_a_certificate_gets_the_endpoint_s() {
     let sender = authority.sender();
     let (right, wrong) = (clients.client("us"), Authority::named("other").client("us"));
     assert_eq!(send(&sender, &url(&receiver), as_client(&right)).await, Ok(200));
-    let handshake = Err(Fault::TlsHandshake);
+    let handshake = Err(Fault::TlsClientCertificate);
     assert_eq!(send(&sender, &url(&receiver), Way::default()).await, handshake);
     assert_eq!(send(&sender, &url(&receiver), as_client(&wrong)).await, handshake);
     assert_eq!(send(&sender, &url(&receiver), as_client(&right)).await, Ok(200));
