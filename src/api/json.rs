@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::problem::{Kind, Problem};
-use crate::domain::{limits, plain, text, unique::Unique};
+use crate::domain::{limits, plain, refusal::without_value, text, unique::Unique};
 
 /// Reads a document whose members `T` names. Unknown members are refused if `T` refuses them.
 ///
@@ -139,11 +139,12 @@ fn refused(document: &str, path: &str, error: &serde_json::Error) -> Problem {
         Category::Io | Category::Syntax | Category::Eof => {
             Problem::new(Kind::MalformedDocument, format!("not JSON: {text}"))
         }
-        Category::Data if path == "." || path.is_empty() => Problem::new(Kind::Invalid, text),
+        Category::Data if path == "." || path.is_empty() => Problem::new(Kind::Invalid, without_value(&text)),
         Category::Data => {
             // The path says where.
             let place = format!(" at line {} column {}", error.line(), error.column());
-            Problem::of_field(Kind::Invalid, path, text.strip_suffix(&place).unwrap_or(&text))
+            let text = text.strip_suffix(&place).unwrap_or(&text);
+            Problem::of_field(Kind::Invalid, path, without_value(text))
         }
     }
 }

@@ -172,10 +172,14 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads `Name: value`; the value may be a token.
-pub fn header(text: &str) -> Result<(String, Secret), String> {
+///
+/// # Errors
+///
+/// Anything else; it is not shown.
+pub fn header(text: &str) -> Result<(String, Secret), Usage> {
     match text.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().into())),
-        _ => Err("write \"Name: value\"".to_owned()),
+        _ => Err(Usage("--header must be \"Name: value\"".to_owned())),
     }
 }
 
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn pairs_and_headers_keep_what_follows_the_first_separator() {
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert_eq!(header("X-A: b:c "), Ok(("X-A".to_owned(), "b:c".into())));
+        assert_eq!(header("X-A: b:c ").unwrap(), ("X-A".to_owned(), "b:c".into()));
         assert!(pair("=b").is_err() && pair("a").is_err() && header(": b").is_err());
     }
 }

@@ -23,6 +23,7 @@ mod attempts;
 mod backup;
 mod check;
 pub mod client;
+mod command_line;
 mod config;
 mod delivery;
 mod demo;
@@ -32,6 +33,7 @@ mod endpoints_file;
 mod event;
 mod event_type;
 mod failure;
+mod first_key;
 mod import;
 mod input;
 mod key;
@@ -95,7 +97,7 @@ enum Command {
 impl Arguments {
     /// The command line, read; ends the program when it asks for help or is not understood (exit code 2).
     pub fn from_command_line() -> Self {
-        Self::parse()
+        command_line::read()
     }
 
     /// How this command logs.

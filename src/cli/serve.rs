@@ -1,6 +1,6 @@
 //! `posthaste serve`: the only place that wires everything.
 
-use std::{fs, net::SocketAddr, num::NonZero, path::Path, sync::Arc, time::Duration};
+use std::{fs, num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Failed, ServeArgs,
     descriptors::Shares,
-    endpoints_file,
+    endpoints_file, first_key,
     reload::Reloader,
     service_manager,
     signals::{self, Asked, Notices},
@@ -27,7 +27,7 @@ use crate::{
         Retention, Running, StartOptions,
         engine::{Engine, EngineOptions},
     },
-    domain::{address::AddressRules, record::Role, text},
+    domain::{address::AddressRules, text},
     journal,
     runtime::{
         clock::SystemClock,
@@ -135,7 +135,11 @@ async fn serve(
         tasks.spawn(apply_endpoints(engine.clone(), endpoints));
     }
     if let Some(address) = listeners.tcp_addr() {
-        tasks.spawn(first_key(engine.clone(), address));
+        tasks.spawn(first_key::make(
+            engine.clone(),
+            address,
+            config.storage.data.clone(),
+        ));
     }
     let reloader = Reloader {
         args: args.config.clone(),
@@ -362,27 +366,6 @@ pub(super) async fn apply_endpoints(engine: Engine, entries: Entries) {
             tracing::error!("{text}");
             engine.warn(text);
         }
-    }
-}
-
-/// Makes a key when there is none, and shows it this once. The store has to be there for it; requests are answered
-/// meanwhile.
-async fn first_key(engine: Engine, address: SocketAddr) {
-    engine.caught_up().await;
-    if !engine.keys().is_empty() {
-        return;
-    }
-    match engine
-        .create_key("first".to_owned(), Role::Admin, None, None)
-        .await
-    {
-        Ok((_, key)) => {
-            let text = format!("API key for http://{address} (role admin, shown this once): {key}\n");
-            if let Err(error) = super::Output::new(super::Format::Table).text(&text) {
-                tracing::warn!(error = %format!("{error:#}"), "the first API key could not be shown; make another over the socket");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "no API key was made; make one over the socket"),
     }
 }
 

@@ -112,7 +112,9 @@ fn rotate(
         None => rotation.algorithm.or(signature.algorithm),
     };
     signature.secret = rotation.secret;
-    let new = completed(signature, random).map_err(|(member, rule)| invalid(member, rule))?;
+    let new = completed(signature, random)
+        .and_then(|new| check_length(Some(&new)).map(|()| new))
+        .map_err(|(member, rule)| invalid(member, rule))?;
     let old = old
         .filter(|_| scheme.carries_several())
         .map(|old| (old, now.plus(grace)));
@@ -159,11 +161,16 @@ fn invalid(field: impl Into<String>, rule: impl Into<String>) -> EngineError {
     }
 }
 
-/// Gives every signature without a secret one, unless a person has to, and checks those that are given.
+/// Gives every signature without a secret one, unless a person has to, and checks those that are given. One that is `saved`
+/// may be as short as it is: what was allowed once goes on signing.
 ///
 /// # Errors
 /// `Invalid` names the member at fault.
-pub(super) fn complete(signatures: &mut [SignatureSpec], secret_required: bool) -> Result<(), EngineError> {
+pub(super) fn complete(
+    signatures: &mut [SignatureSpec],
+    saved: &[SignatureSpec],
+    secret_required: bool,
+) -> Result<(), EngineError> {
     for place in 0..signatures.len() {
         let (before, rest) = signatures.split_at_mut(place);
         let signature = &mut rest[0];
@@ -178,11 +185,21 @@ pub(super) fn complete(signatures: &mut [SignatureSpec], secret_required: bool) 
             };
             return Err(fault(("scheme", rule)));
         }
+        let is_new = signature.secret.is_some() && !saved.iter().any(|saved| saved == signature);
         if signature.secret.is_some() || !secret_required {
-            completed(signature, random::secure()).map_err(fault)?;
+            let secret = completed(signature, random::secure()).map_err(fault)?;
+            check_length(Some(&secret).filter(|_| is_new)).map_err(fault)?;
         }
     }
     Ok(())
+}
+
+/// Checks that a new secret that was given is long enough.
+fn check_length(given: Option<&SigningSecret>) -> Result<(), Fault> {
+    match given.filter(|secret| secret.is_too_short()) {
+        Some(_) => Err(("secret", InvalidSecret::Short.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// Makes the secret of a signature if it has none; answers the secret.

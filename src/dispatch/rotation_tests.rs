@@ -179,13 +179,20 @@ fn a_rotation_at_fault_names_the_member() {
         }
     };
     let one = json!([{"scheme": "standard"}]);
-    let two = json!([{"scheme": "standard"}, {"scheme": "github", "secret": "g"}]);
+    let two = json!([{"scheme": "standard"}, {"scheme": "github", "secret": "good enough"}]);
     assert_eq!(field(&one, json!({"grace": "8d"})), "grace");
     assert_eq!(field(&one, json!({"scheme": "github"})), "scheme");
     assert_eq!(field(&two, json!({})), "scheme");
     assert_eq!(field(&one, json!({"secret": "short"})), "secret");
     assert_eq!(field(&one, json!({"secret": "***"})), "secret");
-    assert_eq!(field(&two, json!({"scheme": "github", "secret": "g"})), "secret");
+    assert_eq!(
+        field(&two, json!({"scheme": "github", "secret": "a b c"})),
+        "secret"
+    );
+    assert_eq!(
+        field(&two, json!({"scheme": "github", "secret": "good enough"})),
+        "secret"
+    );
     assert_eq!(
         field(&two, json!({"scheme": "github", "algorithm": "ed25519"})),
         "algorithm"
@@ -207,7 +214,7 @@ fn a_rotation_at_fault_names_the_member() {
 #[test]
 fn only_the_rotated_secret_is_shown() {
     let mut endpoint =
-        endpoint(&json!([{"scheme": "stripe", "secret": "keep-me"}, {"scheme": "standard"}])).unwrap();
+        endpoint(&json!([{"scheme": "stripe", "secret": "keep-me-too"}, {"scheme": "standard"}])).unwrap();
     let old = endpoint.spec.signatures[1].secret.clone().unwrap();
     let rotation = || Rotation {
         scheme: Some(Scheme::Standard),

@@ -46,6 +46,7 @@ pub mod profile;
 pub mod proxy;
 pub mod reclaim;
 pub mod record;
+pub mod refusal;
 pub mod retry;
 pub mod secret;
 pub mod settle;

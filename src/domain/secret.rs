@@ -35,11 +35,18 @@ pub enum InvalidSecret {
     OnlyVerifies,
     #[error("not a secret; use 1 to 512 characters without controls")]
     Raw,
+    #[error(
+        "too short to keep anybody from guessing it; use at least {SHORTEST} characters that are no spaces, or leave it out to have one made"
+    )]
+    Short,
 }
 
 const PREFIX: &str = "whsec_";
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const RAW_BYTES: usize = 512;
+/// Characters of a new secret that is used as it is. Vendors give 20 and more; people who choose one should not be able to
+/// choose a letter or a word of four.
+const SHORTEST: usize = 8;
 
 impl SigningSecret {
     /// A new secret of the `standard` form.
@@ -61,6 +68,12 @@ impl SigningSecret {
             return Err(InvalidSecret::Raw);
         }
         Ok(Self(text))
+    }
+
+    /// Whether a new endpoint or rotation may not have it. What was saved before stays, and a receiver takes what its sender
+    /// has.
+    pub fn is_too_short(&self) -> bool {
+        self.0.chars().filter(|letter| !letter.is_whitespace()).count() < SHORTEST
     }
 
     /// The text itself. For signing, for storing sealed, and for showing it once.
@@ -163,6 +176,24 @@ mod tests {
             "whsk_AAAA",
         ] {
             assert!(text.parse::<SigningSecret>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_few_letters_or_of_spaces_is_too_short() {
+        let short = |text: &str| SigningSecret::raw(text.to_owned()).unwrap().is_too_short();
+        for text in [
+            "s",
+            " ",
+            "        ",
+            "seven_7",
+            "a b c d e f g",
+            "\u{2003}\u{2003}\u{2003}\u{2003}\u{2003}\u{2003}\u{2003}\u{2003}",
+        ] {
+            assert!(short(text), "{text:?}");
+        }
+        for text in ["eight__8", "a shared secret", "пароль-пароль", "12345678"] {
+            assert!(!short(text), "{text:?}");
         }
     }
 

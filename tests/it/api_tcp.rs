@@ -1,8 +1,11 @@
 //! The API over TCP: the first key, roles, revocation, and what needs no key.
 
 use std::{
+    fs,
     io::{BufReader, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::PathBuf,
     thread,
 };
 
@@ -32,13 +35,19 @@ pub fn address(server: &Server) -> SocketAddr {
     text.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The key that was printed at the first start.
-fn first_key(server: &Server) -> String {
+/// Where the key of the first start is, as no terminal could show it.
+fn key_file(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("data/first-admin-key")
+}
+
+/// The key that was made at the first start.
+fn first_key(dir: &tempfile::TempDir) -> String {
     let text = wait_for("the first key", || {
-        Some(server.stdout()).filter(|text| text.contains("ph_"))
+        fs::read_to_string(key_file(dir))
+            .ok()
+            .filter(|text| text.ends_with('\n'))
     });
-    let start = text.find("ph_").unwrap();
-    text[start..].split_whitespace().next().unwrap().to_owned()
+    text.trim().to_owned()
 }
 
 /// One request over TCP with header lines of its own, each ended by CRLF.
@@ -77,16 +86,18 @@ pub fn new_key(server: &Server, document: &Value) -> (String, String) {
 }
 
 #[test]
-fn the_first_key_is_printed_once_and_works_after_a_restart() {
-    let (_dir, mut server) = started();
-    let key = first_key(&server);
-    let line = server.stdout();
-    assert!(
-        line.contains(&format!("http://{}", address(&server))) && line.contains("admin"),
-        "{line}"
-    );
+fn the_first_key_is_written_once_for_its_owner_alone_and_works_after_a_restart() {
+    let (dir, mut server) = started();
+    let key = first_key(&dir);
+    let mode = fs::metadata(key_file(&dir)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
     assert_eq!(get(address(&server), &key, "/v1/keys"), 200);
-    assert!(!server.log().contains(&key));
+    let path = key_file(&dir).display().to_string();
+    wait_for("the line that says where it is", || {
+        let log = server.log();
+        (log.contains(&path) && log.contains("posthaste key create")).then_some(())
+    });
+    fs::remove_file(key_file(&dir)).unwrap();
     for ending in ["stop", "kill"] {
         if ending == "stop" {
             server.stop();
@@ -95,15 +106,37 @@ fn the_first_key_is_printed_once_and_works_after_a_restart() {
         }
         server.restart();
         assert_eq!(get(address(&server), &key, "/v1/keys"), 200, "{ending}");
-        assert_eq!(server.stdout().matches("ph_").count(), 1, "{ending}");
+        let shown = [server.log(), server.stdout()].concat();
+        assert!(!shown.contains("ph_"), "{shown}");
+        assert!(!key_file(&dir).exists(), "there is a key");
     }
     assert_eq!(server.get("/v1/keys")["data"].as_array().unwrap().len(), 1);
 }
 
 #[test]
+fn the_first_key_replaces_no_file_and_follows_no_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("target");
+    fs::create_dir(dir.path().join("data")).unwrap();
+    symlink(&target, key_file(&dir)).unwrap();
+    let mut server = Server::start_with(&dir.path().join("data"), &["--listen", "127.0.0.1:0"], &[]);
+    wait_for("the line that says what to do", || {
+        let log = server.log();
+        (log.contains("no API key was made") && log.contains("posthaste key create")).then_some(())
+    });
+    assert!(!target.exists());
+    assert_eq!(server.get("/v1/keys")["data"], json!([]));
+    // What is in the way is moved away: the next start makes one.
+    fs::remove_file(key_file(&dir)).unwrap();
+    server.stop();
+    server.restart();
+    assert_eq!(get(address(&server), &first_key(&dir), "/v1/keys"), 200);
+}
+
+#[test]
 fn what_is_no_key_is_refused_wherever_it_stands() {
-    let (_dir, server) = started();
-    let (address, key) = (address(&server), first_key(&server));
+    let (dir, server) = started();
+    let (address, key) = (address(&server), first_key(&dir));
     let (prefix, long) = (&key[..key.len() - 1], format!("ph_{}", "0".repeat(20_000)));
     let other = format!("ph_{}", "0".repeat(64));
     for headers in [
@@ -149,8 +182,8 @@ fn what_is_no_key_is_refused_wherever_it_stands() {
 
 #[test]
 fn guessers_are_slowed_down_and_others_are_not_held_up() {
-    let (_dir, server) = started();
-    let (address, key) = (address(&server), first_key(&server));
+    let (dir, server) = started();
+    let (address, key) = (address(&server), first_key(&dir));
     let statuses: Vec<u16> = thread::scope(|scope| {
         let guesses: Vec<_> = (0..60)
             .map(|place| scope.spawn(move || get(address, &format!("ph_{place:064}"), "/v1/status")))
@@ -272,8 +305,8 @@ fn a_key_ends_when_it_is_revoked_or_expires() {
 
 #[test]
 fn probes_need_no_key_and_metrics_have_every_name() {
-    let (_dir, server) = started();
-    let (address, key) = (address(&server), first_key(&server));
+    let (dir, server) = started();
+    let (address, key) = (address(&server), first_key(&dir));
     for path in ["/healthz", "/readyz"] {
         assert_eq!(ask(address, "GET", path, "", "").status, 200, "{path}");
     }
@@ -322,8 +355,8 @@ fn probes_need_no_key_and_metrics_have_every_name() {
 
 #[test]
 fn a_smuggled_request_is_refused_and_its_connection_closed() {
-    let (_dir, server) = started();
-    let (address, key) = (address(&server), first_key(&server));
+    let (dir, server) = started();
+    let (address, key) = (address(&server), first_key(&dir));
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = r#"{"type":"a","data":1}"#;

@@ -204,7 +204,7 @@ fn what_is_exported_applies_without_a_change_and_holds_no_secret() {
     server.endpoint(&json!({
         "url": "https://h.test/full", "name": "full", "tenant": "t", "events": ["a.*"], "headers": {"x-token": "hush-1"},
         "auth": {"type": "basic", "username": "u", "password": "hush-2"}, "profile": "github",
-        "signatures": [{"scheme": "github", "secret": "hush-3"}], "treat_as": {"404": "transient"},
+        "signatures": [{"scheme": "github", "secret": "hush-hush-3"}], "treat_as": {"404": "transient"},
     }));
     for format in ["toml", "yaml", "json"] {
         let ran = posthaste(&server, &["export", "--format", format]);

@@ -161,7 +161,7 @@ fn a_preview_is_the_request_that_is_then_sent() {
     let sink = Sink::accepting();
     let endpoint = server.endpoint(&json!({
         "url": format!("{}x?y=1", sink.url()), "profile": "github", "headers": {"x-own": "mine"},
-        "auth": {"type": "bearer", "token": "t0ken"}, "signatures": [{"scheme": "github", "secret": "s"}],
+        "auth": {"type": "bearer", "token": "t0ken"}, "signatures": [{"scheme": "github", "secret": "a shared secret"}],
     }));
     let document = json!({"type": "push", "id": "one", "data": {"n": 1.50}});
     let answer = server.post(&format!("/v1/endpoints/{endpoint}/preview"), &document);

@@ -288,7 +288,7 @@ fn a_slack_endpoint_echoes_the_challenge() {
     let (sink, told) = learning(|_| ok("challenge"), echo);
     let document = json!({
         "url": sink.url(), "profile": "slack",
-        "signatures": [{"scheme": "slack", "secret": "s"}, {"scheme": "standard"}],
+        "signatures": [{"scheme": "slack", "secret": "a shared secret"}, {"scheme": "standard"}],
     });
     let (id, reason) = held_before_and_delivered_after(&server, &document, &sink, &told);
     assert_eq!(reason, "unproven");

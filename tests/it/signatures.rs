@@ -349,7 +349,7 @@ fn grace_ends_by_itself_at_once_or_with_a_patch() {
 
 #[test]
 fn a_rotation_says_which_scheme_and_refuses_what_it_cannot_do() {
-    let pair = Pair::new(&json!([{"scheme": "standard"}, {"scheme": "github", "secret": "old"}]));
+    let pair = Pair::new(&json!([{"scheme": "standard"}, {"scheme": "github", "secret": "an old secret"}]));
     let before = pair.secrets();
     for (rotation, field) in [
         (json!({}), "scheme"),
@@ -358,7 +358,7 @@ fn a_rotation_says_which_scheme_and_refuses_what_it_cannot_do() {
         (json!({"scheme": "standard", "grace": "8d"}), "grace"),
         (json!({"scheme": "standard", "grace": 5}), "grace"),
         (json!({"scheme": "standard", "secret": "old"}), "secret"),
-        (json!({"scheme": "github", "secret": "old"}), "secret"),
+        (json!({"scheme": "github", "secret": "an old secret"}), "secret"),
         (json!({"scheme": "github", "algorithm": "ed25519"}), "algorithm"),
         (json!({"scheme": "github", "secrets": "x"}), "secrets"),
     ] {

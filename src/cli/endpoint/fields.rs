@@ -52,8 +52,8 @@ pub struct Fields {
     #[arg(long, value_name = "TEMPLATE")]
     transform: Option<String>,
     /// A header of every request; may be given several times
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = input::header)]
-    headers: Vec<(String, Secret)>,
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<Secret>,
     /// Basic authentication (@FILE reads it from a file)
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
     basic: Option<Secret>,
@@ -62,8 +62,8 @@ pub struct Fields {
     bearer: Option<Secret>,
     /// How requests are signed: a scheme, or a scheme and its secret (=@FILE reads it from a file); may be given several
     /// times; none sends unsigned
-    #[arg(long = "scheme", visible_alias = "signature", value_name = "SCHEME[=SECRET]", value_parser = scheme)]
-    schemes: Vec<(String, Option<Secret>)>,
+    #[arg(long = "scheme", visible_alias = "signature", value_name = "SCHEME[=SECRET]")]
+    schemes: Vec<Secret>,
     /// The secret of the one scheme, or of standard (@FILE reads it from a file); made by the server if left out
     #[arg(long)]
     secret: Option<Secret>,
@@ -139,7 +139,7 @@ impl Fields {
             ("envelope", self.envelope.as_deref().map(Value::from)),
             ("encoding", self.encoding.as_deref().map(Value::from)),
             ("transform", text(self.transform.as_deref())?),
-            ("headers", self.headers()),
+            ("headers", self.headers()?),
             ("auth", self.auth()?),
             ("signatures", self.signatures()?),
             ("handshake", self.handshake.as_deref().map(Value::from)),
@@ -187,7 +187,8 @@ impl Fields {
         let mut list = self
             .schemes
             .iter()
-            .map(|(scheme, secret)| {
+            .map(|text| {
+                let (scheme, secret) = scheme(text.as_str())?;
                 let mut signature = json!({ "scheme": scheme });
                 if let Some(secret) = secret {
                     signature["secret"] = secret.read()?.into();
@@ -223,13 +224,13 @@ impl Fields {
         }
     }
 
-    fn headers(&self) -> Option<Value> {
-        let headers: Vec<_> = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
-            .collect();
-        object(&headers)
+    fn headers(&self) -> anyhow::Result<Option<Value>> {
+        let read = |text: &Secret| {
+            let (name, value) = input::header(text.as_str())?;
+            Ok((name, value.as_str().to_owned()))
+        };
+        let headers: Result<Vec<_>, Usage> = self.headers.iter().map(read).collect();
+        Ok(object(&headers?))
     }
 
     fn retry(&self) -> Option<Value> {
@@ -293,14 +294,14 @@ fn object(pairs: &[(String, String)]) -> Option<Value> {
 /// The kinds of secrets that the server makes.
 pub const ALGORITHMS: [&str; 2] = ["hmac", "ed25519"];
 
-/// Reads `SCHEME` or `SCHEME=SECRET`.
-fn scheme(text: &str) -> Result<(String, Option<Secret>), String> {
+/// Reads `SCHEME` or `SCHEME=SECRET`. Never in clap, whose message would show it.
+fn scheme(text: &str) -> Result<(String, Option<Secret>), Usage> {
     let (name, secret) = match text.split_once('=') {
         None => (text, None),
         Some((name, secret)) => (name, Some(secret)),
     };
     if name.is_empty() || secret == Some("") {
-        return Err("write SCHEME or SCHEME=SECRET".to_owned());
+        return Err(Usage("--scheme must be SCHEME or SCHEME=SECRET".to_owned()));
     }
     Ok((name.to_owned(), secret.map(Secret::from)))
 }
@@ -451,9 +452,19 @@ mod tests {
         }
         let missing = signatures(&["--scheme", "github=@/nowhere"]);
         assert!(missing.unwrap_err().to_string().contains("/nowhere"));
-        for bad in ["", "=a", "github="] {
-            assert!(parsed(&["--scheme", bad]).is_err(), "{bad}");
+        for bad in ["", "=hunter2", "github="] {
+            let error = signatures(&["--scheme", bad]).unwrap_err();
+            assert!(
+                error.is::<Usage>() && !error.to_string().contains("hunter2"),
+                "{error}"
+            );
         }
+        let line = parsed(&["--header", "Authorization Bearer hunter2"]).unwrap();
+        let error = line.fields.document().unwrap_err();
+        assert!(
+            error.is::<Usage>() && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]

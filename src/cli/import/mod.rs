@@ -22,7 +22,7 @@ use super::{
     input::Source,
     output::note,
 };
-use crate::domain::plain;
+use crate::domain::{plain, refusal::without_value};
 
 /// Take over the endpoints of another sender
 #[derive(clap::Args, Debug)]
@@ -119,8 +119,10 @@ fn read<T: DeserializeOwned>(path: &FilePath) -> anyhow::Result<T> {
         format!("@{text}")
     };
     let bytes = Source::of(&source).document()?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| anyhow!("cannot understand {shown}: {}", plain::words(&error.to_string())))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let said = without_value(&plain::words(&error.to_string()));
+        anyhow!("cannot understand {shown}: {said}")
+    })
 }
 
 /// The secret to sign with, as a signature of `scheme`.

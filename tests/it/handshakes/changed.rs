@@ -145,12 +145,15 @@ fn a_rotated_secret_has_to_be_proved_unless_the_old_one_still_signs() {
     rotate("0s");
     wait_for("another ping", || (sink.count() == 2).then_some(()));
     in_state(&server, &id, "active");
-    let zoom = Sink::deciding(|got, _| ok(&zoom_proof(got, "one")));
-    let signatures = json!([{"scheme": "zoom", "secret": "one"}]);
+    let zoom = Sink::deciding(|got, _| ok(&zoom_proof(got, "the first one")));
+    let signatures = json!([{"scheme": "zoom", "secret": "the first one"}]);
     let id = server.endpoint(&json!({"url": zoom.url(), "profile": "zoom", "signatures": signatures}));
     in_state(&server, &id, "active");
     let path = format!("/v1/endpoints/{id}/secret/rotate");
-    assert_eq!(server.post(&path, &json!({"secret": "two"})).status, 200);
+    assert_eq!(
+        server.post(&path, &json!({"secret": "the second one"})).status,
+        200
+    );
     // The receiver knows the old secret alone, and zoom's requests carry one signature at a time.
     let failed = verification_in(&server, &id, "failed");
     assert_eq!(failed["state"], "unverified");
@@ -192,7 +195,7 @@ fn an_endpoint_without_its_secret_proves_itself_once_it_has_one() {
     patch(
         &server,
         &id,
-        &json!({"signatures": [{"scheme": "flowplayer", "secret": "s"}]}),
+        &json!({"signatures": [{"scheme": "flowplayer", "secret": "its-secret-key"}]}),
     );
     in_state(&server, &id, "active");
     assert_eq!(body(&sink.received()[0])["event_type"], "endpoint.ping");

@@ -69,11 +69,11 @@ fn an_answer_that_takes_longer_than_the_handshake_allows_is_none() {
         if before == 0 {
             waits.pass();
         }
-        ok(&zoom_proof(got, "s"))
+        ok(&zoom_proof(got, "its-secret-token"))
     });
     // The endpoint's own time for an attempt is longer than the three seconds that Zoom gives.
     let id = server.endpoint(&json!({
-        "url": sink.url(), "profile": "zoom", "signatures": [{"scheme": "zoom", "secret": "s"}], "timeout": "300s",
+        "url": sink.url(), "profile": "zoom", "signatures": [{"scheme": "zoom", "secret": "its-secret-token"}], "timeout": "300s",
     }));
     let late = wait_for("the end of the first try", || {
         Some(show(&server, &id)).filter(|shown| shown["verification"]["last_error"].is_object())
@@ -162,7 +162,7 @@ impl Stepped {
         self.engine.caught_up().await;
         let document = json!({
             "url": sink.url(), "profile": "zoom", "events": ["meeting.*"],
-            "signatures": [{"scheme": "zoom", "secret": "s"}],
+            "signatures": [{"scheme": "zoom", "secret": "its-secret-token"}],
         });
         let created = self
             .engine
@@ -201,7 +201,7 @@ impl Stepped {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zoom_proof_is_repeated_after_three_days_and_no_sooner() {
     let stepped = Stepped::start();
-    let sink = Sink::deciding(|got, _| ok(&zoom_proof(got, "s")));
+    let sink = Sink::deciding(|got, _| ok(&zoom_proof(got, "its-secret-token")));
     let id = stepped.zoom(&sink).await;
     stepped.until_state(id, "active").await;
     let challenges = || {
@@ -238,7 +238,7 @@ async fn a_zoom_endpoint_that_fails_for_hours_is_held_and_someone_is_told() {
     let failed = failures.clone();
     let sink = Sink::deciding(move |got, _| {
         if is_well.load(Ordering::SeqCst) {
-            return ok(&zoom_proof(got, "s"));
+            return ok(&zoom_proof(got, "its-secret-token"));
         }
         failed.fetch_add(1, Ordering::SeqCst);
         ok("{}")
