@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use jiff::{civil::DateTime, tz::TimeZone};
+use jiff::civil::DateTime;
 use rustls::pki_types::ServerName;
 
 /// A certificate's own words.
@@ -191,7 +191,9 @@ fn time((tag, text): (u8, &[u8])) -> Option<i64> {
         part(12, 14)?,
         0,
     );
-    Some(time.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+    // Not by way of a jiff::Timestamp, which ends before 99991231235959Z: "for ever" (RFC 5280, section 4.1.2.5).
+    let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+    Some(time.ok()?.duration_since(epoch).as_secs())
 }
 
 /// Elements that stand one after the other.

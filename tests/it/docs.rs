@@ -254,11 +254,14 @@ impl Running {
     }
 }
 
-/// Where the server listens on TCP, once it has said so on stdout.
+/// Where the server listens on TCP, once its log says so.
 fn address_in(folder: &Path) -> Option<String> {
-    let said = fs::read_to_string(folder.join("server.out")).unwrap();
-    let (address, _) = said.split_once("http://")?.1.split_once(' ')?;
-    Some(address.to_owned())
+    let said = fs::read_to_string(folder.join("server.log")).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.contains("listening") && line.contains("address="))?;
+    let address = line.split("address=").nth(1)?;
+    Some(address.split_whitespace().next()?.to_owned())
 }
 
 impl Drop for Running {

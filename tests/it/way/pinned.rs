@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::support::{
     authority::{Authority, http1},
-    receiver::drain,
+    receiver::{NameServer, Says, drain},
     server::{Server, wait_for},
 };
 
@@ -236,6 +236,26 @@ async fn other_flaws_have_a_reason_of_their_own() {
         sent(&refusing, &authority.believed()).await,
         Err(Fault::TlsNoCommonVersion)
     );
+}
+
+#[tokio::test]
+async fn a_name_with_an_underscore_is_verified_like_any_other() {
+    let authority = Authority::new();
+    let local = Says::Addresses(vec!["127.0.0.1".parse().unwrap()]);
+    let server = NameServer::start(local).await;
+    let sender = Sender::new(SenderOptions {
+        name_servers: vec![server.address],
+        ..authority.options()
+    });
+    for (names, host, expected) in [
+        ("my_service.test", "my_service.test", Ok(200)),
+        ("*.app_net.test", "web_1.app_net.test", Ok(200)),
+        ("my_service.test", "my_other.test", Err(Fault::TlsWrongName)),
+    ] {
+        let receiver = http1(authority.acceptor(names, &[], |_| {})).await;
+        let url = format!("https://{host}:{}/", receiver.address.port());
+        assert_eq!(send(&sender, &url, Way::default()).await, expected, "{host}");
+    }
 }
 
 /// The warnings in an answer.
