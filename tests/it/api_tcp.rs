@@ -316,7 +316,7 @@ fn probes_need_no_key_and_metrics_have_every_name() {
     let event = server.event(&json!({"type": "a", "data": 1, "id": "m"}));
     server.delivery_in(&event, "delivered");
     server.post("/v1/events", &json!({"type": "a", "data": 1, "id": "m"}));
-    server.post("/v1/events", &json!({"type": "a b", "data": 1}));
+    server.post("/v1/events", &json!({"type": "a..b", "data": 1}));
     let gone = Sink::deciding(|_, _| crate::support::sink::answer(410, ""));
     let broken = server.endpoint(&json!({"url": gone.url(), "events": ["b"]}));
     server.event(&json!({"type": "b", "data": 1}));
