@@ -287,7 +287,7 @@ mod tests {
             ),
             (
                 r#""rate":{"per_second":"x"}"#,
-                "rate.per_second: invalid type: string \"x\", expected a number",
+                "rate.per_second: is of the wrong kind; expected a number",
             ),
             (
                 r#""rate":{"per_second":1,"burst":-1}"#,
@@ -301,14 +301,8 @@ mod tests {
                 r#""treat_as":{"4xx":"transient"}"#,
                 "treat_as: its names are status codes from 100 to 999",
             ),
-            (
-                r#""events":"a""#,
-                "events: invalid type: string \"a\", expected a list",
-            ),
-            (
-                r#""rate":5"#,
-                "rate: invalid type: number `5`, expected an object",
-            ),
+            (r#""events":"a""#, "events: is of the wrong kind; expected a list"),
+            (r#""rate":5"#, "rate: is of the wrong kind; expected an object"),
         ] {
             let said = rule(members);
             assert!(said.contains(says), "{members}: {said}");
