@@ -117,7 +117,8 @@ fn the_first_key_is_written_once_for_its_owner_alone_and_works_after_a_restart()
 fn the_first_key_replaces_no_file_and_follows_no_link() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("target");
-    fs::create_dir(dir.path().join("data")).unwrap();
+    // Without a listener no key is made.
+    Server::start(&dir.path().join("data")).stop();
     symlink(&target, key_file(&dir)).unwrap();
     let mut server = Server::start_with(&dir.path().join("data"), &["--listen", "127.0.0.1:0"], &[]);
     wait_for("the line that says what to do", || {
