@@ -33,7 +33,7 @@ use crate::{
         clock::SystemClock,
         folder::{self, Folder},
         random::Jitter,
-        shortage,
+        shortage, space,
         work_pool::WorkPool,
     },
     sender::{Roots, Sender, SenderOptions, roots_from_pem},
@@ -129,6 +129,8 @@ async fn serve(
     service_manager::ready().await;
 
     let mut tasks = JoinSet::new();
+    let data = config.storage.data.clone();
+    tasks.spawn_blocking(move || space::hold(&data));
     tasks.spawn(upkeep(metrics.clone()));
     tasks.spawn(service_manager::feed_watchdog(engine.clone()));
     if let Some(endpoints) = endpoints {

@@ -41,6 +41,7 @@ use crate::{
         clock::Clock,
         folder::{Folder, FolderError},
         random::Jitter,
+        space,
         work_pool::WorkPool,
     },
     sender::Sender,
@@ -361,6 +362,7 @@ fn open_patiently(options: &open::Options) -> Result<open::Opened, open::OpenErr
     loop {
         tries += 1;
         match open::open(options) {
+            Err(error) if error.lacks_space() && space::release(&options.data) => {}
             Err(error) if error.is_temporary() && tries < OPEN_TRIES => {
                 if tries == 1 {
                     tracing::warn!(error = %chain(&error), "trying again");

@@ -8,6 +8,7 @@
 //! | `key` | the sealing key, 64 hexadecimal digits, readable by its owner alone |
 //! | `boot` | the kernel's boot id when the store was last opened |
 //! | `clock` | what the engine knew of time when it last noted it, see `dispatch/clock/`; written anew when it is missing |
+//! | `reserve` | disk space that a start on a full disk uses; see [`space`](super::space) |
 //! | `first-admin-key` | the first API key, if it was made where no terminal could show it; for people, never read here |
 //! | `clean` | there after a shutdown that synced everything, gone while the server runs |
 //! | `journal/`, `store/` | see those modules |

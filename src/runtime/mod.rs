@@ -12,4 +12,5 @@ pub mod seal;
 #[path = "../../tests/it/support/seed.rs"]
 pub mod seed;
 pub mod shortage;
+pub mod space;
 pub mod work_pool;

@@ -77,6 +77,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is for want of disk space.
+    pub fn lacks_space(&self) -> bool {
+        match self {
+            Self::Sled(sled::Error::Io(error)) | Self::Pages(error) => is_full(error),
+            _ => false,
+        }
+    }
+
     /// Whether it may pass by itself: something is short, or the store is in use. Nothing is wrong with its files then,
     /// and they are kept as they are.
     pub fn is_temporary(&self) -> bool {
@@ -96,8 +104,12 @@ impl StoreError {
 
 /// Whether descriptors, memory or space are short.
 fn may_pass(error: &std::io::Error) -> bool {
+    shortage::is_temporary(error) || is_full(error)
+}
+
+fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    shortage::is_temporary(error) || matches!(error.kind(), StorageFull | QuotaExceeded)
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// The open store. One writer, any number of readers; cheap to clone.

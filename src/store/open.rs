@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    Store, StoreError, TableOptions, may_pass,
+    Store, StoreError, TableOptions, is_full, may_pass,
     rewrite::Twin,
     rows::Applied,
     table::{self, Table},
@@ -87,6 +87,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it is for want of disk space.
+    pub fn lacks_space(&self) -> bool {
+        match self {
+            Self::NotNow(error) | Self::Empty(error) => error.lacks_space(),
+            Self::MoveAside { source, .. } => is_full(source),
+        }
+    }
+
     /// Whether trying again may help, with the store as it is.
     pub fn is_temporary(&self) -> bool {
         match self {

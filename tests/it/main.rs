@@ -26,6 +26,7 @@ mod crash;
 mod crash_points;
 mod delivery;
 mod demo;
+mod descriptors;
 mod disk;
 mod docs;
 mod edges;

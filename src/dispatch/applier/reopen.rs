@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Applier, Signal, chain};
 use crate::{
     dispatch::reclaim::{self, Trouble},
+    runtime::space,
     store::{
         Store, StoreError,
         open::{self, OpenError, Trust},
@@ -66,6 +67,7 @@ impl Applier {
         while !self.stop.stopped.load(Ordering::Acquire) {
             match self.try_reopen(trust) {
                 Ok(()) => break,
+                Err(error) if lacks_space(&*error) && space::release(&self.open.data) => {}
                 Err(error) => {
                     failures += 1;
                     if failures.is_power_of_two() {
@@ -118,6 +120,11 @@ impl Applier {
         self.target = last_lsn;
         Ok(())
     }
+}
+
+fn lacks_space(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(OpenError::lacks_space)
+        || error.downcast_ref().is_some_and(StoreError::lacks_space)
 }
 
 fn is_temporary(error: &(dyn Error + 'static)) -> bool {

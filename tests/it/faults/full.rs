@@ -1,9 +1,12 @@
 //! Disks that are full where and when it hurts. What really fills up is in `disk.rs`.
 
+use serde_json::json;
+
 use super::bench::Bench;
 use crate::support::{
     disk::{Effect, Errno, Fault, Op},
     server::wait_for,
+    sink::{Sink, answer},
 };
 
 /// Events until the next segment is sure to be begun.
@@ -44,6 +47,37 @@ fn a_journal_without_room_refuses_and_goes_on_by_itself_when_there_is_some() {
         }
     }
     refuses_and_recovers(Errno::EDQUOT, &[Op::Write], "data/journal/*.seg");
+}
+
+#[test]
+fn a_server_that_starts_without_a_byte_free_delivers() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    // Each event is refused once, so that it is due again after the next start.
+    let sink = Sink::deciding(|_, before| answer(if before == 0 { 503 } else { 200 }, ""));
+    bench
+        .server
+        .endpoint(&json!({"url": sink.url(), "retry": {"retries": 3, "delay": "2s"}}));
+    bench.accept(1);
+    bench.all_arrive();
+    wait_for("the first attempt", || (sink.count() == 1).then_some(()));
+    assert_eq!(bench.server.stop().code(), Some(0), "{}", bench.server.log());
+    // As after a reboot: what says in which boot the store was opened has to be written anew.
+    bench.server.set_environment("POSTHASTE_BOOT_ID", "another boot");
+    let used = bench.disk().used();
+    bench.disk().set_space(Some((used, Errno::ENOSPC)));
+    bench.server.restart();
+    wait_for("the second attempt", || (sink.count() == 2).then_some(()));
+    assert_eq!(bench.send_until(507).status, 507);
+    let log = bench.news();
+    assert!(log.contains("a hint for the next start was not written"), "{log}");
+    assert!(bench.server.ended().is_none());
+    bench.heal();
+    bench.accept(1);
+    bench.settles();
+    assert_eq!(bench.server.get("/v1/status")["store"]["rebuilds"], 0);
+    bench.is_whole();
 }
 
 #[test]

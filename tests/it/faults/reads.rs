@@ -151,6 +151,56 @@ fn records_that_cannot_be_read_while_the_store_is_rebuilt_are_waited_for() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_opened_is_told_of_once_and_read_when_it_can_be() {
+    let Some(mut bench) = Bench::start() else {
+        return;
+    };
+    bench.accept(60);
+    bench.all_arrive();
+    bench.settles();
+    // Not the first, which is opened for its configuration.
+    let folder = fs::read_dir(bench.disk().path().join("data/journal")).unwrap();
+    let names = folder
+        .flatten()
+        .map(|file| file.file_name().into_string().unwrap());
+    let mut segments: Vec<_> = names.filter(|name| name.ends_with(".seg")).collect();
+    segments.sort();
+    let second = format!("data/journal/{}", segments[1]);
+    let met = (0..6).any(|after| {
+        _ = bench.server.ended().is_none().then(|| bench.server.kill());
+        fs::remove_dir_all(bench.disk().path().join("data/store")).unwrap();
+        bench.news();
+        // A start opens it a few times before the applier does.
+        bench.arm(Fault::new(&[Op::Open], &second, Effect::Fail(Errno::EACCES)).after(after));
+        bench.server.respawn();
+        let unreadable = wait_for("a start, its end, or a journal that cannot be read", || {
+            if bench.server.ended().is_some() {
+                return Some(false);
+            }
+            let answer = bench.server.try_request("GET", "/readyz", None, b"").ok()?;
+            let told = answer.text().contains("the journal cannot be read on");
+            (told || answer.status == 200).then_some(told)
+        });
+        if !unreadable {
+            bench.heal();
+        }
+        unreadable
+    });
+    assert!(met);
+    let metrics = bench.server.request("GET", "/metrics", None, b"").text();
+    assert!(
+        metrics.contains("posthaste_trouble{trouble=\"journal_unreadable\"} 1"),
+        "{metrics}"
+    );
+    wait_for("some more tries", || (bench.disk().struck() >= 4).then_some(()));
+    let said = bench.news().matches("the journal cannot be read on").count();
+    assert!(said as u64 <= bench.disk().struck(), "{said}");
+    bench.heal();
+    assert!(bench.news().contains("the journal can be read on again"));
+    bench.is_whole();
+}
+
+#[test]
 fn an_endpoint_whose_record_cannot_be_read_for_a_moment_is_not_forgotten() {
     let Some(mut bench) = Bench::start() else {
         return;

@@ -132,7 +132,8 @@ impl Server {
             .envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .stdout(append(stdout_path(data, &arguments)))
             .stderr(append(log_path(data, &arguments)))
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .ends_with_test(Signal::KILL);
         let mut server = Self {
             data: data.to_owned(),
             child: limited.spawn().unwrap(),
