@@ -12,6 +12,7 @@ use super::{
     document::Answer,
     json::{self, Shape},
     media,
+    meter::Meter,
     params::NoParams,
     router::Api,
 };
@@ -24,9 +25,15 @@ impl Shape for Request {
     const REQUIRED: &'static [&'static str] = &[];
 }
 
-pub async fn take(State(api): State<Api>, _: NoParams, headers: HeaderMap, body: Body) -> Answer<Response> {
+pub async fn take(
+    State(api): State<Api>,
+    _: NoParams,
+    meter: Meter,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
     media::json(&headers)?;
-    let bytes = body::read_whole(&headers, body, BACKUP_HEAD_BYTES).await?;
+    let bytes = body::read_whole(&meter, &headers, body, BACKUP_HEAD_BYTES).await?;
     let (request, _) = json::read_strictly::<Request>(&bytes)?;
     let backup = api.engine.backup(request).await?;
     let length = HeaderValue::from(backup.length());

@@ -15,7 +15,10 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::time::{Sleep, sleep};
 
-use super::problem::{Kind, Problem};
+use super::{
+    meter::Meter,
+    problem::{Kind, Problem},
+};
 
 /// How long a body may take.
 #[derive(Copy, Clone, Debug)]
@@ -95,18 +98,24 @@ where
     }
 }
 
-/// The whole body, when it has at most `limit` bytes.
+/// The whole body, when it has at most `limit` bytes. Its bytes are counted until the request is answered.
 ///
 /// # Errors
-/// [`Kind::TooLarge`], before anything is read when the length is announced; [`Kind::RequestTimeout`];
+/// [`Kind::Busy`] when the tenant may not have so much at once; [`Kind::TooLarge`], before anything is read when the length is announced; [`Kind::RequestTimeout`];
 /// [`Kind::MalformedDocument`] when it is cut short.
-pub async fn read_whole(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub async fn read_whole(
+    meter: &Meter,
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
     refuse_announced(headers, limit)?;
     let mut whole = BytesMut::new();
     while let Some(data) = next_data(&mut body).await? {
         if whole.len() + data.len() > limit {
             return Err(too_large(limit));
         }
+        meter.take(data.len())?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
@@ -182,9 +191,15 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_the_limit_and_no_further() {
         let headers = HeaderMap::new();
-        assert_eq!(read_whole(&headers, pieces(3), 30).await.unwrap().len(), 30);
         assert_eq!(
-            kind(read_whole(&headers, pieces(4), 30).await),
+            read_whole(&Meter::unbounded(), &headers, pieces(3), 30)
+                .await
+                .unwrap()
+                .len(),
+            30
+        );
+        assert_eq!(
+            kind(read_whole(&Meter::unbounded(), &headers, pieces(4), 30).await),
             Some(Kind::TooLarge)
         );
     }
@@ -195,7 +210,10 @@ mod tests {
         let never = Body::new(StreamBody::new(stream::pending::<
             Result<Frame<Bytes>, BodyTimeout>,
         >()));
-        assert_eq!(kind(read_whole(&headers, never, 30).await), Some(Kind::TooLarge));
+        assert_eq!(
+            kind(read_whole(&Meter::unbounded(), &headers, never, 30).await),
+            Some(Kind::TooLarge)
+        );
     }
 
     const TIMEOUTS: BodyTimeouts = BodyTimeouts {
@@ -208,7 +226,7 @@ mod tests {
         let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BodyTimeout>>());
         let body = Body::new(TimedBody::new(never, TIMEOUTS));
         assert_eq!(
-            kind(read_whole(&HeaderMap::new(), body, 30).await),
+            kind(read_whole(&Meter::unbounded(), &HeaderMap::new(), body, 30).await),
             Some(Kind::RequestTimeout)
         );
     }
@@ -224,7 +242,7 @@ mod tests {
         });
         let body = Body::new(TimedBody::new(StreamBody::new(Box::pin(drips)), TIMEOUTS));
         assert_eq!(
-            kind(read_whole(&HeaderMap::new(), body, 30).await),
+            kind(read_whole(&Meter::unbounded(), &HeaderMap::new(), body, 30).await),
             Some(Kind::RequestTimeout)
         );
     }
@@ -232,6 +250,11 @@ mod tests {
     #[tokio::test]
     async fn a_prompt_body_is_passed_through() {
         let body = Body::new(TimedBody::new(Full::new(Bytes::from_static(b"abc")), TIMEOUTS));
-        assert_eq!(read_whole(&HeaderMap::new(), body, 30).await.unwrap(), "abc");
+        assert_eq!(
+            read_whole(&Meter::unbounded(), &HeaderMap::new(), body, 30)
+                .await
+                .unwrap(),
+            "abc"
+        );
     }
 }

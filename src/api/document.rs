@@ -14,6 +14,7 @@ use super::{
     body,
     json::{self, Shape},
     media,
+    meter::Meter,
     problem::{Kind, Problem},
     router::Api,
 };
@@ -49,8 +50,9 @@ impl<T: Shape> FromRequest<Api> for Document<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         media::json(request.headers())?;
-        let (parts, body) = request.into_parts();
-        let bytes = body::read_whole(&parts.headers, body, api.limits.payload).await?;
+        let (mut parts, body) = request.into_parts();
+        let meter = Meter::from_request_parts(&mut parts, api).await?;
+        let bytes = body::read_whole(&meter, &parts.headers, body, api.limits.payload).await?;
         let (document, value) = json::read_strictly(&bytes)?;
         Ok(Self(document, value))
     }
@@ -63,8 +65,9 @@ impl<T: Shape + Default> FromRequest<Api> for OptionalDocument<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let bytes = body::read_whole(&parts.headers, body, api.limits.payload).await?;
+        let (mut parts, body) = request.into_parts();
+        let meter = Meter::from_request_parts(&mut parts, api).await?;
+        let bytes = body::read_whole(&meter, &parts.headers, body, api.limits.payload).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }

@@ -17,6 +17,7 @@ use super::{
     event_document,
     json::{self, Shape},
     media,
+    meter::Meter,
     params::{NoParams, Params},
     problem::{Kind, Problem},
     router::Api,
@@ -227,12 +228,14 @@ impl Shape for Apply {
 pub async fn apply(
     State(api): State<Api>,
     _: NoParams,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<Applied>> {
     media::json(&headers)?;
-    // As much as a batch of events: a document of all endpoints is no single event.
-    let bytes = body::read_whole(&headers, body, api.limits.batch_bytes).await?;
+    // As much as a batch of events: a document of all endpoints is no single event. But it is held whole.
+    let most = api.limits.batch_bytes.min(api.engine.memory().largest());
+    let bytes = body::read_whole(&meter, &headers, body, most).await?;
     let (
         Apply {
             endpoints,
@@ -249,11 +252,12 @@ pub async fn preview(
     State(api): State<Api>,
     Id(id): Id<EndpointId>,
     _: NoParams,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<PreviewView>> {
     media::json(&headers)?;
-    let bytes = body::read_whole(&headers, body, api.limits.payload).await?;
+    let bytes = body::read_whole(&meter, &headers, body, api.limits.payload).await?;
     let event = event_document::read(&bytes)?;
     Ok(Json(api.engine.preview(id, event).await?))
 }

@@ -15,6 +15,7 @@ use super::{
     document::{Answer, Document},
     json::{self, Shape},
     media,
+    meter::Meter,
     params::{NoParams, Params},
     problem::{Kind, Problem},
     router::Api,
@@ -108,12 +109,13 @@ impl Shape for Import {
 pub async fn import(
     State(api): State<Api>,
     _: NoParams,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<Imported>> {
     media::json(&headers)?;
     let most = limits::IMPORT_BYTES.max(api.limits.payload);
-    let bytes = body::read_whole(&headers, body, most).await?;
+    let bytes = body::read_whole(&meter, &headers, body, most).await?;
     let (import, _) = json::read_strictly::<Import>(&bytes)?;
     Ok(Json(
         api.engine

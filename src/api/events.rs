@@ -19,6 +19,7 @@ use super::{
     event_document,
     json::Shape,
     media::{self, Enqueue},
+    meter::Meter,
     params::Params,
     problem::{Kind, Problem},
     router::Api,
@@ -44,6 +45,7 @@ pub async fn enqueue(
     State(api): State<Api>,
     scope: Scope,
     params: Params,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
@@ -51,7 +53,9 @@ pub async fn enqueue(
     match read {
         Ok((Enqueue::Batch, _)) => enqueue_batch(&api, &headers, body, &scope).await,
         Ok((Enqueue::CloudEvents, labels)) => enqueue_cloud_events(&api, &headers, body, &labels).await,
-        Ok((how, labels)) => counted(enqueue_one(&api, &headers, body, (how, &labels), &scope).await),
+        Ok((how, labels)) => {
+            counted(enqueue_one(&api, (&headers, body), (how, &labels), &scope, &meter).await)
+        }
         Err(problem) => counted(Err(problem)),
     }
 }
@@ -75,13 +79,13 @@ fn counted<T>(answer: Answer<T>) -> Answer<T> {
 
 async fn enqueue_one(
     api: &Api,
-    headers: &HeaderMap,
-    body: Body,
+    (headers, body): (&HeaderMap, Body),
     (how, labels): (Enqueue, &Labels),
     scope: &Scope,
+    meter: &Meter,
 ) -> Answer<Response> {
     let key = idempotency_key(headers)?;
-    let bytes = body::read_whole(headers, body, api.limits.payload).await?;
+    let bytes = body::read_whole(meter, headers, body, api.limits.payload).await?;
     let accepted = match how {
         Enqueue::CloudEvent => {
             let event = cloud_events::structured::read(&bytes, labels)?;

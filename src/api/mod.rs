@@ -34,6 +34,7 @@ mod json;
 mod keys;
 pub mod listen;
 mod media;
+mod meter;
 mod params;
 mod pooled;
 pub mod problem;

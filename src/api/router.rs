@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     auth::{self, Gate},
-    backup, deliveries, endpoints, event_types, events, keys, pooled,
+    backup, deliveries, endpoints, event_types, events, keys, meter, pooled,
     problem::{Kind, Problem},
     secrets, system,
 };
@@ -52,9 +52,11 @@ impl Default for ApiLimits {
 pub fn router(api: Api) -> Router {
     let engine = api.engine.clone();
     let keys = engine.clone();
+    let memory = engine.memory().clone();
     let gate = Gate::new(move |hash: &[u8; 32]| keys.key_by_hash(hash));
     problems_for_the_rest(routes())
         .with_state(api)
+        .layer(middleware::from_fn_with_state(memory, meter::count))
         .layer(middleware::from_fn_with_state(engine.clone(), auth::confine))
         .layer(middleware::from_fn_with_state(engine.clone(), pooled::in_turns))
         .layer(middleware::from_fn_with_state(gate, auth::check))

@@ -139,6 +139,7 @@ fn built(endpoint: &Endpoint, event: &EventAccepted, signatures: &[Signing<'_>])
         auth: spec.auth.as_ref(),
         envelope: spec.envelope,
         encoding: spec.encoding,
+        encoded_limit: 4 * 1024 * 1024,
         signatures,
     };
     OutboundRequest::build(&parts, &wants, samples::NOW).expect("a request")

@@ -27,11 +27,12 @@ use crate::{
         Retention, Running, StartOptions,
         engine::{Engine, EngineOptions},
     },
-    domain::{address::AddressRules, text},
+    domain::{address::AddressRules, limits, text},
     journal,
     runtime::{
         clock::SystemClock,
         folder::{self, Folder},
+        machine,
         random::Jitter,
         shortage, space,
         work_pool::WorkPool,
@@ -47,6 +48,10 @@ const LAZY_SYNC: Duration = Duration::from_millis(50);
 const SHUTDOWN: Duration = Duration::from_secs(1);
 /// What a server that has failed may take to end, beyond its grace period.
 const FAILED_GRACE: Duration = Duration::from_secs(60);
+/// Bytes for bodies and endpoints, if nothing is configured: enough for some hundred attempts at the least, and no more
+/// than is of use, unless `delivery.max_in_flight` asks for it.
+const MEMORY_LEAST: usize = 16 * 1024 * 1024;
+const MEMORY_MOST: usize = 128 * 1024 * 1024;
 /// How often histogram samples are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -250,6 +255,12 @@ fn start_options(
             idempotency_window: config.storage.idempotency_window.as_duration(),
             retention: retention(config),
             max_endpoints: config.limits.endpoints as usize,
+            memory: memory(config),
+            encoded_limit: config
+                .limits
+                .payload
+                .as_usize()
+                .saturating_mul(limits::ENCODED_TIMES),
             profiles: config.profiles.clone(),
             rules,
             require_https: config.delivery.require_https,
@@ -289,6 +300,17 @@ fn retention(config: &Config) -> Retention {
         max_journal_bytes: storage.max_journal_bytes.as_bytes(),
         max_held_bytes: storage.max_held_bytes.as_bytes(),
     }
+}
+
+/// Bytes for bodies and endpoints: what is configured, or an eighth of what there is.
+fn memory(config: &Config) -> usize {
+    let configured = config.limits.memory.as_usize();
+    if configured > 0 {
+        return configured;
+    }
+    let most = MEMORY_MOST.max(config.delivery.max_in_flight as usize * 2 * limits::ATTEMPT_BYTES);
+    let part = machine::memory().map_or(MEMORY_MOST, |bytes| usize::try_from(bytes / 8).unwrap_or(most));
+    part.clamp(MEMORY_LEAST, most)
 }
 
 /// The name by which receivers grant us to send to them.

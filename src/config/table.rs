@@ -190,8 +190,10 @@ settings! {
         /// request makes a new connection, which looks the name up and has the receiver show its certificate: a
         /// changed address or certificate is noticed within this time, or twice this time.
         max_connection_age: Span = "45s", "1s"..="1d";
-        /// Attempts at once to all endpoints together. Each takes up to four file descriptors and 64 KiB of
-        /// memory. Fewer, if the limit on file descriptors does not allow so many.
+        /// Attempts at once to all endpoints together. Each takes up to four file descriptors, and up to 64 KiB of
+        /// limits.memory beside its event and its body. Fewer, if the limit on file descriptors does not allow so
+        /// many. A tenant may use seven for each one that is free; a quarter as many again may wait for the rest
+        /// of an answer whose status is known.
         max_in_flight: u32 = "512", "1"..="65536";
         /// Transient failures in a row after which an endpoint gets one probe at a time.
         breaker_after: u32 = "5", "1"..="1000";
@@ -226,6 +228,11 @@ settings! {
         batch_bytes: ByteSize = "64MiB", "1KiB"..="1GiB";
         /// Endpoints in all.
         endpoints: u32 = "10000", "1"..="1000000";
+        /// Memory for what others can make large: requests and answers that are in flight, in both directions,
+        /// and the endpoints, which may take half of it. A tenant may use seven times as much as is left; what is
+        /// more waits, or is answered 429. "0B": an eighth of the machine's memory, or of what its control group
+        /// allows, between 16MiB and 128MiB, or more with a larger delivery.max_in_flight.
+        memory: ByteSize = "0B", "0B"..="1TiB";
     }
 
     /// What the server says on stderr.

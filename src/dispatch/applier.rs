@@ -468,6 +468,7 @@ impl Shared {
             .collect();
         self.registry
             .replace(endpoints, deleted.into_iter().map(|(id, _)| id).collect());
+        self.memory.keep(self.registry.kept(&None).1);
     }
 
     /// Takes one endpoint from the store; answers whether a notice is due for it.
@@ -482,6 +483,7 @@ impl Shared {
             self.registry.put(endpoint);
             self.verifier.wake();
         }
+        self.memory.keep(self.registry.kept(&None).1);
         Ok(row.standing.notice_due)
     }
 

@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio::time::Instant;
 
 use super::{
     engine::{EngineOptions, Shared},
     error::chain,
     slots::Slot,
     unread::Unread,
+    weight,
 };
 use crate::{
     domain::{
@@ -26,7 +28,7 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    runtime::{clock, disk, work_pool::Owner},
+    runtime::{clock, disk, memory::Lease, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
     store::DueRow,
     wire::{
@@ -109,12 +111,25 @@ pub(super) async fn deliver(
         // Its delivery is being cancelled; what comes of this one changes nothing any more.
         return Seen::nothing(None, Fault::Interrupted);
     }
+    // Before the event is read: attempts that wait for memory hold none.
+    let Some(lease) = lease(shared, endpoint, row.place.len as usize).await else {
+        return Seen::nothing(None, Fault::Memory);
+    };
     let at_hand = shared.event_at_hand(row.delivery.event, row.place);
     let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
         Ok(accepted) => accepted,
         Err(seen) => return *seen,
     };
-    send(shared, endpoint, accepted, slot).await
+    send(shared, endpoint, accepted, lease, slot).await
+}
+
+/// The memory for an attempt whose event has so many bytes, once its tenant may have it; `None` when it is still not
+/// there after a while.
+pub(super) async fn lease(shared: &Shared, endpoint: &Endpoint, event: usize) -> Option<Lease> {
+    let spec = &endpoint.spec;
+    let bytes = weight::of_attempt(spec, event, shared.options.encoded_limit);
+    let until = Instant::now() + limits::MEMORY_PATIENCE;
+    shared.memory.take(&spec.tenant, bytes, until).await
 }
 
 /// Sends an event to an endpoint.
@@ -122,6 +137,7 @@ pub(super) async fn send(
     shared: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
     event: EventAccepted,
+    mut lease: Lease,
     slot: &mut Slot,
 ) -> Seen {
     let about = About {
@@ -141,6 +157,8 @@ pub(super) async fn send(
     } else {
         build_now(shared, endpoint, event)
     };
+    let body = request.as_ref().map_or(0, |request| request.body.len());
+    lease.shrink_to(limits::ATTEMPT_BYTES + body);
     transmit(shared, endpoint, about, request, Until::HeadDecides(slot)).await
 }
 
@@ -328,7 +346,8 @@ pub(super) fn build(
         default_source: &options.cloudevents_source,
         payload: &payload,
     };
-    let mut request = with_parts(endpoint, now, |target| match &endpoint.spec.transform {
+    let limit = options.encoded_limit;
+    let mut request = with_parts(endpoint, now, limit, |target| match &endpoint.spec.transform {
         None => OutboundRequest::build(&parts, target, at),
         Some(transform) => OutboundRequest::transformed(transform, &Facts::from(&event), &parts, target, at),
     })?;
@@ -342,10 +361,12 @@ pub(super) fn build(
     Ok(request)
 }
 
-/// Makes something out of what an endpoint wants of a request, with what signs at `now`.
+/// Makes something out of what an endpoint wants of a request, with what signs at `now`, its body within a limit where it
+/// is not JSON.
 pub(super) fn with_parts<T>(
     endpoint: &Endpoint,
     now: Timestamp,
+    encoded_limit: usize,
     make: impl FnOnce(&EndpointParts<'_>) -> T,
 ) -> T {
     let spec = &endpoint.spec;
@@ -363,6 +384,7 @@ pub(super) fn with_parts<T>(
         auth: spec.auth.as_ref(),
         envelope: spec.envelope,
         encoding: spec.encoding,
+        encoded_limit,
         signatures: &signings,
     })
 }

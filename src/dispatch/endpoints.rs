@@ -14,7 +14,9 @@ use super::{
     document,
     engine::{Engine, KeyView, Shared},
     error::EngineError,
+    queries,
     view::{EndpointView, Listed, Page},
+    weight,
 };
 use crate::{
     domain::{
@@ -62,6 +64,7 @@ impl Engine {
             Some(false) => StateChange::Pause,
         };
         shared.check(&spec)?;
+        shared.check_memory(0, &spec)?;
         let id = EndpointId::new(self.now(), u128::from_le_bytes(random::secure()));
         let notes = Notes {
             verification: (!spec.handshake.is_none())
@@ -92,6 +95,7 @@ impl Engine {
                 rule: "cannot be changed; create another endpoint".to_owned(),
             });
         }
+        shared.check_memory(weight::of_endpoint(&endpoint.spec), &spec)?;
         let notes = endpoint
             .notes
             .kept(&endpoint.spec.signatures, &spec.signatures, self.now());
@@ -192,19 +196,10 @@ impl Engine {
             .filter(after)
             .take(page.limit + 1)
             .collect();
-        let more = rows.len() > page.limit;
-        let shown = &rows[..rows.len().min(page.limit)];
-        let next = shown
-            .last()
-            .filter(|_| more)
-            .map(|endpoint| endpoint.id.to_string());
-        Ok(Listed {
-            data: shown
-                .iter()
-                .map(|endpoint| self.0.shown_endpoint(endpoint))
-                .collect(),
-            next,
-        })
+        let cursor = |endpoint: &&Arc<Endpoint>| endpoint.id.to_string();
+        Ok(queries::filled(rows, page.limit, cursor, |endpoint| {
+            Some(self.0.shown_endpoint(endpoint))
+        }))
     }
 
     /// The key that has this SHA-256, when it is neither revoked nor expired.
@@ -358,6 +353,21 @@ impl Shared {
         let tls = spec.tls.as_ref().filter(|_| spec.url.is_https());
         tls.map(|tls| tls_warnings(tls, &spec.url, self.clock.wall()))
             .unwrap_or_default()
+    }
+
+    /// Whether there is memory for an endpoint that took `before` until now.
+    fn check_memory(&self, before: usize, spec: &EndpointSpec) -> Result<(), EngineError> {
+        let after = weight::of_endpoint(spec);
+        let (held, kept) = self.registry.kept(&spec.tenant);
+        let (held, kept) = (held.saturating_sub(before), kept.saturating_sub(before));
+        // What makes an endpoint smaller is always welcome.
+        if after <= before || self.memory.may_keep(held, kept, after) {
+            return Ok(());
+        }
+        Err(EngineError::TooMany {
+            what: "bytes for endpoints (half of limits.memory, shared by all tenants)",
+            limit: self.memory.to_keep(),
+        })
     }
 
     /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.

@@ -38,7 +38,7 @@ use crate::{
         time::Timestamp,
     },
     journal::{AppendError, Appended, Durability, Journal},
-    runtime::{random::Jitter, seal::Sealer, work_pool::WorkPool},
+    runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
 };
 
@@ -63,6 +63,10 @@ pub struct EngineOptions {
     /// How long things are kept, and how much of them.
     pub retention: Retention,
     pub max_endpoints: usize,
+    /// Bytes for bodies in flight and for endpoints, all together.
+    pub memory: usize,
+    /// Bytes of a body in another encoding than JSON.
+    pub encoded_limit: usize,
     /// What endpoints may name as their `profile`.
     pub profiles: Profiles,
     pub rules: AddressRules,
@@ -93,6 +97,7 @@ pub(super) struct Shared {
     /// Where what takes CPU time or the disk is done.
     pub work: WorkPool,
     pub erasures: Erasures,
+    pub memory: Arc<Memory>,
     /// Events with ids of their own on their way to the journal.
     pub committing: TaskTracker,
     /// One change of configuration at a time: read, check, write, applied. Each tenant's endpoints have a lock, and what has no
@@ -167,6 +172,11 @@ impl Engine {
     /// Where what takes CPU time or the disk is done.
     pub fn work(&self) -> &WorkPool {
         &self.0.work
+    }
+
+    /// The bytes that bodies may take, and who has them.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.0.memory
     }
 
     /// Takes note of something that was found damaged, for the status.

@@ -55,6 +55,11 @@ pub enum EngineError {
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The tenant has its share of the memory.
+pub(super) const BUSY: EngineError = EngineError::Busy(
+    "the memory for bodies that the tenant may use at once is in use; try again when some requests have ended",
+);
+
 /// A place in a document that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     engine::{Engine, Shared},
     error::EngineError,
-    queries,
+    queries::{self, Filling},
     view::{AttemptView, DeliveryView, EventView, Page},
 };
 use crate::{
@@ -117,11 +117,13 @@ impl Engine {
             row: &row,
         };
         let (mut data, mut next) = (Vec::with_capacity(chosen.data.len()), chosen.next);
-        let last = chosen.data.last().copied();
+        let (last, mut filling) = (chosen.data.last().copied(), Filling::default());
         for id in chosen.data {
             let deliveries = deliveries.remove(&id).unwrap_or_default();
-            data.push(case.endpoint(id, &deliveries).await?);
-            if pass().await == Pace::Finish && Some(id) != last {
+            let explained = case.endpoint(id, &deliveries).await?;
+            let is_full = filling.is_full_with(&explained);
+            data.push(explained);
+            if (pass().await == Pace::Finish || is_full) && Some(id) != last {
                 next = Some(id.to_string());
                 break;
             }

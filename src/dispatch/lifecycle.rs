@@ -40,6 +40,7 @@ use crate::{
     runtime::{
         clock::Clock,
         folder::{Folder, FolderError},
+        memory::Memory,
         random::Jitter,
         space,
         work_pool::WorkPool,
@@ -188,6 +189,7 @@ impl Running {
         let clock = EngineClock::new(options.clock, Saved::read(folder.path()), store.newest()?);
         let (verifier, asks) = Verifier::new();
         let slots = Slots::new(options.engine.max_in_flight);
+        let memory = Memory::new(options.engine.memory);
         let shared = Arc::new(Shared {
             started_at: clock.now(),
             options: options.engine,
@@ -205,6 +207,7 @@ impl Running {
             slots,
             work: options.work,
             erasures: Erasures::default(),
+            memory,
             committing: TaskTracker::new(),
             configuring: Locks::default(),
             creating: AtomicUsize::new(0),

@@ -86,6 +86,7 @@ mod veil;
 mod verify;
 pub mod view;
 mod view_times;
+mod weight;
 
 pub use codec::decode as decode_record;
 #[cfg(any(test, fuzzing, feature = "bench-parts"))]

@@ -3,7 +3,7 @@
 use super::{
     attempt,
     engine::{Engine, Shared},
-    error::EngineError,
+    error::{BUSY, EngineError},
     queries,
     view::{AttemptView, DeliveryView, TestRequest},
 };
@@ -120,6 +120,9 @@ impl Engine {
         let shared = &self.0;
         let endpoint = shared.endpoint(id)?;
         let mut slot = shared.slot_to_ask(&endpoint).await?;
+        let lease = attempt::lease(shared, &endpoint, request.data.len())
+            .await
+            .ok_or(BUSY)?;
         let started_at = self.now();
         let event = NewEvent {
             id: None,
@@ -142,7 +145,7 @@ impl Engine {
             event_type: accepted.event_type.clone(),
             tenant: accepted.tenant.clone(),
         };
-        let seen = attempt::send(shared, &endpoint, accepted, &mut slot).await;
+        let seen = attempt::send(shared, &endpoint, accepted, lease, &mut slot).await;
         drop(slot);
         let record = attempt::standalone(id, about, started_at, 1, seen);
         let lsn = shared

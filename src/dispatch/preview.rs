@@ -3,7 +3,12 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{attempt, engine::Engine, error::EngineError};
+use super::{
+    attempt,
+    engine::Engine,
+    error::{BUSY, EngineError},
+    weight,
+};
 use crate::domain::{condition::Verdict, event::NewEvent, id::EndpointId, subscription};
 
 /// A request as it would be sent now. It holds the endpoint's credentials and headers as they are.
@@ -30,7 +35,8 @@ impl Engine {
     /// not accepted and nothing is sent.
     ///
     /// # Errors
-    /// `Invalid` when the event cannot be accepted as it is, or becomes no request.
+    /// `Invalid` when the event cannot be accepted as it is, or becomes no request; `Busy` when the tenant may
+    /// not have the memory now.
     pub async fn preview(&self, id: EndpointId, event: NewEvent) -> Result<PreviewView, EngineError> {
         let shared = &self.0;
         let endpoint = shared.endpoint(id)?;
@@ -43,6 +49,9 @@ impl Engine {
             });
         }
         let spec = &endpoint.spec;
+        // The body is there four times over, as it is, in the whole request, and as text of both.
+        let bytes = 4 * weight::of_attempt(spec, event.payload.bytes.len(), shared.options.encoded_limit);
+        let _lease = shared.memory.try_take(&spec.tenant, bytes).ok_or(BUSY)?;
         let channel = event.channel.as_ref();
         let subscribed =
             subscription::judge(&spec.events, &spec.channels, &event.event_type, channel).is_ok();

@@ -4,6 +4,7 @@
 //! filter is rare may be short and still have a `next`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
         AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, ErasedView, EventFilter, EventView,
         LastOutcome, Listed, Page,
     },
+    weight,
 };
 use crate::{
     domain::{
@@ -66,7 +68,7 @@ impl Engine {
         };
         let rows = shared.list(&store, keys::EVENT, page, wanted).await?;
         Ok(listed(rows, |key, row| {
-            Some(shared.event_view(keys::lsn_in(key), &row, false))
+            Some(shared.event_view(keys::lsn_in(key), row, false))
         })
         .await)
     }
@@ -107,10 +109,14 @@ impl Engine {
             if !page.ascending {
                 found.reverse();
             }
-            return shared.page_of(&found, page, |delivery| shared.delivery_view(delivery, &row));
+            let rows = rows_of(&found, page)?;
+            let cursor = |(place, _): &(usize, &Delivery)| place.to_string();
+            return Ok(filled(rows, page.limit, cursor, |(_, delivery)| {
+                Some(shared.delivery_view(delivery, &row))
+            }));
         }
         let rows = shared.list(&store, keys::DELIVERY, page, wanted).await?;
-        Ok(listed(rows, |_, delivery| shared.shown(&store, &delivery)).await)
+        Ok(listed(rows, |_, delivery| shared.shown(&store, delivery)).await)
     }
 
     pub async fn delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
@@ -149,7 +155,8 @@ impl Engine {
         };
         let Some(deliveries) = deliveries else {
             let rows = shared.list(&store, keys::ATTEMPT, page, wanted).await?;
-            let show = |key: &[u8], row| shared.attempt_shown(&store, keys::lsn_in(key), &row, false);
+            let show =
+                |key: &[u8], row: &AttemptRow| shared.attempt_shown(&store, keys::lsn_in(key), row, false);
             return Ok(listed(rows, show).await);
         };
         let found = shared.history(&store, &deliveries).await;
@@ -159,15 +166,12 @@ impl Engine {
         if !page.ascending {
             found.reverse();
         }
-        let places: Vec<usize> = (0..found.len()).collect();
-        let chosen = shared.page_of(&places, page, |place| *place)?;
-        let mut data = Vec::with_capacity(chosen.data.len());
-        for (lsn, row) in chosen.data.iter().filter_map(|place| found.get(*place)) {
-            data.extend(shared.attempt_shown(&store, *lsn, row, true));
-            pass().await;
-        }
-        let next = chosen.next;
-        Ok(Listed { data, next })
+        let rows = rows_of(&found, page)?;
+        let cursor = |(place, _): &(usize, &(Lsn, AttemptRow))| place.to_string();
+        Ok(filled_in_time(rows, page.limit, cursor, |(_, (lsn, row))| {
+            shared.attempt_shown(&store, *lsn, row, true)
+        })
+        .await)
     }
 }
 
@@ -187,23 +191,79 @@ fn matches_attempt(filter: &AttemptFilter, row: &AttemptRow) -> bool {
         && filter.until.is_none_or(|until| row.started_at <= until)
 }
 
-/// Shows rows, as many as the request has time for.
-async fn listed<T: Send, V>(rows: Rows<T>, show: impl Fn(&[u8], T) -> Option<V>) -> Listed<V> {
-    let mut data = Vec::with_capacity(rows.found.len());
-    let mut stopped_at = rows.stopped_at;
-    let mut left = rows.found.len();
-    for (key, row) in rows.found {
-        left -= 1;
-        data.extend(show(&key, row));
-        if pass().await == Pace::Finish && left > 0 {
-            stopped_at = Some(key);
+/// Shows rows, as many as the request has time for and a page may hold.
+async fn listed<T, V: Serialize>(rows: Rows<T>, show: impl Fn(&[u8], &T) -> Option<V>) -> Listed<V> {
+    let stopped_at = rows.stopped_at.map(|key| hex::encode(&key));
+    let cursor = |(key, _): &(Vec<u8>, T)| hex::encode(key);
+    let page = filled_in_time(rows.found, usize::MAX, cursor, |(key, row)| show(key, row)).await;
+    Listed {
+        next: page.next.or(stopped_at),
+        ..page
+    }
+}
+
+/// How much of a page's bytes its rows have filled.
+#[derive(Default)]
+pub(super) struct Filling(usize);
+
+impl Filling {
+    /// Whether the page ends with this row, which would be its next one.
+    pub fn is_full_with(&mut self, row: &impl Serialize) -> bool {
+        self.0 += weight::of_json(row);
+        self.0 >= limits::PAGE_BYTES
+    }
+}
+
+/// A page of rows, which ends early once they have [`limits::PAGE_BYTES`] as JSON. `rows` has one more than `limit` where
+/// there is more.
+pub(super) fn filled<T, V: Serialize>(
+    rows: Vec<T>,
+    limit: usize,
+    cursor: impl Fn(&T) -> String,
+    show: impl Fn(&T) -> Option<V>,
+) -> Listed<V> {
+    let (mut page, mut filling) = (Listed::empty(), Filling::default());
+    for (row, place) in rows.iter().zip(1..) {
+        let view = show(row);
+        let is_full = view.as_ref().is_some_and(|view| filling.is_full_with(view));
+        page.data.extend(view);
+        if (is_full || place == limit) && place < rows.len() {
+            page.next = Some(cursor(row));
             break;
         }
     }
-    Listed {
-        data,
-        next: stopped_at.map(|key| hex::encode(&key)),
+    page
+}
+
+/// The same, which also ends when the request has no more time.
+async fn filled_in_time<T, V: Serialize>(
+    rows: Vec<T>,
+    limit: usize,
+    cursor: impl Fn(&T) -> String,
+    show: impl Fn(&T) -> Option<V>,
+) -> Listed<V> {
+    let (mut page, mut filling) = (Listed::empty(), Filling::default());
+    for (row, place) in rows.iter().zip(1..) {
+        let view = show(row);
+        let is_full = view.as_ref().is_some_and(|view| filling.is_full_with(view));
+        page.data.extend(view);
+        if (pass().await == Pace::Finish || is_full || place == limit) && place < rows.len() {
+            page.next = Some(cursor(row));
+            break;
+        }
     }
+    page
+}
+
+/// The rows of a page of what is held in memory, by their number, which is the cursor; one more than the page has, where
+/// there is more.
+fn rows_of<'a, T>(all: &'a [T], page: &Page) -> Result<Vec<(usize, &'a T)>, EngineError> {
+    let skip: usize = match &page.cursor {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| bad_cursor())?,
+    };
+    let more = page.limit.saturating_add(1);
+    Ok((1..).zip(all).skip(skip).take(more).collect())
 }
 
 /// A page of ids, which are given in ascending order; its cursor is the last id.
@@ -302,25 +362,6 @@ impl Shared {
             window.limit = page.limit - found.len();
             window.beyond = stopped_at;
         }
-    }
-
-    /// A page of what is held in memory; its cursor counts.
-    fn page_of<T, V>(
-        &self,
-        all: &[T],
-        page: &Page,
-        show: impl Fn(&T) -> V,
-    ) -> Result<Listed<V>, EngineError> {
-        let skip: usize = match &page.cursor {
-            None => 0,
-            Some(text) => text.parse().map_err(|_| bad_cursor())?,
-        };
-        let data: Vec<V> = all.iter().skip(skip).take(page.limit).map(show).collect();
-        let end = skip.saturating_add(data.len());
-        Ok(Listed {
-            data,
-            next: (end < all.len()).then(|| end.to_string()),
-        })
     }
 
     /// The event of an id: within a tenant, if one is given. Otherwise the one without a tenant, or else the only one that

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use super::{conditions::Kept, fan_out::Asking};
+use super::{conditions::Kept, fan_out::Asking, weight};
 use crate::domain::{
     condition::{Subject, Verdict},
     endpoint::Endpoint,
@@ -36,6 +36,8 @@ struct Table {
     keys: HashMap<[u8; 32], Arc<KeyPut>>,
     /// When handshakes are to be tried.
     handshakes: BTreeSet<(Timestamp, EndpointId)>,
+    /// The memory that each tenant's endpoints take.
+    kept: HashMap<Option<Label>, usize>,
 }
 
 /// Whose endpoints an event may go to.
@@ -90,6 +92,13 @@ impl Registry {
                 .is_some_and(|endpoint| !passed_over(endpoint))
         };
         table.handshakes.iter().find(|(_, id)| may_go(id)).copied()
+    }
+
+    /// The memory that endpoints take: a tenant's, and all.
+    pub fn kept(&self, tenant: &Option<Label>) -> (usize, usize) {
+        let table = self.read();
+        let held = table.kept.get(tenant).copied().unwrap_or_default();
+        (held, table.kept.values().sum())
     }
 
     pub fn put(&self, endpoint: Endpoint) {
@@ -227,6 +236,7 @@ impl Table {
                 .or_default()
                 .push(endpoint.id);
         }
+        *self.kept.entry(endpoint.spec.tenant.clone()).or_default() += weight::of_endpoint(&endpoint.spec);
         let due = endpoint.handshake_due();
         self.handshakes.extend(due.map(|due| (due, endpoint.id)));
         if let Some(source) = &endpoint.spec.condition {
@@ -241,6 +251,12 @@ impl Table {
         let Some(old) = self.endpoints.remove(&id) else {
             return;
         };
+        if let Some(kept) = self.kept.get_mut(&old.spec.tenant) {
+            *kept -= weight::of_endpoint(&old.spec);
+            if *kept == 0 {
+                self.kept.remove(&old.spec.tenant);
+            }
+        }
         if let Some(due) = old.handshake_due() {
             self.handshakes.remove(&(due, id));
         }

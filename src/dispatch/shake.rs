@@ -226,7 +226,7 @@ async fn ask(
     };
     let at = shared.clock.wall();
     let source = &shared.options.cloudevents_source;
-    let request = attempt::with_parts(endpoint, started_at, |target| {
+    let request = attempt::with_parts(endpoint, started_at, shared.options.encoded_limit, |target| {
         challenge.request(target, about.event_id.as_str(), source, at)
     });
     let within = endpoint.spec.handshake.answer_within();

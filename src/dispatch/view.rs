@@ -32,6 +32,15 @@ pub struct Listed<T> {
     pub next: Option<String>,
 }
 
+impl<T> Listed<T> {
+    pub const fn empty() -> Self {
+        Self {
+            data: Vec::new(),
+            next: None,
+        }
+    }
+}
+
 /// Which rows of a list are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Page {

@@ -16,9 +16,17 @@ pub const LABEL_BYTES: usize = 256;
 pub const ATTRIBUTES: usize = 64;
 /// One attribute's value: room for a URI or a trace's state, and a header that receivers take.
 pub const ATTRIBUTE_BYTES: usize = 1024;
-/// A body in another encoding than JSON: the form encoding repeats the names of all levels for every value, so that a
-/// small document could become a huge one.
-pub const ENCODED_BYTES: usize = 16 * 1024 * 1024;
+/// How many times as large as the largest event's document a body in another encoding than JSON may be: the form
+/// encoding repeats the names of all levels for every value, so that a small document could become a huge one. With the
+/// default of `limits.payload` this is 4 MiB.
+pub const ENCODED_TIMES: usize = 16;
+/// What an attempt may take of memory beside its event and its body: the head and the body of its answer, and TLS.
+pub const ATTEMPT_BYTES: usize = 64 * 1024;
+/// How long an attempt waits for its share of the memory, before it counts as trouble of our own and is tried later.
+pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
+/// An answer of the API, or the beginning of a request's body, that is not counted: it is small, and the number of
+/// connections bounds it.
+pub const UNCOUNTED_BYTES: usize = 8 * 1024;
 /// Levels of a document that is written as JavaScript writes it: each level copies what is in it once more. Events have
 /// fewer; a transform could make any number.
 pub const STRINGIFIED_DEPTH: usize = 256;
@@ -217,6 +225,9 @@ pub const WORK_LOOKS: usize = 500;
 pub const PAGE_DEFAULT: usize = 50;
 /// Rows of a list at the most.
 pub const PAGE_MAX: usize = 500;
+/// Bytes of a list's rows as JSON after which its page ends early: a page of ordinary rows stays far below, and an answer
+/// has a size that can be counted on.
+pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Rows looked at to fill one page of a filtered list, so that a rare filter cannot hold a thread.
 pub const PAGE_SCAN: usize = 20_000;
 /// Segments that one answer to a backup carries: each is a file that is kept open until it is sent, so that it can be

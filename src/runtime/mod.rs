@@ -5,6 +5,8 @@ pub mod codec;
 pub mod disk;
 pub mod folder;
 pub mod hex;
+pub mod machine;
+pub mod memory;
 pub mod random;
 pub mod seal;
 /// Seeds of randomized tests, which the integration tests share.

@@ -44,6 +44,8 @@ pub struct EndpointParts<'a> {
     pub auth: Option<&'a Auth>,
     pub envelope: Envelope,
     pub encoding: Encoding,
+    /// Bytes that a body may have in another encoding than JSON.
+    pub encoded_limit: usize,
     pub signatures: &'a [Signing<'a>],
 }
 
@@ -51,7 +53,7 @@ impl EndpointParts<'_> {
     /// The document in the endpoint's encoding; JSON is sent as it was written, but for a scheme whose receivers sign
     /// what JavaScript makes of it.
     fn encode(&self, document: Document) -> Result<Document, EncodeError> {
-        let document = self.encoding.encode(document)?;
+        let document = self.encoding.encode(document, self.encoded_limit)?;
         let is_stringified = self
             .signatures
             .iter()
@@ -239,6 +241,7 @@ mod tests {
             auth,
             envelope: Envelope::Standard,
             encoding: Encoding::Json,
+            encoded_limit: 1024,
             signatures,
         };
         OutboundRequest::build(&event, &endpoint, Timestamp::from_millis(1_614_265_331_999)).unwrap()

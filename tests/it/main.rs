@@ -41,6 +41,7 @@ mod hostile_receivers;
 mod known_defects;
 mod listen;
 mod log_output;
+mod memory;
 mod ordering;
 mod ours;
 mod paused;

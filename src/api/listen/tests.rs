@@ -18,6 +18,7 @@ use super::*;
 use crate::api::{
     auth::{Known, Via},
     body,
+    meter::Meter,
     problem::Problem,
 };
 
@@ -73,7 +74,7 @@ async fn read_until(stream: &mut (impl AsyncRead + Unpin), wanted: &str) -> Stri
 }
 
 async fn echo(headers: HeaderMap, body: Body) -> Result<String, Problem> {
-    let bytes = body::read_whole(&headers, body, 100_000).await?;
+    let bytes = body::read_whole(&Meter::unbounded(), &headers, body, 100_000).await?;
     Ok(format!("read {}", bytes.len()))
 }
 

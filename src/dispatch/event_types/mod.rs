@@ -40,7 +40,7 @@ use super::{
     codec,
     engine::{Engine, Shared, refused},
     error::{EngineError, Fault},
-    queries::bad_cursor,
+    queries::{self, bad_cursor},
     view::{Listed, Page},
 };
 use crate::{
@@ -113,19 +113,13 @@ impl Engine {
             })
         };
         let rows: Vec<_> = all.iter().filter(after).take(page.limit + 1).collect();
-        let more = rows.len() > page.limit;
-        let shown = &rows[..rows.len().min(page.limit)];
-        let next = shown.last().filter(|_| more).map(|declared| {
+        let cursor = |declared: &&Arc<Declared>| {
             let (at, name) = declared.place();
             format!("{}:{name}", at.as_millis())
-        });
-        Ok(Listed {
-            data: shown
-                .iter()
-                .map(|declared| self.0.clock.show(view::listed(declared)))
-                .collect(),
-            next,
-        })
+        };
+        Ok(queries::filled(rows, page.limit, cursor, |declared| {
+            Some(self.0.clock.show(view::listed(declared)))
+        }))
     }
 
     /// Deletes a declaration; events of the type are accepted on, whatever they hold.

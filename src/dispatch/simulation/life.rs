@@ -263,6 +263,8 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
             retention: Retention::default(),
             idempotency_window: Duration::from_secs(86_400),
             max_endpoints: 100,
+            memory: 64 * 1024 * 1024,
+            encoded_limit: 4 * 1024 * 1024,
             profiles: Profiles::default(),
             rules: rules.clone(),
             require_https: false,

@@ -36,7 +36,7 @@ pub(in crate::wire) fn stringify(json: &[u8]) -> Result<String, EncodeError> {
             }
             b'}' | b']' => {
                 let closed = open.pop().map(Container::close).unwrap_or_default();
-                bounded(&closed)?;
+                bounded(&closed, json.len().saturating_mul(limits::ENCODED_TIMES))?;
                 add(&mut open, &closed);
                 1
             }

@@ -37,7 +37,7 @@ struct Level {
 }
 
 /// Writes a document as a form.
-pub(super) fn write(tokens: Tokens<'_>) -> Result<String, EncodeError> {
+pub(super) fn write(tokens: Tokens<'_>, limit: usize) -> Result<String, EncodeError> {
     let mut form = Form {
         body: String::new(),
         path: String::new(),
@@ -45,7 +45,7 @@ pub(super) fn write(tokens: Tokens<'_>) -> Result<String, EncodeError> {
     };
     for token in tokens {
         form.take(&token);
-        bounded(&form.body)?;
+        bounded(&form.body, limit)?;
     }
     Ok(form.body)
 }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn form(json: &str) -> String {
-        write(Tokens::of(json.as_bytes()).unwrap()).unwrap()
+        write(Tokens::of(json.as_bytes()).unwrap(), 1024).unwrap()
     }
 
     #[test]
@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn a_small_document_does_not_become_a_huge_one() {
         let bomb = format!(r#"{{"{}":[{}0]}}"#, "x".repeat(100_000), "0,".repeat(50_000));
-        let written = write(Tokens::of(bomb.as_bytes()).unwrap());
-        assert!(matches!(written, Err(EncodeError::TooLarge)));
+        let limit = 4 * 1024 * 1024;
+        let written = write(Tokens::of(bomb.as_bytes()).unwrap(), limit);
+        assert!(matches!(written, Err(EncodeError::TooLarge { limit: 4_194_304 })));
     }
 }

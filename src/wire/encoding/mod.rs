@@ -24,35 +24,36 @@ use crate::domain::limits;
 pub enum EncodeError {
     #[error("the document is not JSON")]
     NotJson(#[from] serde_json::Error),
-    #[error("more than {} bytes in this encoding", limits::ENCODED_BYTES)]
-    TooLarge,
+    #[error("more than {limit} bytes in this encoding")]
+    TooLarge { limit: usize },
     #[error("more than {} levels deep", limits::STRINGIFIED_DEPTH)]
     TooDeep,
 }
 
 impl Encoding {
-    /// Writes a JSON document in this encoding; JSON itself stays as it is, byte for byte.
+    /// Writes a JSON document in this encoding, in at most `limit` bytes; JSON itself stays as it is, byte for byte.
     ///
     /// # Errors
-    /// [`EncodeError::TooLarge`] past [`limits::ENCODED_BYTES`]; [`EncodeError::NotJson`] when the body is not JSON.
-    pub fn encode(self, document: Document) -> Result<Document, EncodeError> {
+    /// [`EncodeError::TooLarge`] past the limit; [`EncodeError::NotJson`] when the body is not JSON.
+    pub fn encode(self, document: Document, limit: usize) -> Result<Document, EncodeError> {
         let (content_type, body) = match self {
             Self::Json => return Ok(document),
-            Self::Form => (form::MEDIA_TYPE, form::write(Tokens::of(&document.body)?)?),
-            Self::Xml => (xml::MEDIA_TYPE, xml::write(Tokens::of(&document.body)?)?),
+            Self::Form => (form::MEDIA_TYPE, form::write(Tokens::of(&document.body)?, limit)?),
+            Self::Xml => (xml::MEDIA_TYPE, xml::write(Tokens::of(&document.body)?, limit)?),
         };
         Ok(Document {
             content_type: Some(content_type.to_owned()),
-            body: Bytes::from(body),
+            // As much memory as it has bytes, and not what it had room for while it grew.
+            body: Bytes::from(body.into_boxed_str().into_boxed_bytes()),
             ..document
         })
     }
 }
 
 /// What is written so far, if it is not too much.
-fn bounded(written: &str) -> Result<(), EncodeError> {
-    if written.len() > limits::ENCODED_BYTES {
-        return Err(EncodeError::TooLarge);
+fn bounded(written: &str, limit: usize) -> Result<(), EncodeError> {
+    if written.len() > limit {
+        return Err(EncodeError::TooLarge { limit });
     }
     Ok(())
 }

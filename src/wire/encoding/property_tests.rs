@@ -164,7 +164,7 @@ fn named(start: &quick_xml::events::BytesStart<'_>) -> Element {
 proptest! {
     #[test]
     fn a_form_says_every_value_and_where_it_stands(document in json()) {
-        let written = form::write(Tokens::of(document.to_string().as_bytes()).unwrap()).unwrap();
+        let written = form::write(Tokens::of(document.to_string().as_bytes()).unwrap(), 1024 * 1024).unwrap();
         let mut expected = Vec::new();
         match &document {
             Value::Object(members) if members.is_empty() => {}
@@ -184,7 +184,7 @@ proptest! {
 
     #[test]
     fn xml_is_well_formed_and_says_every_value(document in json()) {
-        let written = xml::write(Tokens::of(document.to_string().as_bytes()).unwrap()).unwrap();
+        let written = xml::write(Tokens::of(document.to_string().as_bytes()).unwrap(), 1024 * 1024).unwrap();
         prop_assert_eq!(parsed(&written), element("event", &document), "{}", written);
     }
 }

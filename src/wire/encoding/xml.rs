@@ -63,7 +63,7 @@ enum Tag<'a> {
 }
 
 /// Writes a document as XML.
-pub(super) fn write(tokens: Tokens<'_>) -> Result<String, EncodeError> {
+pub(super) fn write(tokens: Tokens<'_>, limit: usize) -> Result<String, EncodeError> {
     let mut xml = Xml {
         body: DECLARATION.to_owned(),
         open: Vec::new(),
@@ -71,7 +71,7 @@ pub(super) fn write(tokens: Tokens<'_>) -> Result<String, EncodeError> {
     };
     for token in tokens {
         xml.take(token);
-        bounded(&xml.body)?;
+        bounded(&xml.body, limit)?;
     }
     Ok(xml.body)
 }
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn xml(json: &str) -> String {
-        let written = write(Tokens::of(json.as_bytes()).unwrap()).unwrap();
+        let written = write(Tokens::of(json.as_bytes()).unwrap(), 1024 * 1024).unwrap();
         written.strip_prefix(DECLARATION).unwrap().to_owned()
     }
 

@@ -36,6 +36,7 @@ fn request_of(
         auth: Some(&auth),
         envelope,
         encoding,
+        encoded_limit: 1024,
         signatures,
     };
     challenge.request(&endpoint, "evt_1", "/test", AT).unwrap()

@@ -123,6 +123,8 @@ impl Stepped {
                 idempotency_window: Duration::from_secs(3600),
                 retention: posthaste::dispatch::Retention::default(),
                 max_endpoints: 100,
+                memory: 64 * 1024 * 1024,
+                encoded_limit: 4 * 1024 * 1024,
                 profiles: Profiles::default(),
                 rules: rules.clone(),
                 require_https: false,

@@ -14,6 +14,8 @@ pub enum Need {
     Curl,
     /// A C compiler.
     Cc,
+    /// A control group for memory that the test may make.
+    Cgroup,
 }
 
 impl fmt::Display for Need {
@@ -25,6 +27,7 @@ impl fmt::Display for Need {
             Self::Verifiers => "verifiers",
             Self::Curl => "curl",
             Self::Cc => "cc",
+            Self::Cgroup => "cgroup",
         })
     }
 }
