@@ -140,7 +140,7 @@ fn of_the_standard_envelope_the_data_is_taken() {
 fn a_webhook_that_cannot_be_taken_says_where_and_why() {
     let json_of = |schema: Value| post(&json!({"application/json": {"schema": schema}}));
     let webhooks = json!({
-        "new pet": {"post": {}},
+        "new pet!": {"post": {}},
         "a": {"description": "no operation"},
         "b": post(&json!({"application/xml": {"schema": {}}})),
         "c": json_of(json!({"$ref": "https://example.com/pet.json"})),
@@ -155,7 +155,7 @@ fn a_webhook_that_cannot_be_taken_says_where_and_why() {
     });
     let read = read(&description(&webhooks));
     for (name, place) in [
-        ("new pet", "/webhooks/new pet"),
+        ("new pet!", "/webhooks/new pet!"),
         ("a", "/webhooks/a"),
         ("b", "/webhooks/b/post/requestBody/content"),
         (
