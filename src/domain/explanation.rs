@@ -53,14 +53,18 @@ impl Fault {
                  no certificate can be for"
             }
             Self::Descriptors => "no file descriptor or local port was free here",
-            Self::Memory => "no memory was free here",
+            Self::Memory => {
+                "no memory was free here, or the tenant's share of limits.memory was in use for 10 s"
+            }
             Self::Disk => "the event could not be read from our disk",
             Self::Signing => "the request could not be made",
             Self::Clock => "our clock shows a time before this program was made",
             Self::NoRoute => "this machine has no route to any network",
             Self::Interrupted => "the attempt was stopped here",
             Self::TlsNoRoots => "this machine has no certificate authorities to verify a receiver by",
-            Self::Encoding => "the event has more than 16 MiB in the endpoint's encoding; nothing was sent",
+            Self::Encoding => {
+                "the event has more than 16 times limits.payload (4 MiB) in the endpoint's encoding; nothing was sent"
+            }
             Self::TokenUnreachable => "no connection to the token endpoint; nothing was sent to the receiver",
             Self::TokenUnavailable => {
                 "the token endpoint is closed, broke off, took too long, or answered 429, 5xx or the like"
