@@ -2,7 +2,7 @@
 //! never on this one.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -59,6 +59,7 @@ pub struct SteppedClock {
     base: Timestamp,
     started: Instant,
     step_millis: AtomicI64,
+    suspended_millis: AtomicU64,
 }
 
 impl SteppedClock {
@@ -68,6 +69,7 @@ impl SteppedClock {
             base,
             started: Instant::now(),
             step_millis: AtomicI64::new(0),
+            suspended_millis: AtomicU64::new(0),
         }
     }
 
@@ -75,16 +77,22 @@ impl SteppedClock {
     pub fn step(&self, millis: i64) {
         self.step_millis.fetch_add(millis, Ordering::SeqCst);
     }
+
+    /// Lets time pass without tokio's clock, as while a machine is suspended.
+    pub fn suspend(&self, millis: u64) {
+        self.suspended_millis.fetch_add(millis, Ordering::SeqCst);
+    }
 }
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        let shown = self.base.plus(self.started.elapsed()).as_millis();
+        let shown = self.base.plus(self.running()).as_millis();
         Timestamp::from_millis(shown.saturating_add_signed(self.step_millis.load(Ordering::SeqCst)))
     }
 
     fn running(&self) -> Duration {
-        self.started.elapsed()
+        let suspended = Duration::from_millis(self.suspended_millis.load(Ordering::SeqCst));
+        self.started.elapsed() + suspended
     }
 }
 

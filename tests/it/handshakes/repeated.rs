@@ -103,7 +103,7 @@ struct Stepped {
     _dir: tempfile::TempDir,
 }
 
-const HOUR: i64 = 3_600_000;
+const HOUR: u64 = 3_600_000;
 
 impl Stepped {
     fn start() -> Self {
@@ -174,8 +174,8 @@ impl Stepped {
     }
 
     /// Steps the clock; a change that means nothing has the verifier look at it.
-    async fn step(&self, id: EndpointId, millis: i64) {
-        self.clock.step(millis);
+    async fn step(&self, id: EndpointId, millis: u64) {
+        self.clock.suspend(millis);
         let touched = json!({"description": self.engine.now().to_string()});
         self.engine.patch_endpoint(id, touched).await.unwrap();
     }
