@@ -6,6 +6,9 @@
 //! may use 7/8 of the budget, and there is always something left for another one. What has no tenant is a scope
 //! of its own.
 //!
+//! Who can wait ([`Memory::take`]: attempts) may only fill up a scope to [`TIMES_WAITING`] times what is left, 3/4 of the
+//! budget. So a tenant's deliveries, however many wait, leave room to its requests, which cannot wait.
+//!
 //! No single lease is larger than a quarter of the budget ([`Memory::largest`]): a request for more takes that much, so
 //! that it gets its turn.
 
@@ -24,6 +27,8 @@ use crate::domain::event::Label;
 
 /// Bytes that a scope may hold for each one that is left.
 const TIMES: usize = 7;
+/// The same, for those who can wait.
+const TIMES_WAITING: usize = 3;
 
 /// The budget.
 pub struct Memory {
@@ -50,10 +55,10 @@ pub struct Lease {
 }
 
 /// Whether a scope that holds `held` may take `want` bytes of which `free` are left.
-const fn allows(held: usize, want: usize, free: usize) -> bool {
+const fn allows(held: usize, want: usize, free: usize, times: usize) -> bool {
     match free.checked_sub(want) {
         None => false,
-        Some(left) => held.saturating_add(want) <= left.saturating_mul(TIMES),
+        Some(left) => held.saturating_add(want) <= left.saturating_mul(times),
     }
 }
 
@@ -84,17 +89,23 @@ impl Memory {
 
     /// Whether a scope that keeps `held` of all `kept` bytes may keep `more`.
     pub const fn may_keep(&self, held: usize, kept: usize, more: usize) -> bool {
-        allows(held, more, self.to_keep().saturating_sub(kept))
+        allows(held, more, self.to_keep().saturating_sub(kept), TIMES)
     }
 
     /// Bytes for a scope, if it may have them now.
     pub fn try_take(self: &Arc<Self>, scope: &Option<Label>, bytes: usize) -> Option<Lease> {
+        self.lease(scope, bytes, TIMES)
+    }
+
+    fn lease(self: &Arc<Self>, scope: &Option<Label>, bytes: usize, times: usize) -> Option<Lease> {
         let bytes = bytes.min(self.largest());
-        self.state().claim(self.total, scope, bytes).then(|| Lease {
-            memory: self.clone(),
-            scope: scope.clone(),
-            bytes,
-        })
+        self.state()
+            .claim(self.total, scope, bytes, times)
+            .then(|| Lease {
+                memory: self.clone(),
+                scope: scope.clone(),
+                bytes,
+            })
     }
 
     /// Bytes for a scope, as soon as it may have them; `None` when that is not before `until`.
@@ -107,7 +118,7 @@ impl Memory {
         bytes: usize,
         until: Instant,
     ) -> Option<Lease> {
-        if let Some(lease) = self.try_take(scope, bytes) {
+        if let Some(lease) = self.lease(scope, bytes, TIMES_WAITING) {
             return Some(lease);
         }
         let _waiting = Waiting::new(self);
@@ -116,7 +127,7 @@ impl Memory {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if let Some(lease) = self.try_take(scope, bytes) {
+            if let Some(lease) = self.lease(scope, bytes, TIMES_WAITING) {
                 return Some(lease);
             }
             timeout_at(until, freed).await.ok()?;
@@ -156,10 +167,10 @@ impl Drop for Waiting<'_> {
 }
 
 impl State {
-    fn claim(&mut self, total: usize, scope: &Option<Label>, bytes: usize) -> bool {
+    fn claim(&mut self, total: usize, scope: &Option<Label>, bytes: usize, times: usize) -> bool {
         let free = total.saturating_sub(self.leased).saturating_sub(self.kept);
         let held = self.scopes.get(scope).copied().unwrap_or_default();
-        if !allows(held, bytes, free) {
+        if !allows(held, bytes, free, times) {
             return false;
         }
         self.leased += bytes;
@@ -193,7 +204,10 @@ impl Lease {
     #[must_use]
     pub fn grow(&mut self, more: usize) -> bool {
         let more = more.min(self.memory.largest().saturating_sub(self.bytes));
-        let grown = self.memory.state().claim(self.memory.total, &self.scope, more);
+        let grown = self
+            .memory
+            .state()
+            .claim(self.memory.total, &self.scope, more, TIMES);
         if grown {
             self.bytes += more;
         }
@@ -292,6 +306,17 @@ mod tests {
         assert_eq!((&piece[..], memory.used()), (&b"e"[..], 41 * KIB));
         drop(piece);
         assert_eq!(memory.used(), 40 * KIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_can_wait_leave_room_to_those_who_cannot() {
+        let memory = Memory::new(64 * KIB);
+        let soon = Instant::now() + Duration::from_secs(5);
+        let mut attempts = Vec::new();
+        while let Some(lease) = memory.take(&None, KIB, soon).await {
+            attempts.push(lease);
+        }
+        assert_eq!((attempts.len(), all(&memory, &None).len()), (48, 8));
     }
 
     #[tokio::test(start_paused = true)]
