@@ -62,12 +62,17 @@ fn fill(server: &Server, receiver: &Receiver, endpoints: usize, tenant: &Value) 
     for _ in 0..endpoints {
         endpoint(server, &receiver.url("/"), "slow", tenant);
     }
-    for _ in 0..8 {
-        let mut event = json!({"type": "slow", "data": 1});
-        event
-            .as_object_mut()
-            .unwrap()
-            .extend(tenant.as_object().unwrap().clone());
+    let mut event = json!({"type": "slow", "data": 1});
+    event
+        .as_object_mut()
+        .unwrap()
+        .extend(tenant.as_object().unwrap().clone());
+    server.event(&event);
+    // Each has its first attempt out before there is a second: none takes of what is left for first ones later.
+    wait_for("a first attempt of each", || {
+        (receiver.accepted() == endpoints).then_some(())
+    });
+    for _ in 0..7 {
         server.event(&event);
     }
     wait_for("most slots to be taken", || {
