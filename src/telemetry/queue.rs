@@ -2,8 +2,8 @@
 //!
 //! Whoever logs puts a line into the queue and goes on: a reader of stderr that stalls, a full disk or a closed pipe
 //! costs lines, never a thread. Where stderr takes lines it is as if they were written at once: whoever logs something of
-//! weight waits for it, but not for long, and no more once that was in vain. Lines that do not fit, or that stderr refuses, are counted, and the log says how many
-//! were lost once stderr takes lines again.
+//! weight waits for it, but not for long, and no more once that was in vain. Lines that do not fit, or that stderr refuses,
+//! are counted, and the log says how many were lost once stderr takes lines again.
 
 use std::{
     collections::VecDeque,
@@ -106,11 +106,12 @@ impl Queue {
                 self.lost.fetch_add(1, Relaxed);
             }
             let lost = self.lost();
-            let room = self.done();
-            if written && room && lost > told {
+            // Before the line counts as done, so that who waits for the queue to be empty gets this line too.
+            if written && lost > told && self.has_room() {
                 tell(lost - told);
                 told = lost;
             }
+            self.done();
         }
     }
 
@@ -126,13 +127,17 @@ impl Queue {
         }
     }
 
-    /// The line that was taken is written or lost; answers whether the queue has room to spare.
-    fn done(&self) -> bool {
+    /// The line that was taken is written or lost.
+    fn done(&self) {
         let mut state = self.lock();
         state.done += 1;
         state.stalled &= !state.lines.is_empty();
         self.written.notify_all();
-        state.bytes <= QUEUE_BYTES / 2
+    }
+
+    /// Whether the queue has room to spare.
+    fn has_room(&self) -> bool {
+        self.lock().bytes <= QUEUE_BYTES / 2
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
