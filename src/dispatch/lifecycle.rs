@@ -305,15 +305,22 @@ impl Running {
     /// # Cancel safety
     /// Safe.
     pub async fn failed(&mut self) -> String {
-        tokio::select! {
-            // The journal's failure ends other parts too: it is the one to name.
-            biased;
-            failure = self.engine.0.journal.failed() => {
-                format!("the journal has failed, nothing more can be made durable: {}", chain(&*failure))
-            }
+        let journal = &self.engine.0.journal;
+        let ended = tokio::select! {
+            _ = journal.failed() => String::new(),
             ended = self.tasks.join_next() => how_it_ended(ended),
             ended = self.background.join_next() => how_it_ended(ended),
             () = self.applier_ended.cancelled() => "the applier ended; the store is not served any more".to_owned(),
+        };
+        // The journal's failure ends other parts too, which may be seen first: it is the one to name.
+        match &*journal.failure().borrow() {
+            Some(failure) => {
+                format!(
+                    "the journal has failed, nothing more can be made durable: {}",
+                    chain(&**failure)
+                )
+            }
+            None => ended,
         }
     }
 
