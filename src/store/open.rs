@@ -163,7 +163,7 @@ fn incomplete(data: &Path) -> PathBuf {
 /// not open.
 pub fn open(options: &Options) -> Result<Opened, OpenError> {
     // sled writes below its folder's path until it is closed: a store in use is never moved.
-    if options.trust == Trust::No && table::is_locked(&super::folder(&options.data)) {
+    if options.trust == Trust::No && table::stays_locked(&super::folder(&options.data)) {
         return Err(OpenError::NotNow(StoreError::Locked));
     }
     let distrusted = match believed(options) {

@@ -72,10 +72,21 @@ fn lingers(error: &io::Error) -> bool {
 }
 
 /// Whether somebody has the database in a folder open.
-pub(in crate::store) fn is_locked(folder: &Path) -> bool {
+fn is_locked(folder: &Path) -> bool {
     fs::File::open(folder.join("db")).is_ok_and(|file| {
         let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
         locked == Err(Errno::WOULDBLOCK)
+    })
+}
+
+/// The same, once the lock has had the time to linger that an open gives it.
+pub(in crate::store) fn stays_locked(folder: &Path) -> bool {
+    (0..LOCK_TRIES).all(|_| {
+        let locked = is_locked(folder);
+        if locked {
+            thread::sleep(LOCK_PAUSE);
+        }
+        locked
     })
 }
 

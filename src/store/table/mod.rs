@@ -54,7 +54,7 @@ use page::Page;
 use pages::Pages;
 use range::Range;
 
-pub(super) use db::is_locked;
+pub(super) use db::stays_locked;
 use folder::Folder;
 
 use super::{StoreError, keys::Key};
