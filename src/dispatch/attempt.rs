@@ -149,7 +149,8 @@ pub(super) async fn send(
         let (owner, pool) = (Owner::attempt(endpoint.spec.tenant.clone()), &shared.work);
         let (shared, endpoint) = (shared.clone(), endpoint.clone());
         let building = async move { build_now(&shared, &endpoint, event) };
-        match pool.run(owner, building).await {
+        // Rare, and large: it is not to be a part of every attempt.
+        match Box::pin(pool.run(owner, building)).await {
             Ok(request) => request,
             // The server stops.
             Err(_) => return Seen::nothing(Some(about), Fault::Interrupted),

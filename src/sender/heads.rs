@@ -14,6 +14,7 @@
 use std::{
     borrow::Cow,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -154,8 +155,8 @@ impl<S> Heads<S> {
 
 impl<S: Read + Unpin> Heads<S> {
     fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut chunk = [0; CHUNK];
-        let mut read = ReadBuf::new(&mut chunk);
+        let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
+        let mut read = ReadBuf::uninit(&mut chunk);
         ready!(Pin::new(&mut self.stream).poll_read(cx, read.unfilled()))?;
         let came = read.filled();
         if came.is_empty() {
