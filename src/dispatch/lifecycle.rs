@@ -96,6 +96,9 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
+/// Within this time the failure of the journal shows that has ended another part.
+const FAILURE_SHOWS: Duration = Duration::from_secs(1);
+
 /// Why the engine did not stop as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
@@ -313,14 +316,14 @@ impl Running {
             () = self.applier_ended.cancelled() => "the applier ended; the store is not served any more".to_owned(),
         };
         // The journal's failure ends other parts too, which may be seen first: it is the one to name.
-        match &*journal.failure().borrow() {
-            Some(failure) => {
+        match tokio::time::timeout(FAILURE_SHOWS, journal.failed()).await {
+            Ok(failure) => {
                 format!(
                     "the journal has failed, nothing more can be made durable: {}",
-                    chain(&**failure)
+                    chain(&*failure)
                 )
             }
-            None => ended,
+            Err(_) => ended,
         }
     }
 
