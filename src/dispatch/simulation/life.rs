@@ -333,6 +333,9 @@ struct Applying {
     most: u64,
 }
 
+/// How often a store that is still being closed is tried again; half a second and more each time.
+const REOPEN_TRIES: u32 = 100;
+
 impl Applying {
     async fn run(mut self) {
         let mut ready = false;
@@ -362,9 +365,14 @@ impl Applying {
         self.applier.suspend();
         sleep(Duration::from_millis(self.rng.u64(1..3000))).await;
         let distrusted = self.machine.distrust.swap(false, Relaxed);
-        self.applier
-            .resume(if distrusted { Trust::No } else { Trust::Yes })
-            .unwrap();
+        let trust = if distrusted { Trust::No } else { Trust::Yes };
+        // Threads of the old store close it in their own time, which is not the simulated one: a busy machine's.
+        let mut tries = 0;
+        while let Err(error) = self.applier.resume(trust) {
+            tries += 1;
+            assert!(tries < REOPEN_TRIES, "the store does not open: {error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.stage
             .say(&format!("the store is back, distrusted: {distrusted}"));
     }
