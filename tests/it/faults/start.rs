@@ -32,7 +32,10 @@ fn first_start(errno: Errno, n: u64) -> Option<bool> {
     let (struck, log) = (bench.disk().struck(), bench.news());
     assert!(up || struck > 0, "{log}");
     if !up {
-        let last = log.lines().last().unwrap_or_default();
+        let last = log
+            .lines()
+            .rfind(|line| line.starts_with("posthaste: "))
+            .unwrap_or_default();
         let said = ["Input/output error", "No space left on device"]
             .iter()
             .any(|text| last.contains(text));
