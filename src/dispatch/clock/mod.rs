@@ -384,10 +384,7 @@ impl State {
     fn go_on(&mut self, look: Look) -> Timestamp {
         let steady = self.micros_at(look);
         let wanted = micros(self.history.to_come(look.wall));
-        // Against the time that has passed: after a long sleep even a small lead is walked off, and nothing more.
-        let passed = look.running.saturating_sub(self.at);
-        let furthest = self.micros.saturating_add((passed + NEAR).as_micros() as u64);
-        if (steady..=furthest).contains(&wanted) {
+        if wanted >= steady && wanted - steady <= NEAR.as_micros() as u64 {
             (self.micros, self.at) = (wanted, look.running);
             return Timestamp::from_millis(wanted / 1000);
         }
@@ -410,7 +407,7 @@ impl State {
 
     /// Whether a wall clock that is far from where it is expected is confirmed there.
     fn observe(&mut self, look: Look) -> bool {
-        let engine = self.go_on(look);
+        let engine = Timestamp::from_millis(self.micros_at(look) / 1000);
         let expected = self.history.shown(engine);
         let is_behind = look.wall < expected;
         if look.wall.since(expected).max(expected.since(look.wall)) <= NEAR {

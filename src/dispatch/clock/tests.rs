@@ -328,17 +328,3 @@ async fn a_crash_between_the_note_and_the_correction_changes_nothing() {
         assert_eq!(again.elapsed_since(START), bench.clock.elapsed_since(START));
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn days_of_sleep_are_days_also_for_a_clock_that_was_a_little_ahead() {
-    let bench = Bench::at(START);
-    bench.ahead(Duration::from_millis(1));
-    bench.clock.now();
-    bench.behind(Duration::from_millis(1));
-    let then = bench.clock.now();
-    bench.wall.suspend(30 * 86_400_000);
-    assert!(!bench.clock.observe());
-    let lost = (30 * DAY).saturating_sub(bench.since(then));
-    assert!(lost <= Duration::from_millis(1), "{lost:?}");
-    assert!(bench.clock.suspicious().is_none());
-}

@@ -366,12 +366,12 @@ impl Applying {
         sleep(Duration::from_millis(self.rng.u64(1..3000))).await;
         let distrusted = self.machine.distrust.swap(false, Relaxed);
         let trust = if distrusted { Trust::No } else { Trust::Yes };
-        // Threads of the old store close it in their own time, which is not the simulated one: a busy machine's.
+        // Somebody still reads from the old store, or its threads are closing it.
         let mut tries = 0;
-        while let Err(error) = self.applier.resume(trust) {
+        while let Err(error) = self.applier.resume(trust).map_err(|error| error.to_string()) {
             tries += 1;
             assert!(tries < REOPEN_TRIES, "the store does not open: {error}");
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10)).await;
         }
         self.stage
             .say(&format!("the store is back, distrusted: {distrusted}"));
