@@ -23,10 +23,10 @@ use crate::{
         subscription::Pattern,
         time::Timestamp,
     },
-    journal::{Entry, Location},
     runtime::codec::encode_row,
     sender,
-    store::{self, rows},
+    storage::local::index::{self, rows},
+    storage::local::journal::{Entry, Location},
     wire::transform,
 };
 
@@ -94,11 +94,11 @@ pub fn store_row(input: &[u8]) {
 }
 
 fn same_again<T: rows::Row + PartialEq + std::fmt::Debug>(row: &[u8]) {
-    let Ok(read) = store::decode_row::<T>(b"", row) else {
+    let Ok(read) = index::decode_row::<T>(b"", row) else {
         return;
     };
     let written = encode_row(T::VERSION, &read).ok();
-    let again = written.and_then(|row| store::decode_row::<T>(b"", &row).ok());
+    let again = written.and_then(|row| index::decode_row::<T>(b"", &row).ok());
     assert_eq!(again, Some(read));
 }
 
@@ -401,7 +401,7 @@ mod tests {
             transform::check(expression(sample).unwrap().0).is_ok()
         });
         read("store_row", |sample| {
-            store::decode_row::<rows::Totals>(b"", &sample[1..]).is_ok()
+            index::decode_row::<rows::Totals>(b"", &sample[1..]).is_ok()
         });
     }
 }

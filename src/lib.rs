@@ -2,13 +2,13 @@
 //!
 //! # The map
 //!
-//! An event flows one way: `api` → `dispatch` (fan-out) → `journal` (durable) → `store` (queue) → `dispatch`
-//! (scheduler) → `sender` → `dispatch` (settle) → `journal` → `store`.
+//! An event flows one way: `api` → `dispatch` (fan-out) → `storage` (durable, then the queue) → `dispatch` (scheduler)
+//! → `sender` → `dispatch` (settle) → `storage`.
 //!
 //! - [`domain`]: nouns and rules, pure.
 //! - [`wire`]: how an event becomes bytes for a receiver, pure.
-//! - `journal`: the durable log, which is the truth.
-//! - [`store`]: the queue and index that serve it; the only place that names sled.
+//! - [`storage`]: keeps events, deliveries, attempts and configuration. `storage::local` keeps them in one folder: a
+//!   journal, which is the truth, and an index in sled.
 //! - [`sender`]: HTTP out; the only place that names a hyper client for deliveries.
 //! - `dispatch`: decides when.
 //! - `api`: HTTP in, over the unix socket and TCP.
@@ -27,9 +27,8 @@ pub mod dispatch;
 pub mod domain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-pub mod journal;
 pub mod runtime;
 pub mod sender;
-pub mod store;
+pub mod storage;
 pub mod telemetry;
 pub mod wire;

@@ -10,8 +10,8 @@ use crate::{
         record::{Place, Record},
         time::Timestamp,
     },
-    journal::{Journal, Options, measured::Measured},
-    store::{Placed, Store, TableOptions, open},
+    storage::local::index::{Placed, Store, TableOptions, open},
+    storage::local::journal::{Journal, Options, measured::Measured},
 };
 
 /// Records of a group, and of a batch that is applied.
@@ -92,7 +92,7 @@ fn appending(room: Room<'_>) -> Work {
     })
 }
 
-fn drafts() -> Vec<crate::journal::Draft> {
+fn drafts() -> Vec<crate::storage::local::journal::Draft> {
     (1..=GROUP)
         .map(|lsn| encoded(&Record::EventAccepted(samples::accepted(lsn.into()))))
         .collect()

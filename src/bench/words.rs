@@ -16,7 +16,7 @@ use crate::{
         record::{EventAccepted, Record},
         settle::settle,
     },
-    journal::{Draft, Entry, Location},
+    storage::local::journal::{Draft, Entry, Location},
     wire::{
         envelope::{EventParts, Payload},
         request::{EndpointParts, OutboundRequest, Signing},

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use super::{CheckArgs, Failed, Output, serve::journal_folder};
 use crate::{
     config::Config,
-    journal::Journal,
     runtime::folder::Folder,
-    store::{self, Store, open},
+    storage::local::index::{self, Store, open},
+    storage::local::journal::Journal,
 };
 use report::{JournalReport, Report, StoreReport};
 
@@ -61,7 +61,7 @@ fn look(config: &Config, owned: &Folder) -> anyhow::Result<Report> {
 
 fn look_at_store(config: &Config) -> (StoreReport, Option<Store>) {
     let data = &config.storage.data;
-    if !store::folder(data).exists() {
+    if !index::folder(data).exists() {
         return (StoreReport::default(), None);
     }
     let checked = open::open_as_is(data, super::serve::store_options(&config.storage))

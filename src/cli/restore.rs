@@ -24,11 +24,11 @@ use super::{
 };
 use crate::{
     domain::backup::Manifest,
-    journal::{Journal, Verification},
     runtime::{
         folder::{self as data_folder, FORMAT},
         hex,
     },
+    storage::local::journal::{Journal, Verification},
 };
 
 /// What a folder that is being made holds until it is whole.

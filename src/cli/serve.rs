@@ -28,7 +28,6 @@ use crate::{
         engine::{Engine, EngineOptions},
     },
     domain::{address::AddressRules, limits, text},
-    journal,
     runtime::{
         clock::SystemClock,
         folder::{self, Folder},
@@ -38,7 +37,8 @@ use crate::{
         work_pool::WorkPool,
     },
     sender::{Roots, Sender, SenderOptions, roots_from_pem},
-    store::TableOptions,
+    storage::local::index::TableOptions,
+    storage::local::journal,
     telemetry::Metrics,
 };
 

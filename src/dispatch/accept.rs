@@ -20,9 +20,9 @@ use crate::{
         record::{EventAccepted, Record},
         time::Timestamp,
     },
-    journal::Draft,
     runtime::work_pool::{Owner, pass},
-    store::{Store, StoreError, rows::EventRow},
+    storage::local::index::{Store, StoreError, rows::EventRow},
+    storage::local::journal::Draft,
     telemetry::metrics,
 };
 

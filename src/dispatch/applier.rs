@@ -29,8 +29,8 @@ use crate::{
         endpoint::Endpoint,
         id::{EndpointId, Lsn},
     },
-    journal::{Entry, Follower, Next, ReadError, Stopper},
-    store::{Effect, Placed, Store, StoreError, open, rows::EndpointRow},
+    storage::local::index::{Effect, Placed, Store, StoreError, open, rows::EndpointRow},
+    storage::local::journal::{Entry, Follower, Next, ReadError, Stopper},
     telemetry::metrics,
 };
 

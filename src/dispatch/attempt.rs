@@ -30,7 +30,7 @@ use crate::{
     },
     runtime::{clock, disk, memory::Lease, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
-    store::DueRow,
+    storage::local::index::DueRow,
     wire::{
         self,
         encoding::Encoding,

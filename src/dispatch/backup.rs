@@ -32,8 +32,8 @@ use crate::{
         limits::{BACKUP_CHUNK, BACKUP_SEGMENTS, BACKUPS},
         time::Timestamp,
     },
-    journal::{Journal, SegmentCopy},
     runtime::{folder::Folder, hex},
+    storage::local::journal::{Journal, SegmentCopy},
 };
 
 /// An answer's first bytes, before the head.

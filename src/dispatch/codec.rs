@@ -8,8 +8,8 @@ use crate::{
         reclaim::{Carried, Home},
         record::{EventAccepted, EventTypePut, PayloadErased, Place, Record},
     },
-    journal::{self, Draft, Entry, Location},
     runtime::codec::{CodecError, decode_body, encode_body},
+    storage::local::journal::{self, Draft, Entry, Location},
 };
 
 /// The journal's form of a record.

@@ -9,8 +9,8 @@ use crate::{
         reclaim::{Carried, Home},
         record::{KeyPut, Record},
     },
-    journal::ReadError,
-    store::{CarriedRow, rows::EndpointRow},
+    storage::local::index::{CarriedRow, rows::EndpointRow},
+    storage::local::journal::ReadError,
 };
 
 /// What configuration records say, in the order of the journal.

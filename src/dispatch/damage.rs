@@ -19,8 +19,8 @@ use crate::{
         reclaim::{Carried, Home},
         record::{PayloadErased, Record},
     },
-    journal::{BadRange, Entry, Fragment, Location},
-    store::{Store, StoreError},
+    storage::local::index::{Store, StoreError},
+    storage::local::journal::{BadRange, Entry, Fragment, Location},
 };
 
 /// Records that are named of one damaged range, and events that are remembered as damaged: the first say enough.

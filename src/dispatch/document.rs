@@ -21,7 +21,7 @@ use crate::{
         refusal::without_value,
     },
     runtime::seal::{SealError, Sealer},
-    store::rows::EndpointRow,
+    storage::local::index::rows::EndpointRow,
 };
 
 /// What is shown in place of a secret, and means "unchanged" when it comes back.

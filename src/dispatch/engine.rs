@@ -37,9 +37,9 @@ use crate::{
         record::{KeyPut, Record},
         time::Timestamp,
     },
-    journal::{AppendError, Appended, Durability, Journal},
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
+    storage::local::journal::{AppendError, Appended, Durability, Journal},
 };
 
 /// What an operator may set of dispatch.

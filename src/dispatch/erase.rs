@@ -34,9 +34,9 @@ use crate::{
         reclaim::{Carried, Home},
         record::{EventAccepted, PayloadErased, Record},
     },
-    journal::ReadError,
     runtime::disk::waiting,
-    store::{Store, rows::EventRow},
+    storage::local::index::{Store, rows::EventRow},
+    storage::local::journal::ReadError,
 };
 
 /// How long an attempt that is out may keep an erasure waiting, and between looks at it.

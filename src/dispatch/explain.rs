@@ -22,7 +22,7 @@ use crate::{
         subscription::{self, Unwanted},
     },
     runtime::work_pool::{Pace, pass},
-    store::{Store, rows::EventRow},
+    storage::local::index::{Store, rows::EventRow},
 };
 
 /// What became of an event, endpoint by endpoint.

@@ -28,7 +28,7 @@ use crate::{
         settle,
         time::Timestamp,
     },
-    store::{DueRow, Scan, Store, StoreError, query::Position, rows::Slot},
+    storage::local::index::{DueRow, Scan, Store, StoreError, query::Position, rows::Slot},
 };
 
 /// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.

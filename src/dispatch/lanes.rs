@@ -29,7 +29,7 @@ use crate::{
         settle::{Verdict, settle},
         time::Timestamp,
     },
-    store::{DueRow, Effect, Store, StoreError, query::Position, rows},
+    storage::local::index::{DueRow, Effect, Store, StoreError, query::Position, rows},
 };
 
 pub(super) struct Lanes {

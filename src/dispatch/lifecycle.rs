@@ -36,7 +36,6 @@ use super::{
     verify::{self, Ask, Verifier},
 };
 use crate::{
-    journal::{self, Journal},
     runtime::{
         clock::Clock,
         folder::{Folder, FolderError},
@@ -46,10 +45,11 @@ use crate::{
         work_pool::WorkPool,
     },
     sender::Sender,
-    store::{
+    storage::local::index::{
         StoreError, TableOptions,
         open::{self, Distrust, Trust},
     },
+    storage::local::journal::{self, Journal},
 };
 
 /// What an engine is made of.
@@ -252,7 +252,7 @@ impl Running {
     fn spawn(
         folder: Folder,
         shared: Arc<Shared>,
-        store: crate::store::Store,
+        store: crate::storage::local::index::Store,
         (open, rewriter): (open::Options, Rewriter),
         asks: mpsc::Receiver<Ask>,
         deliveries: &tokio::runtime::Handle,

@@ -15,7 +15,7 @@ use crate::{
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
         record::{DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
     },
-    store::{Store, rows::EventRow},
+    storage::local::index::{Store, rows::EventRow},
 };
 
 impl Engine {

@@ -28,16 +28,16 @@ use crate::{
         record::{AttemptSettled, EventAccepted, Record},
         time::Timestamp,
     },
-    journal::Entry,
     runtime::{
         hex,
         work_pool::{Pace, pass},
     },
-    store::{
+    storage::local::index::{
         Store, StoreError, keys,
         query::{Rows, Window},
         rows::{AttemptRow, EventRow, Row},
     },
+    storage::local::journal::Entry,
 };
 
 /// What to do about a cursor that is none of ours.

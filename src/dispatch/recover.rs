@@ -26,7 +26,7 @@ use crate::{
         hex,
         work_pool::{Pace, pass},
     },
-    store::{Store, keys, query::Window, rows::EventRow},
+    storage::local::index::{Store, keys, query::Window, rows::EventRow},
 };
 
 /// Deliveries made due, or events looked at, by one group of records: a bounded batch for the store.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::chain;
 use crate::{
-    store::{
+    storage::local::index::{
         Store, TableOptions,
         rewrite::{self, Progress},
     },
@@ -129,7 +129,7 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::open;
+    use crate::storage::local::index::open;
 
     const TABLE: TableOptions = TableOptions {
         cache_bytes: 1 << 20,

@@ -27,7 +27,7 @@ use crate::{
         settle::Verdict,
         time::Timestamp,
     },
-    store::{DueRow, Effect, Store, StoreError},
+    storage::local::index::{DueRow, Effect, Store, StoreError},
     telemetry::metrics,
 };
 

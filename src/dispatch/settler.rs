@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{codec, engine::Shared, error::chain};
 use crate::{
     domain::record::Record,
-    journal::{AppendError, Draft},
+    storage::local::journal::{AppendError, Draft},
 };
 
 /// Verdicts that may wait to be written. The scheduler never has more out.

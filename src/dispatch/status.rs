@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     domain::{duration::Span, endpoint::EndpointState, id::EndpointId},
-    journal::Durability,
-    store::rows::{Counts, Totals},
+    storage::local::index::rows::{Counts, Totals},
+    storage::local::journal::Durability,
     telemetry::metrics,
 };
 

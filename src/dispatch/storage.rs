@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::error::EngineError;
 use crate::{
     domain::id::Lsn,
-    store::{Store, StoreError},
+    storage::local::index::{Store, StoreError},
 };
 
 /// How long a caller waits for the store to catch up with what is already durable.

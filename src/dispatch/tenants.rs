@@ -16,7 +16,7 @@ use crate::{
         id::{DeliveryId, EndpointId, EventId},
         operational,
     },
-    store::Store,
+    storage::local::index::Store,
 };
 
 /// Something that has a tenant, or none.

@@ -6,8 +6,8 @@ use crate::{
         id::Lsn,
         record::{EventAccepted, Place},
     },
-    journal::{Entry, ReadError},
-    store::rows::EventRow,
+    storage::local::index::rows::EventRow,
+    storage::local::journal::{Entry, ReadError},
 };
 
 /// Why there is no record of an event.

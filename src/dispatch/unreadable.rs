@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{error::chain, supervision::Vitals};
-use crate::{journal::ReadError, runtime::shortage};
+use crate::{runtime::shortage, storage::local::journal::ReadError};
 
 /// The first pause; each further one is twice as long.
 const FIRST: Duration = Duration::from_secs(1);

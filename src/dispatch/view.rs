@@ -21,7 +21,7 @@ use crate::{
         signing::{Retired, SignatureSpec},
         time::Timestamp,
     },
-    store::rows::EventRow,
+    storage::local::index::rows::EventRow,
 };
 
 /// Rows of a list and where the next page starts.

@@ -6,7 +6,7 @@
 //! repeated by the seed that it names and a count of 1.
 
 mod folder;
-#[path = "../../src/journal/tests/harm.rs"]
+#[path = "../../src/storage/local/journal/tests/harm.rs"]
 mod harm;
 mod named;
 mod oracle;

@@ -21,9 +21,9 @@ use std::{
 
 use posthaste::{
     config::{KEYS, Key},
-    journal::{Journal, Options},
     runtime::folder::FORMAT,
-    store::{StoreError, open},
+    storage::local::index::{StoreError, open},
+    storage::local::journal::{Journal, Options},
 };
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::server::wait_for;
 use bytes::Bytes;
-use posthaste::journal::{Draft, Entry, Journal, Location, Options, ReadError, Recovery};
+use posthaste::storage::local::journal::{Draft, Entry, Journal, Location, Options, ReadError, Recovery};
 
 /// Bytes of a segment's header.
 const HEADER: u64 = 64;

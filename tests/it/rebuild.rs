@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use posthaste::store::{Row, open};
+use posthaste::storage::local::index::{Row, open};
 use serde_json::{Value, json};
 
 use self::{harm::Harm, workload::Workload};

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use posthaste::store::{Row, open};
+use posthaste::storage::local::index::{Row, open};
 use serde_json::{Value, json};
 
 use crate::support::seed::{is_soak, number, seed};

@@ -12,12 +12,12 @@ use crate::{
     cli::{CheckArgs, Failed, Output, failure::Usage, serve::journal_folder},
     config::Config,
     dispatch::damage,
-    journal::{BadRange, Fragment, Journal},
     runtime::{
         clock::{Clock as _, SystemClock},
         folder::Folder,
     },
-    store::open,
+    storage::local::index::open,
+    storage::local::journal::{BadRange, Fragment, Journal},
 };
 
 /// # Errors

@@ -9,8 +9,8 @@ use super::plan;
 use crate::{
     dispatch::damage::{self, DamagedRange},
     domain::time::Timestamp,
-    journal::{BadRange, LsnRange, Verification},
-    store::Store,
+    storage::local::index::Store,
+    storage::local::journal::{BadRange, LsnRange, Verification},
 };
 
 /// The whole of it.
@@ -93,7 +93,7 @@ impl JournalReport {
         let (mut ranges, unfinished) = ranges(&found);
         let gone = gone(&found, applied);
         ranges.extend(gone);
-        let name = |wanted: fn(&crate::journal::SegmentReport) -> bool| {
+        let name = |wanted: fn(&crate::storage::local::journal::SegmentReport) -> bool| {
             let named = found.segments.iter().filter(|segment| wanted(segment));
             named.map(|segment| segment.name.clone()).collect()
         };
@@ -177,7 +177,7 @@ impl Range {
 }
 
 impl RepairedRange {
-    fn of(repaired: &crate::journal::Repaired) -> Self {
+    fn of(repaired: &crate::storage::local::journal::Repaired) -> Self {
         Self {
             at: Timestamp::from_millis(repaired.at_millis),
             segment: format!("{:016x}", repaired.segment),

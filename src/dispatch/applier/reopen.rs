@@ -11,7 +11,7 @@ use super::{Applier, Signal, chain};
 use crate::{
     dispatch::reclaim::{self, Trouble},
     runtime::space,
-    store::{
+    storage::local::index::{
         Store, StoreError,
         open::{self, OpenError, Trust},
     },

@@ -13,8 +13,8 @@ use crate::{
         record::{EventTypePut, Place},
         time::Timestamp,
     },
-    journal::Entry,
-    store::{Store, StoreError, rows::EventTypeRow},
+    storage::local::index::{Store, StoreError, rows::EventTypeRow},
+    storage::local::journal::Entry,
 };
 
 /// Declarations gathered from configuration records, in the order of the journal.

@@ -50,8 +50,8 @@ use crate::{
         record::{EventAccepted, EventTypeDeleted, EventTypePut, Record},
         time::Timestamp,
     },
-    journal::Draft,
     runtime::work_pool::Owner,
+    storage::local::journal::Draft,
 };
 
 /// Types that the server sends beside operational events: in handshakes, and as tests.

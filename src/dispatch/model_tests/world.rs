@@ -37,7 +37,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::{clock::SteppedClock, seal::Sealer},
-    store::{
+    storage::local::index::{
         DueRow, Effect, Placed, Store,
         open::{self, Trust},
     },
@@ -559,7 +559,7 @@ impl World {
 fn open_store(dir: &TempDir, trust: Trust) -> Store {
     let options = open::Options {
         data: dir.path().to_owned(),
-        table: crate::store::TableOptions {
+        table: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 16 * 1024,
         },

@@ -49,7 +49,7 @@ use crate::{
         ordering::{Ordering, Strand},
         time::Timestamp,
     },
-    store::{
+    storage::local::index::{
         DueRow, Store, StoreError,
         query::{Position, Walk},
         rows::Slot,

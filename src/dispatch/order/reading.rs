@@ -13,7 +13,7 @@ use crate::{
         ordering::{Mode, Strand},
         time::Timestamp,
     },
-    store::{
+    storage::local::index::{
         Store, StoreError,
         query::{Position, Walk},
         rows::Slot,

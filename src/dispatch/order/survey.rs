@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     domain::{id::DeliveryKey, limits, time::Timestamp},
-    store::query::Position,
+    storage::local::index::query::Position,
 };
 
 /// Before every entry of a schedule.

@@ -15,7 +15,7 @@ use crate::{
         outcome::{Class, Reason},
         record::{AttemptSettled, DeliveriesEnded, EventAccepted, Place, Record},
     },
-    store::{
+    storage::local::index::{
         Effect, Placed,
         open::{self, Trust},
     },
@@ -39,7 +39,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let options = open::Options {
             data: dir.path().to_owned(),
-            table: crate::store::TableOptions {
+            table: crate::storage::local::index::TableOptions {
                 cache_bytes: 1024 * 1024,
                 buffer_bytes: 16 * 1024,
             },

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     domain::{id::DeliveryKey, ordering::Strand, time::Timestamp},
-    store::query::Position,
+    storage::local::index::query::Position,
 };
 
 /// One delivery that waits.

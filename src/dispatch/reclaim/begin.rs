@@ -4,8 +4,8 @@ use super::Trouble;
 use crate::{
     dispatch::{codec, error::chain},
     domain::{reclaim::FloorRaised, record::Record},
-    journal::{Journal, ReadError},
-    store::Store,
+    storage::local::index::Store,
+    storage::local::journal::{Journal, ReadError},
 };
 
 /// Gives an empty store what the records that are gone have left behind. Does nothing to one that has no need of it.

@@ -9,8 +9,8 @@ use crate::{
         record::{Place, Record},
         time::Timestamp,
     },
-    journal::{Journal, ReadError},
-    store::{Belongings, CarriedRow},
+    storage::local::index::{Belongings, CarriedRow},
+    storage::local::journal::{Journal, ReadError},
 };
 
 /// Events, sorted into those that go and those that are carried.

@@ -16,7 +16,7 @@ use crate::{
         record::{DeliveriesEnded, Record},
         time::Timestamp,
     },
-    store::{
+    storage::local::index::{
         Store, StoreError,
         query::{Position, Walk},
     },

@@ -58,9 +58,9 @@ use crate::{
         record::Record,
         time::Timestamp,
     },
-    journal::{AppendError, Draft, Journal, Pause, ReadError, ReclaimError},
     runtime::codec::CodecError,
-    store::{Store, StoreError},
+    storage::local::index::{Store, StoreError},
+    storage::local::journal::{AppendError, Draft, Journal, Pause, ReadError, ReclaimError},
 };
 
 /// How long things are kept, and how much of them.

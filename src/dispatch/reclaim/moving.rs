@@ -15,11 +15,11 @@ use crate::{
         record::Record,
         time::Timestamp,
     },
-    journal::SegmentRecords,
-    store::{
+    storage::local::index::{
         Store, StoreError,
         keys::{self, Key},
     },
+    storage::local::journal::SegmentRecords,
     telemetry::metrics,
 };
 

@@ -8,9 +8,9 @@ use crate::{
         record::{EventAccepted, Record},
         time::Timestamp,
     },
-    journal::Entry,
     runtime::codec::CodecError,
-    store::{CarriedRow, keys},
+    storage::local::index::{CarriedRow, keys},
+    storage::local::journal::Entry,
 };
 
 /// An event that stands in a record.

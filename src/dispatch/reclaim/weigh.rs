@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{event::Label, id::Lsn, time::Timestamp},
-    journal::{Entry, SegmentInfo, SegmentRecords},
-    store::{Store, StoreError, keys, rows::EventRow},
+    storage::local::index::{Store, StoreError, keys, rows::EventRow},
+    storage::local::journal::{Entry, SegmentInfo, SegmentRecords},
 };
 
 /// What segments weigh, as far as that is known.

@@ -31,10 +31,6 @@ use super::{
 };
 use crate::{
     domain::{address::AddressRules, profile::Profiles, time::Timestamp},
-    journal::{
-        self, Durability, Follower, Journal,
-        in_place::{Plate, Stepper},
-    },
     runtime::{
         clock::Clock,
         folder::{Folder, boot_id},
@@ -42,7 +38,11 @@ use crate::{
         work_pool::WorkPool,
     },
     sender::{Sender, SenderOptions},
-    store::open::Trust,
+    storage::local::index::open::Trust,
+    storage::local::journal::{
+        self, Durability, Follower, Journal,
+        in_place::{Plate, Stepper},
+    },
 };
 
 /// The first of January 2100: the files' real times never come after it.
@@ -275,7 +275,7 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
             segment_bytes: profile.segment_bytes,
             ..journal::Options::new(dir)
         },
-        store: crate::store::TableOptions {
+        store: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 16 * 1024,
         },

@@ -62,8 +62,8 @@ use self::{
     log::Log,
     profile::Profile,
 };
-use crate::journal::in_place::Plate;
 use crate::runtime::seed::{is_soak, number, seed};
+use crate::storage::local::journal::in_place::Plate;
 
 /// New seeds by default, and with `POSTHASTE_SOAK`.
 const SEEDS: u64 = 30;

@@ -11,7 +11,7 @@ use crate::{
         record::Record,
         time::Timestamp,
     },
-    store::DueRow,
+    storage::local::index::DueRow,
 };
 
 /// Nothing that may be sent waits for longer, in milliseconds.

@@ -27,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     sender::{Exchange, KeptHeaders, Unreached},
-    store::DueRow,
+    storage::local::index::DueRow,
     wire::request::OutboundRequest,
 };
 

@@ -6,7 +6,7 @@ use crate::{
         delivery::{Delivery, Stage},
         endpoint::EndpointState,
     },
-    store::{Store, rows::Counts},
+    storage::local::index::{Store, rows::Counts},
 };
 
 impl Inner {

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use posthaste::journal::{Entry, Journal, Options};
+use posthaste::storage::local::journal::{Entry, Journal, Options};
 
 /// An event as it stands in the journal.
 pub struct Accepted {

@@ -8,9 +8,9 @@ use posthaste::{
         engine::{Engine, EngineOptions},
     },
     domain::{address::AddressRules, id::EndpointId, profile::Profiles, time::Timestamp},
-    journal,
     runtime::{clock::SteppedClock, folder::Folder, random::Jitter, work_pool::WorkPool},
     sender::{Sender, SenderOptions},
+    storage::local::journal,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -136,7 +136,7 @@ impl Stepped {
                 min_free_bytes: 0,
                 ..journal::Options::new(dir.path().join("data/journal"))
             },
-            store: posthaste::store::TableOptions {
+            store: posthaste::storage::local::index::TableOptions {
                 cache_bytes: 1024 * 1024,
                 buffer_bytes: 1024 * 1024,
             },

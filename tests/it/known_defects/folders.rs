@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use posthaste::journal::Location;
+use posthaste::storage::local::journal::Location;
 use serde_json::{Value, json};
 
 use super::{copy, edit, open_with, read_all, segment, zero};

@@ -18,7 +18,8 @@ pub mod skip;
 pub mod times;
 
 /// How tests open the store of a server that has stopped.
-pub const STORE: posthaste::store::TableOptions = posthaste::store::TableOptions {
-    cache_bytes: 16 * 1024 * 1024,
-    buffer_bytes: 16 * 1024 * 1024,
-};
+pub const STORE: posthaste::storage::local::index::TableOptions =
+    posthaste::storage::local::index::TableOptions {
+        cache_bytes: 16 * 1024 * 1024,
+        buffer_bytes: 16 * 1024 * 1024,
+    };

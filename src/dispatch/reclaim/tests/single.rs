@@ -13,7 +13,7 @@ use crate::{
         id::DeliveryKey,
         record::{EndpointDeleted, EndpointPut, EventReplayed, Record},
     },
-    store::keys,
+    storage::local::index::keys,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

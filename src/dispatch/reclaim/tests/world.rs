@@ -18,14 +18,14 @@ use crate::{
         record::{AttemptSettled, EventAccepted, Place, Record},
         time::Timestamp,
     },
-    journal::{self, Follower, Journal},
     runtime::hex,
-    store::{
+    storage::local::index::{
         Placed, Row, Store, keys,
         open::{self, Trust},
         query::Window,
         rows::EventRow,
     },
+    storage::local::journal::{self, Follower, Journal},
 };
 
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -66,7 +66,7 @@ fn folder() -> TempDir {
 fn open_store(dir: &Path, journal: &Journal) -> Store {
     let opened = open::open(&open::Options {
         data: dir.to_owned(),
-        table: crate::store::TableOptions {
+        table: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 16 * 1024,
         },

@@ -410,7 +410,7 @@ mod tests {
             record::{EndpointChanged, EndpointPut},
         },
         runtime::{codec::encode_row, hex},
-        store::{
+        storage::local::index::{
             Placed, TableOptions,
             draft::decode,
             keys,

@@ -204,15 +204,19 @@ fn what_stands_is_seen_while_it_is_folded() {
 
 #[test]
 fn a_store_of_the_first_layout_is_not_taken_for_ours_nor_ours_for_one() {
-    use crate::{runtime::codec::decode_row, store::rows::Applied};
+    use crate::{runtime::codec::decode_row, storage::local::index::rows::Applied};
     let dir = tempfile::tempdir().unwrap();
     drop(Table::open(dir.path(), OPTIONS).unwrap());
     let db = db::open(dir.path(), OPTIONS.cache_bytes).unwrap();
-    let first = db.get(&*crate::store::keys::applied()).unwrap().unwrap();
+    let first = db
+        .get(&*crate::storage::local::index::keys::applied())
+        .unwrap()
+        .unwrap();
     let read: Applied = decode_row(1, &first).unwrap();
     assert_eq!((read.lsn, read.journal), (1, [0xff; 16]));
     db.clear().unwrap();
-    db.insert(&*crate::store::keys::applied(), &first).unwrap();
+    db.insert(&*crate::storage::local::index::keys::applied(), &first)
+        .unwrap();
     drop(db);
     assert!(matches!(
         Table::open(dir.path(), OPTIONS),

@@ -1,5 +1,5 @@
 use super::{body, dir, draft, fill, open, open_small, options};
-use crate::journal::{Journal, ReadError};
+use crate::storage::local::journal::{Journal, ReadError};
 
 #[tokio::test]
 async fn a_record_written_anew_reads_so_and_nothing_beside_it_changes() {

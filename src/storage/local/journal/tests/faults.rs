@@ -12,7 +12,7 @@ use futures_util::future::join;
 use rustix::io::Errno;
 
 use super::{TestDisk, all_after, bodies_are_their_own, body, dir, draft, fill, lsns, open, options, until};
-use crate::journal::{AppendError, Journal, Options};
+use crate::storage::local::journal::{AppendError, Journal, Options};
 
 const EIO: i32 = Errno::IO.raw_os_error();
 

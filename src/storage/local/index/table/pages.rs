@@ -21,7 +21,7 @@ use super::{
     fold::Written,
     page::{self, Page},
 };
-use crate::store::{StoreError, guarded};
+use crate::storage::local::index::{StoreError, guarded};
 
 /// Tries at a read that fails, and the pause between them.
 const READ_TRIES: u32 = 5;

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::{all_after, dir, draft, edit, fill, lsns, open_small};
-use crate::journal::{AsideReason, Journal, LsnRange, OpenError, Options};
+use crate::storage::local::journal::{AsideReason, Journal, LsnRange, OpenError, Options};
 
 fn path(dir: &TempDir, name: &str) -> PathBuf {
     dir.path().join("journal").join(name)

@@ -130,7 +130,7 @@ pub(super) fn remove_segment(dir: &Path, disk: &dyn Disk, first: Lsn, path: &Pat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::disk::RealDisk;
+    use crate::storage::local::journal::disk::RealDisk;
 
     #[test]
     fn a_floor_reads_back_and_no_flipped_bit_passes() {

@@ -10,7 +10,7 @@ const MOST_LOOKS: usize = 2048;
 
 /// The rows between two keys, ascending or descending. What changes meanwhile is seen or not; a row that stays is seen.
 #[derive(Debug)]
-pub(in crate::store) struct Range<'a> {
+pub(in crate::storage::local::index) struct Range<'a> {
     table: &'a Table,
     low: Vec<u8>,
     high: Option<Vec<u8>>,

@@ -245,7 +245,7 @@ fn size_file(data: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::open;
+    use crate::storage::local::index::open;
 
     const OPTIONS: TableOptions = TableOptions {
         cache_bytes: 1 << 20,

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::{all_are_published, dir, draft, edit, open_small};
-use crate::journal::{CONFIG, Draft, Entry, Journal, ReadError};
+use crate::storage::local::journal::{CONFIG, Draft, Entry, Journal, ReadError};
 
 fn config(body: String) -> Draft {
     Draft {

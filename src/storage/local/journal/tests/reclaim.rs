@@ -8,7 +8,7 @@ use super::{
     Did, TestDisk, all_after, all_are_published, body, dir, draft, edit, fill, lsns, open, open_small,
     options, until,
 };
-use crate::journal::{
+use crate::storage::local::journal::{
     AppendError, Durability, Journal, Next, Options, ReadError, ReclaimError, Reclaimed, files,
     floor::{self, Floor},
 };

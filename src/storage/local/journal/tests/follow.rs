@@ -4,7 +4,7 @@ use super::{
     TestDisk, all_after, all_are_published, bodies_are_their_own, body, dir, draft, fill, lsns, open,
     open_small, options, until,
 };
-use crate::journal::{Entry, Journal, Options};
+use crate::storage::local::journal::{Entry, Journal, Options};
 
 fn numbers(range: RangeInclusive<u64>) -> Vec<u64> {
     range.collect()

@@ -1,6 +1,6 @@
 use std::ops::Deref;
 
-/// Proof that the records behind `T` are on disk, as far as the journal's [`Durability`](crate::journal::Durability)
+/// Proof that the records behind `T` are on disk, as far as the journal's [`Durability`](crate::storage::local::journal::Durability)
 /// goes: under `Fsync` they are synced, under `Os` they are written.
 ///
 /// Only the committer can make one, so what asks for a `Durable` cannot be reached before the sync:

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::journal::{limits::FREE_SPACE_AGE, shared::Shared};
+use crate::storage::local::journal::{limits::FREE_SPACE_AGE, shared::Shared};
 
 /// What is free on the journal's file system, asked seldom.
 #[derive(Default)]

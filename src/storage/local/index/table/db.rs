@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::store::{StoreError, guarded};
+use crate::storage::local::index::{StoreError, guarded};
 
 /// Tries at a lock that lingers, and the pause between them: half a second in all.
 const LOCK_TRIES: u32 = 50;
@@ -80,7 +80,7 @@ fn is_locked(folder: &Path) -> bool {
 }
 
 /// The same, once the lock has had the time to linger that an open gives it.
-pub(in crate::store) fn stays_locked(folder: &Path) -> bool {
+pub(in crate::storage::local::index) fn stays_locked(folder: &Path) -> bool {
     (0..LOCK_TRIES).all(|_| {
         let locked = is_locked(folder);
         if locked {

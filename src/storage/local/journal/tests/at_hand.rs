@@ -4,7 +4,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tempfile::TempDir;
 
 use super::{all_after, body, dir, draft, edit, fill, open, options};
-use crate::journal::{Entry, Journal, Options, ReadError};
+use crate::storage::local::journal::{Entry, Journal, Options, ReadError};
 
 /// A journal that remembers nothing of what it has written.
 fn open_forgetful(dir: &TempDir) -> Journal {

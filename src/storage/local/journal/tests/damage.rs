@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{all_after, bodies_are_their_own, body, dir, draft, edit, fill, lsns, open, open_small, options};
-use crate::journal::{AsideReason, Journal, Location, LsnRange, Options, ReadError, Recovery};
+use crate::storage::local::journal::{
+    AsideReason, Journal, Location, LsnRange, Options, ReadError, Recovery,
+};
 
 /// A closed journal of three records in one segment, and where they lie.
 async fn three_records(dir: &TempDir) -> (PathBuf, Vec<Location>) {

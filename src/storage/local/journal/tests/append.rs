@@ -3,7 +3,7 @@ use std::{future::Future, pin::pin, sync::Arc, task::Poll};
 use futures_util::future::join_all;
 
 use super::{TestDisk, all_after, bodies_are_their_own, body, dir, draft, fill, lsns, open, options, until};
-use crate::journal::{AppendError, Draft, Durability, Journal, MAX_BODY, Options};
+use crate::storage::local::journal::{AppendError, Draft, Durability, Journal, MAX_BODY, Options};
 
 #[tokio::test]
 async fn records_read_back_after_a_restart() {

@@ -2,7 +2,8 @@
 
 use std::{fs::File, io, sync::Arc};
 
-use crate::journal::{
+use crate::runtime::shortage;
+use crate::storage::local::journal::{
     catalogue::Segment,
     disk,
     entry::{FOLLOWS, Lsn},
@@ -15,7 +16,6 @@ use crate::journal::{
     sidecar::Sidecar,
     stats::add,
 };
-use crate::runtime::shortage;
 
 pub(super) struct Writer {
     pub shared: Arc<Shared>,

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Durable;
-use crate::journal::{
+use crate::storage::local::journal::{
     entry::{Appended, Draft},
     error::AppendError,
     shared::lock,
@@ -18,7 +18,7 @@ use crate::journal::{
 /// Room in the queue is counted in these many bytes.
 const UNIT: usize = 1024;
 
-pub(in crate::journal) enum Answer {
+pub(in crate::storage::local::journal) enum Answer {
     Durable(oneshot::Sender<Result<Durable<Appended>, AppendError>>),
     Lazy(oneshot::Sender<Result<Appended, AppendError>>),
     /// Of a pause: durable, and it may use the reserve.
@@ -45,7 +45,7 @@ impl Answer {
     }
 }
 
-pub(in crate::journal) struct Request {
+pub(in crate::storage::local::journal) struct Request {
     pub drafts: Vec<Draft>,
     /// What the drafts take in a segment.
     pub bytes: usize,
@@ -54,7 +54,7 @@ pub(in crate::journal) struct Request {
     pub room: Option<OwnedSemaphorePermit>,
 }
 
-pub(in crate::journal) struct Queue {
+pub(in crate::storage::local::journal) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     /// Signalled when the committer is held, released, or gone.

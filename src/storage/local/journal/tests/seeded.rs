@@ -17,12 +17,12 @@ use super::{
     all_after, dir, draft,
     harm::{Harm, inflict},
 };
-use crate::journal::{
+use crate::runtime::seed::{is_soak, number, seed};
+use crate::storage::local::journal::{
     CONFIG, Draft, Entry, Journal, Lsn, Options, Verification,
     disk::{Disk, RealDisk},
     repair,
 };
-use crate::runtime::seed::{is_soak, number, seed};
 
 /// Copies in an ordinary run, and in a long one.
 const COPIES: u64 = 120;
@@ -45,7 +45,7 @@ impl Disk for Hasty {
     }
 }
 
-fn open(folder: &Path) -> (Journal, crate::journal::Recovery) {
+fn open(folder: &Path) -> (Journal, crate::storage::local::journal::Recovery) {
     let options = Options {
         segment_bytes: 16 * 1024,
         min_free_bytes: 0,
@@ -95,7 +95,7 @@ impl Base {
                 let name = path.file_name()?.to_str()?.strip_suffix(".seg");
                 let named = name.and_then(|name| Lsn::from_str_radix(name, 16).ok());
                 let bytes = fs::read(&path).unwrap();
-                let header = crate::journal::format::SegmentHeader::decode(&bytes);
+                let header = crate::storage::local::journal::format::SegmentHeader::decode(&bytes);
                 let says = header.ok().map(|header| header.first);
                 (says.is_some() || named.is_some()).then(|| (says, named.unwrap_or_default(), bytes))
             })
@@ -160,7 +160,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Whether a report names the record: as missing, or as part of what cannot be told.
 fn names(report: &Verification, lsn: Lsn) -> bool {
-    let within = |range: &crate::journal::LsnRange| (range.first..=range.last).contains(&lsn);
+    let within = |range: &crate::storage::local::journal::LsnRange| (range.first..=range.last).contains(&lsn);
     let last = report
         .segments
         .iter()

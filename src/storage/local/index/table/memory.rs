@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::store::keys::Key;
+use crate::storage::local::index::keys::Key;
 
 /// What becomes of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Change {
+pub(in crate::storage::local::index) enum Change {
     /// It has this value, and there was no row. When it goes again before the next fold, nothing is left of it.
     New(Box<[u8]>),
     /// It has this value.

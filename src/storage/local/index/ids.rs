@@ -232,7 +232,7 @@ mod tests {
             time::Timestamp,
         },
         runtime::codec::encode_row,
-        store::{Placed, TableOptions, open::open_as_is, rows::Row, table::Change},
+        storage::local::index::{Placed, TableOptions, open::open_as_is, rows::Row, table::Change},
     };
 
     const JOURNAL: [u8; 16] = [7; 16];

@@ -1,0 +1,3 @@
+//! Storage: events, deliveries, attempts and configuration, durable and searchable.
+
+pub mod local;
