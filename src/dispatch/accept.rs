@@ -22,7 +22,7 @@ use crate::{
     },
     runtime::work_pool::{Owner, pass},
     storage::local::index::{Store, StoreError, rows::EventRow},
-    storage::local::journal::Draft,
+    storage::{StorageError, local::journal::Draft},
     telemetry::metrics,
 };
 
@@ -229,8 +229,8 @@ impl Shared {
             // Whether an id was used before is known only to a store that has caught up. A full disk may be why there
             // is none, and is what a caller can do something about.
             self.storage.get().map_err(|error| match error {
-                EngineError::Rebuilding if self.journal.is_full() => EngineError::DiskFull,
-                other => other,
+                StorageError::NotReady if self.journal.is_full() => EngineError::DiskFull,
+                other => other.into(),
             })?;
             match self.reservations.reserve(&claims, hash) {
                 Reserve::First => {}
@@ -297,7 +297,7 @@ impl Shared {
             Ok(found)
         };
         let found: Result<_, StoreError> = self.work.run(owner, looking).await?;
-        found.map_err(|error| self.storage.failure(error))
+        found.map_err(|error| self.storage.failure(error).into())
     }
 
     fn known(&self, accepted: Accepted) -> Accepted {

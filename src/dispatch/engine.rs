@@ -24,7 +24,6 @@ use super::{
     registry::Registry,
     reservations::Reservations,
     slots::Slots,
-    storage::Storage,
     supervision::Vitals,
     verify::Verifier,
 };
@@ -39,6 +38,7 @@ use crate::{
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
+    storage::local::ServedIndex,
     storage::local::journal::{AppendError, Appended, Durability, Journal},
 };
 
@@ -83,7 +83,7 @@ pub(super) struct Shared {
     pub clock: EngineClock,
     pub jitter: Jitter,
     pub journal: Journal,
-    pub storage: Storage,
+    pub storage: Arc<ServedIndex>,
     /// The disk did not give some of the journal's segments at the start.
     pub segments_unread: bool,
     pub registry: Registry,

@@ -1,8 +1,10 @@
 //! Why an operation was not done. A kind exists only where a caller acts differently.
 
+pub use crate::runtime::chain::chain;
 use crate::{
     domain::{endpoint::InvalidSpec, event::InvalidEvent},
     runtime::work_pool::Refused,
+    storage::StorageError,
 };
 
 /// Why the engine refused or failed.
@@ -90,6 +92,22 @@ impl From<Refused> for EngineError {
     }
 }
 
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::NotReady => Self::Rebuilding,
+            StorageError::Full => Self::DiskFull,
+            StorageError::Short => Self::Short,
+            StorageError::Closed => Self::Stopping,
+            StorageError::TooLarge { limit } => Self::Invalid {
+                field: "data".to_owned(),
+                rule: format!("is too large; at most {limit} bytes"),
+            },
+            StorageError::Failed(error) => Self::Storage(error),
+        }
+    }
+}
+
 impl From<InvalidSpec> for EngineError {
     fn from(error: InvalidSpec) -> Self {
         Self::Invalid {
@@ -106,16 +124,4 @@ impl From<InvalidEvent> for EngineError {
             rule: error.rule.to_owned(),
         }
     }
-}
-
-/// An error and all its sources in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -31,7 +31,6 @@ use super::{
     scheduler::{INBOX, Scheduler},
     settler,
     slots::Slots,
-    storage::Storage,
     supervision::{self, Vitals},
     verify::{self, Ask, Verifier},
 };
@@ -199,7 +198,7 @@ impl Running {
             clock,
             jitter: options.jitter,
             journal,
-            storage: Storage::new(),
+            storage: Arc::default(),
             segments_unread,
             registry: Registry::default(),
             event_types: Catalogue::default(),

@@ -35,7 +35,6 @@ mod breaker;
 mod bucket;
 mod clock;
 mod cloud_events;
-mod codec;
 mod conditions;
 mod configuration;
 pub mod damage;
@@ -76,7 +75,6 @@ mod simulation;
 mod slots;
 mod spelling;
 mod status;
-mod storage;
 mod supervision;
 pub mod tenants;
 mod turns;
@@ -88,9 +86,10 @@ pub mod view;
 mod view_times;
 mod weight;
 
-pub use codec::decode as decode_record;
+use crate::storage::local::codec;
+pub use crate::storage::local::codec::decode as decode_record;
 #[cfg(any(test, fuzzing, feature = "bench-parts"))]
-pub use codec::encode as encode_record;
+pub use crate::storage::local::codec::encode as encode_record;
 #[cfg(feature = "bench-parts")]
 pub(crate) use lane::PAGE as LANE_PAGE;
 pub use lifecycle::{Running, StartError, StartOptions};

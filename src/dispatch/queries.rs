@@ -321,7 +321,7 @@ pub(super) fn attempt_view(
 impl Shared {
     /// The store with everything that is durable by now.
     pub(super) async fn everything(&self) -> Result<Store, EngineError> {
-        self.storage.caught_up_with(self.journal.last_lsn()).await
+        Ok(self.storage.caught_up_with(self.journal.last_lsn()).await?)
     }
 
     /// Rows of a kind, up to a page of them, or as many as the request has time to look at.

@@ -1,5 +1,6 @@
 //! Leaf helpers that know nothing of delivery: the clock, randomness, the row codec, sealing.
 
+pub mod chain;
 pub mod clock;
 pub mod codec;
 pub mod disk;

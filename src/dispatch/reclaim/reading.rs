@@ -1,7 +1,6 @@
 //! What a record that is about to be deleted means.
 
 use crate::{
-    dispatch::codec,
     domain::{
         id::{EndpointId, Lsn},
         reclaim::Home,
@@ -9,6 +8,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::codec::CodecError,
+    storage::local::codec,
     storage::local::index::{CarriedRow, keys},
     storage::local::journal::Entry,
 };

@@ -1,4 +1,4 @@
-//! The store as the rest of dispatch sees it: there, or being rebuilt; and how far it has come.
+//! The index as it is served: there, or being rebuilt; and how far it has come.
 
 use std::{
     sync::{
@@ -10,16 +10,14 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::error::EngineError;
-use crate::{
-    domain::id::Lsn,
-    storage::local::index::{Store, StoreError},
-};
+use super::index::{Store, StoreError};
+use crate::{domain::id::Lsn, runtime::chain::chain, storage::StorageError};
 
 /// How long a caller waits for the store to catch up with what is already durable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) struct Storage {
+#[derive(Default)]
+pub struct ServedIndex {
     store: RwLock<Option<Store>>,
     applied: AtomicU64,
     /// Wakes those who wait for a record to be applied, in the order in which they came.
@@ -31,37 +29,26 @@ pub(super) struct Storage {
     failed: Notify,
 }
 
-impl Storage {
-    pub fn new() -> Self {
-        Self {
-            store: RwLock::new(None),
-            applied: AtomicU64::new(0),
-            advanced: Notify::new(),
-            ready: watch::Sender::new(false),
-            rebuilds: AtomicU64::new(0),
-            failed: Notify::new(),
-        }
-    }
-
+impl ServedIndex {
     /// The store, caught up.
     ///
     /// # Errors
-    /// `Rebuilding` while there is none.
-    pub fn get(&self) -> Result<Store, EngineError> {
+    /// `NotReady` while there is none.
+    pub fn get(&self) -> Result<Store, StorageError> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
-        store.filter(|_| self.is_ready()).ok_or(EngineError::Rebuilding)
+        store.filter(|_| self.is_ready()).ok_or(StorageError::NotReady)
     }
 
     /// The store, caught up with everything that was durable before this call.
     ///
     /// # Errors
-    /// `Rebuilding` when there is none, or when it takes too long.
-    pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, EngineError> {
+    /// `NotReady` when there is none, or when it takes too long.
+    pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, StorageError> {
         self.get()?;
         match tokio::time::timeout(PATIENCE, self.reached(lsn)).await {
             // Taken again: it may have been replaced in between.
             Ok(()) => self.get(),
-            Err(_) => Err(EngineError::Rebuilding),
+            Err(_) => Err(StorageError::NotReady),
         }
     }
 
@@ -105,13 +92,13 @@ impl Storage {
     }
 
     /// Turns a reader's failure into its answer, and has the store rebuilt: the caller may try again.
-    pub fn failure(&self, error: StoreError) -> EngineError {
-        tracing::error!(error = %super::error::chain(&error), "the store failed");
+    pub fn failure(&self, error: StoreError) -> StorageError {
+        tracing::error!(error = %chain(&error), "the store failed");
         if error.is_temporary() {
-            return EngineError::Short;
+            return StorageError::Short;
         }
         self.failed.notify_one();
-        EngineError::Rebuilding
+        StorageError::NotReady
     }
 
     /// Waits until a reader has met a failure.

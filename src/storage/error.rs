@@ -1,0 +1,24 @@
+//! Why storage did not do something. A kind exists only where a caller acts differently.
+
+/// Why an operation of storage failed. Nothing of the operation is stored, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// What was asked is not there to be read at the moment: it is being opened, or made again. Try again in a second.
+    #[error("storage is not ready: its index is being opened or rebuilt")]
+    NotReady,
+    /// There is too little space. People have to make some; what may wait is tried again.
+    #[error("there is too little free space")]
+    Full,
+    /// File descriptors, memory or connections are short. Try again in a moment.
+    #[error("file descriptors or memory are short at the moment")]
+    Short,
+    /// Storage is closed, or has failed for good: nothing is written any more. The process ends.
+    #[error("storage is closed")]
+    Closed,
+    /// One thing is larger than storage keeps.
+    #[error("it is too large; at most {limit} bytes")]
+    TooLarge { limit: usize },
+    /// A read or a write failed. Trying again may help; somebody should look.
+    #[error("storage failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
