@@ -1,6 +1,11 @@
 //! What a kept folder is made of: every kind of record, deliveries and endpoints in every state, nothing in motion.
 //!
-//! Whatever waits, waits at an endpoint that is not sent to, so that it is still there when the folder is read.
+//! Whatever waits, waits at an endpoint that is not sent to, or for a time that is far away, so that it is still there when
+//! the folder is read. Everything is done once, then retention runs over it, and then most of it is done once more
+//! (`second`): the folder holds what was carried forward and what was not.
+
+#[path = "second.rs"]
+mod second;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -25,6 +30,9 @@ pub const LISTS: [&str; 5] = [
     "/v1/event-types?order=asc",
 ];
 
+/// How long an idempotency key is remembered at the least.
+const SHORT_WINDOW: (&str, &str) = ("POSTHASTE_STORAGE__IDEMPOTENCY_WINDOW", "1m");
+
 struct Maker {
     server: Server,
     endpoints: BTreeMap<&'static str, String>,
@@ -42,7 +50,7 @@ pub fn make(data: &Path) -> Value {
         ("POSTHASTE_LIMITS__PAYLOAD", "32KiB"),
     ];
     let mut maker = Maker {
-        server: Server::start_with(data, &["--no-listen"], &small),
+        server: Server::start_with(data, &["--no-listen"], &[&small[..], &[SHORT_WINDOW]].concat()),
         endpoints: BTreeMap::new(),
     };
     maker.deliver(&good);
@@ -51,9 +59,10 @@ pub fn make(data: &Path) -> Value {
     maker.declare();
     let key = maker.keys();
     maker.fill();
-    if std::env::var_os("POSTHASTE_FIXTURE_RECLAIMED").is_some() {
-        maker.reclaim(data, &small);
-    }
+    maker.restart(data, &small);
+    maker.once("remembered-1", "remembered");
+    maker.reclaim(data, &small);
+    maker.second(data, &small, (&good, &gone, &picky, &tired));
     let shown = maker.shown(&key);
     assert_eq!(maker.server.stop().code(), Some(0), "{}", maker.server.log());
     shown
@@ -127,18 +136,23 @@ impl Maker {
         });
         self.post("/v1/events", &binary);
         self.wait_for_deliveries("binary-1", "delivered", 1);
-        let body =
-            json!({"id": "once-1", "type": "good.once", "data": null, "tenant": "acme", "channel": "video"})
-                .to_string();
-        let once = "application/json\r\nidempotency-key: once";
-        let accepted = self
-            .server
-            .request("POST", "/v1/events", Some(once), body.as_bytes());
-        assert_eq!(accepted.status, 202, "{}", accepted.text());
-        self.wait_for_deliveries("once-1", "delivered", 1);
+        self.once("once-1", "once");
         self.post(&format!("/v1/endpoints/{id}/test"), &json!({}));
         self.post("/v1/events/full-1/replay", &json!({}));
         self.wait_for_deliveries("full-1", "delivered", 1);
+    }
+
+    /// An event with an idempotency key, delivered.
+    fn once(&self, event: &str, key: &str) {
+        let body =
+            json!({"id": event, "type": "good.once", "data": null, "tenant": "acme", "channel": "video"})
+                .to_string();
+        let headers = format!("application/json\r\nidempotency-key: {key}");
+        let accepted = self
+            .server
+            .request("POST", "/v1/events", Some(&headers), body.as_bytes());
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+        self.wait_for_deliveries(event, "delivered", 1);
     }
 
     /// Disabled by a 410, failed and failed again, paused before a retry, expired.
@@ -272,11 +286,15 @@ impl Maker {
         assert_eq!(patched.status, 200, "{}", patched.text());
     }
 
+    fn restart(&mut self, data: &Path, settings: &[(&str, &str)]) {
+        assert_eq!(self.server.stop().code(), Some(0), "{}", self.server.log());
+        self.server = Server::start_with(data, &["--no-listen"], settings);
+    }
+
     /// Has everything that is settled forgotten, and what is not carried forward.
     fn reclaim(&mut self, data: &Path, settings: &[(&str, &str)]) {
-        assert_eq!(self.server.stop().code(), Some(0), "{}", self.server.log());
         let tight = [settings, &[("POSTHASTE_STORAGE__MAX_JOURNAL_BYTES", "64KiB")]].concat();
-        self.server = Server::start_with(data, &["--no-listen"], &tight);
+        self.restart(data, &tight);
         let journal =
             |server: &Server, member: &str| server.get("/v1/status")["journal"][member].as_u64().unwrap();
         let last = journal(&self.server, "last_lsn");
@@ -298,7 +316,21 @@ impl Maker {
             answer.status != 404
         });
         let lists = lists.map(|list| ((*list).to_owned(), self.server.list(list).into()));
-        let secrets = self.endpoints.iter().filter(|(name, _)| **name != "doomed");
+        let events = self.server.list(LISTS[0]);
+        // One of the large ones says as much as all.
+        let events = events.iter().filter(|event| {
+            let id = event["id"].as_str().unwrap();
+            id == "large-0" || !(id.starts_with("large-") || id.starts_with("filler-"))
+        });
+        let whole = events.map(|event| {
+            let path = format!("/v1/events/{}", event["id"].as_str().unwrap());
+            let event = self.server.get(&path);
+            (path, event)
+        });
+        let secrets = self
+            .endpoints
+            .iter()
+            .filter(|(name, _)| !name.starts_with("doomed"));
         // What is retired ends by itself.
         let secrets = secrets.map(|(_, id)| {
             let path = format!("/v1/endpoints/{id}/secret");
@@ -312,6 +344,7 @@ impl Maker {
             "keys": self.server.get("/v1/keys"),
             "endpoints": self.endpoints,
             "lists": lists.collect::<serde_json::Map<_, _>>(),
+            "events": whole.collect::<serde_json::Map<_, _>>(),
             "secrets": secrets.collect::<serde_json::Map<_, _>>(),
         })
     }
