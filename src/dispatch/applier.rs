@@ -6,6 +6,7 @@
 mod reopen;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -392,16 +393,23 @@ impl Applier {
         if !self.shared.storage.is_ready() {
             return Ok(());
         }
-        let mut told = false;
+        let (mut endpoints, mut event_types, mut keys) = (BTreeSet::new(), BTreeSet::new(), false);
         for effect in &effects {
             match effect {
-                Effect::Endpoint(id) => told |= self.shared.refresh(store, *id)?,
-                Effect::ApiKeys => self.shared.registry.set_keys(store.api_keys()?),
-                Effect::EventType(name) => self.shared.refresh_event_type(store, name)?,
+                Effect::Endpoint(id) => _ = endpoints.insert(*id),
+                Effect::ApiKeys => keys = true,
+                Effect::EventType(name) => _ = event_types.insert(name.clone()),
                 Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
             }
         }
-        if told {
+        if keys {
+            self.shared.registry.set_keys(store.api_keys()?);
+        }
+        if !event_types.is_empty() {
+            self.shared
+                .refresh_event_types(store, event_types.into_iter().collect())?;
+        }
+        if !endpoints.is_empty() && self.shared.refresh(store, endpoints)? {
             self.shared.herald.notify_one();
         }
         if !effects.is_empty() {
@@ -471,20 +479,26 @@ impl Shared {
         self.memory.keep(self.registry.kept(&None).1);
     }
 
-    /// Takes one endpoint from the store; answers whether a notice is due for it.
-    fn refresh(&self, store: &Store, id: EndpointId) -> Result<bool, StoreError> {
-        let Some(row) = store.endpoint(id)? else {
-            return Ok(false);
-        };
-        if row.deleted_at.is_some() {
-            self.registry.remove(id);
-        } else if let Some(endpoint) = self.unseal(id, &row) {
-            self.say_if_disabled(&endpoint);
-            self.registry.put(endpoint);
-            self.verifier.wake();
+    /// Takes endpoints from the store, all at once: nobody sees half of what a request has changed. Answers whether a
+    /// notice is due for one of them.
+    fn refresh(&self, store: &Store, ids: BTreeSet<EndpointId>) -> Result<bool, StoreError> {
+        let (mut endpoints, mut deleted, mut told) = (Vec::new(), Vec::new(), false);
+        for id in ids {
+            let Some(row) = store.endpoint(id)? else {
+                continue;
+            };
+            told |= row.standing.notice_due;
+            if row.deleted_at.is_some() {
+                deleted.push(id);
+            } else if let Some(endpoint) = self.unseal(id, &row) {
+                self.say_if_disabled(&endpoint);
+                endpoints.push(endpoint);
+            }
         }
+        self.registry.change(endpoints, &deleted);
+        self.verifier.wake();
         self.memory.keep(self.registry.kept(&None).1);
-        Ok(row.standing.notice_due)
+        Ok(told)
     }
 
     fn unseal(&self, id: EndpointId, row: &EndpointRow) -> Option<Endpoint> {

@@ -2,22 +2,33 @@
 //!
 //! Endpoints are told apart by their names, within their tenants. What an entry does not say goes back to its default;
 //! secrets that it leaves out stay as they are, and so does the state of an endpoint that rules have disabled. The whole
-//! document is judged before any of it is applied, so that a mistake changes nothing; applied twice, it changes nothing
-//! the second time.
+//! document is judged before any of it is applied, and is saved at once: whatever goes wrong, all of it is applied or
+//! nothing. Applied twice, it changes nothing the second time.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     document,
+    edit::Edit,
+    endpoints::Room,
     engine::{Engine, Shared},
     error::EngineError,
+    locks::Held,
+    weight,
 };
 use crate::domain::{
+    configuration::ConfigChange,
     endpoint::{Endpoint, EndpointSpec, MEMBERS},
+    event::Label,
     id::EndpointId,
+    record::EndpointDeleted,
 };
 
 /// What became, or would become, of the endpoints.
@@ -49,9 +60,9 @@ pub struct Change {
 
 /// An entry that was judged.
 struct Planned {
-    entry: Map<String, Value>,
-    /// The endpoint that it is about, and the patch that leads there; none creates one.
-    existing: Option<(EndpointId, Value)>,
+    edit: Edit,
+    /// What the endpoint takes of memory as it is; nothing for one that is created.
+    before: Option<usize>,
     change: Change,
     warnings: Vec<String>,
 }
@@ -60,74 +71,108 @@ impl Engine {
     /// Makes the endpoints be what `entries` say; with `prune`, those of their tenants that no entry names are deleted.
     ///
     /// # Errors
-    /// `Invalid` names the entry and the member at fault; nothing was changed.
+    /// `Invalid` names the entry and the member at fault. Nothing was changed, but with `NotVisible` and `Unknown`.
     pub async fn apply_endpoints(
         &self,
         entries: Vec<Map<String, Value>>,
         prune: bool,
         dry_run: bool,
     ) -> Result<Applied, EngineError> {
-        let _one_at_a_time = self.0.applying.lock().await;
-        self.0.storage.get()?;
+        let shared = &self.0;
+        let one_at_a_time = shared.configuring_all_of(&entries).await;
+        shared.storage.get()?;
         let mut applied = Applied {
             dry_run,
             ..Applied::default()
         };
-        let (planned, mut left_over) = self.0.plan(entries, &mut applied)?;
+        let (planned, mut left_over) = shared.plan(entries, &mut applied)?;
         if !prune {
             left_over.clear();
         }
-        self.0.check_room(&planned, left_over.len())?;
-        // First what goes, so that there is room for what comes.
+        let room = shared.check_room(&planned, &left_over)?;
+        let (mut changes, at) = (Vec::new(), self.now());
+        let mut deleted = Vec::with_capacity(left_over.len());
         for endpoint in left_over {
-            if !dry_run {
-                self.delete_endpoint(endpoint.id).await?;
-            }
+            let id = endpoint.id;
+            changes.push(ConfigChange::EndpointDeleted(EndpointDeleted { id, at }));
+            deleted.push(id);
             applied.removed.push(Change {
-                id: Some(endpoint.id),
+                id: Some(id),
                 name: named(&endpoint),
                 tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
                 members: BTreeMap::new(),
             });
         }
         for Planned {
-            entry,
-            existing,
+            edit,
+            before,
             mut change,
             warnings,
         } in planned
         {
             let named = |warning| format!("endpoint {:?}: {warning}", change.name);
             applied.warnings.extend(warnings.into_iter().map(named));
-            match existing {
-                Some((id, patch)) => {
-                    if !dry_run {
-                        self.patch_endpoint(id, patch).await?;
-                    }
-                    applied.changed.push(change);
-                }
+            match before {
+                Some(_) => applied.changed.push(change),
                 None => {
-                    if !dry_run {
-                        change.id = Some(self.create_endpoint(entry).await?.0.id);
-                    }
+                    change.id = (!dry_run).then_some(edit.endpoint.id);
                     applied.created.push(change);
                 }
             }
+            changes.extend(edit.into_changes(shared)?);
+        }
+        if !dry_run {
+            let _held = shared
+                .save_and_clear((one_at_a_time, room), changes, deleted)
+                .await?;
         }
         Ok(applied)
     }
 }
 
+/// Keeps others from changing endpoints of some tenants.
+struct Configuring {
+    // In this order: another document waits for the first alone.
+    _tenants: Vec<Held<Option<Label>>>,
+    _applying: OwnedMutexGuard<()>,
+}
+
 impl Shared {
-    /// Whether the endpoints to come find room when those to go have gone.
-    fn check_room(&self, planned: &[Planned], removed: usize) -> Result<(), EngineError> {
-        let limit = self.options.max_endpoints;
-        let created = planned.iter().filter(|plan| plan.existing.is_none()).count();
-        if created > 0 && (self.registry.len() + created).saturating_sub(removed) > limit {
-            let what = "endpoints";
-            return Err(EngineError::TooMany { what, limit });
+    /// Waits until nobody changes the endpoints of the tenants that entries name. Only here is more than one tenant waited
+    /// for, by one document at a time, so that nobody waits in a circle.
+    async fn configuring_all_of(&self, entries: &[Map<String, Value>]) -> Configuring {
+        let applying = self.applying.clone().lock_owned().await;
+        let tenants: BTreeSet<Option<Label>> = entries
+            .iter()
+            // What is no tenant is refused when it is read.
+            .filter_map(|entry| match entry.get("tenant") {
+                None | Some(Value::Null) => Some(None),
+                Some(tenant) => tenant.as_str()?.parse().ok().map(Some),
+            })
+            .collect();
+        let mut held = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            held.push(self.configuring.lock(tenant).await);
         }
-        Ok(())
+        Configuring {
+            _tenants: held,
+            _applying: applying,
+        }
+    }
+
+    /// Whether the endpoints to come find room when those to go have gone.
+    fn check_room(self: &Arc<Self>, planned: &[Planned], removed: &[Endpoint]) -> Result<Room, EngineError> {
+        let planned_weights = planned.iter().map(|plan| {
+            let spec = &plan.edit.endpoint.spec;
+            let before = plan.before.unwrap_or_default();
+            (&spec.tenant, before, weight::of_endpoint(spec))
+        });
+        let removed_weights = removed
+            .iter()
+            .map(|endpoint| (&endpoint.spec.tenant, weight::of_endpoint(&endpoint.spec), 0));
+        self.check_memory(removed_weights.chain(planned_weights))?;
+        let created = planned.iter().filter(|plan| plan.before.is_none()).count();
+        self.room_for_endpoints(created.saturating_sub(removed.len()))
     }
 
     /// Judges every entry. Answers what there is to do, and the endpoints that no entry names.
@@ -156,8 +201,8 @@ impl Shared {
             }
             let mut found = left.remove(&key).unwrap_or_default();
             let plan = match (found.pop(), found.is_empty()) {
-                (None, _) => Some(self.to_create(entry, &key).map_err(in_entry)?),
-                (Some(endpoint), true) => self.to_change(entry, &endpoint).map_err(in_entry)?,
+                (None, _) => Some(self.plan_creation(entry, &key).map_err(in_entry)?),
+                (Some(endpoint), true) => self.plan_change(entry, &endpoint).map_err(in_entry)?,
                 (Some(_), false) => {
                     return Err(in_entry(invalid(
                         "name",
@@ -175,17 +220,16 @@ impl Shared {
         Ok((planned, left.into_values().flatten().collect()))
     }
 
-    fn to_create(
+    fn plan_creation(
         &self,
         entry: Map<String, Value>,
         key: &(Option<String>, String),
     ) -> Result<Planned, EngineError> {
-        let spec = document::read(&self.options.profiles, entry.clone())?;
-        self.check(&spec)?;
+        let edit = self.to_create(document::read(&self.options.profiles, entry)?)?;
         Ok(Planned {
-            entry,
-            warnings: self.warnings(&spec),
-            existing: None,
+            warnings: self.warnings(&edit.endpoint.spec),
+            edit,
+            before: None,
             change: Change {
                 id: None,
                 name: key.1.clone(),
@@ -196,7 +240,7 @@ impl Shared {
     }
 
     /// `None` when there is nothing to change.
-    fn to_change(
+    fn plan_change(
         &self,
         entry: Map<String, Value>,
         endpoint: &Endpoint,
@@ -215,7 +259,6 @@ impl Shared {
             Some(false) => endpoint.is_active(),
             None => false,
         };
-        self.check(&spec)?;
         let mut members = document::differences(&endpoint.spec, &spec);
         if turned {
             members.insert(
@@ -226,23 +269,19 @@ impl Shared {
         if members.is_empty() {
             return Ok(None);
         }
-        let mut patch = patch;
-        if let (false, Some(members)) = (turned, patch.as_object_mut()) {
-            // A rule that has disabled it is not overruled by a file that says what was said before.
-            members.remove("enabled");
-        }
+        // A rule that has disabled it is not overruled by a file that says what was said before.
+        let edit = self.to_patch(endpoint, spec, wanted.filter(|_| turned))?;
         let change = Change {
             id: Some(endpoint.id),
             name: named(endpoint),
             tenant: endpoint.spec.tenant.as_ref().map(ToString::to_string),
             members,
         };
-        let existing = Some((endpoint.id, patch));
         Ok(Some(Planned {
-            entry,
-            existing,
+            warnings: self.warnings(&edit.endpoint.spec),
+            edit,
+            before: Some(weight::of_endpoint(&endpoint.spec)),
             change,
-            warnings: self.warnings(&spec),
         }))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{codec, engine::Shared, error::chain, event_types::Gathered};
 use crate::{
     domain::{
+        configuration::ConfigChange,
         id::{EndpointId, KeyId, Lsn},
         reclaim::{Carried, Home},
         record::{KeyPut, Record},
@@ -54,20 +55,32 @@ impl Shared {
 
 impl Configuration {
     fn record(&mut self, lsn: Lsn, record: &Record) {
-        match record {
-            Record::KeyPut(key) => _ = self.keys.insert(key.id, key.clone()),
-            Record::KeyRevoked(revoked) => _ = self.keys.remove(&revoked.id),
-            Record::EventTypePut(put) => self.types.put(put),
-            Record::EventTypeDeleted(deleted) => self.types.delete(&deleted.event_type),
-            Record::Carried(carried) => self.carried(carried),
-            other => {
-                let Some(id) = other.endpoint() else {
-                    return;
-                };
-                if let Some(row) = EndpointRow::after(self.endpoints.get(&id), lsn, other) {
-                    self.endpoints.insert(id, row);
-                }
+        for fact in record.endpoint_facts() {
+            let id = fact.endpoint();
+            if let Some(row) = EndpointRow::after(self.endpoints.get(&id), lsn, fact) {
+                self.endpoints.insert(id, row);
             }
+        }
+        match record {
+            Record::Configured(configured) => {
+                configured.changes.iter().for_each(|change| self.changed(change))
+            }
+            Record::Carried(carried) => self.carried(carried),
+            _ => {}
+        }
+    }
+
+    fn changed(&mut self, change: &ConfigChange) {
+        match change {
+            ConfigChange::KeyPut(key) => _ = self.keys.insert(key.id, key.clone()),
+            ConfigChange::KeyRevoked(revoked) => _ = self.keys.remove(&revoked.id),
+            ConfigChange::EventTypePut(put) => self.types.put(put),
+            ConfigChange::EventTypeDeleted(deleted) => self.types.delete(&deleted.event_type),
+            // Endpoints are told of as facts.
+            ConfigChange::EndpointPut(_)
+            | ConfigChange::EndpointChanged(_)
+            | ConfigChange::EndpointDeleted(_)
+            | ConfigChange::DeliveriesEnded(_) => {}
         }
     }
 

@@ -129,6 +129,10 @@ const fn meaning(kind: u8) -> (&'static str, &'static str) {
             "erasure",
             "after a rebuild of the store the event is there with zeros for its payload: erase it again",
         ),
+        20 => (
+            "configuration",
+            "after a rebuild of the store endpoints, API keys and event types are what their last undamaged records say: look, and change them again",
+        ),
         _ => ("unknown", "what it said is not known"),
     }
 }
@@ -216,7 +220,10 @@ fn stored(store: &Store, first: Lsn, last: Lsn) -> Result<Vec<(Lsn, LostRecord)>
 /// What a fragment looks like.
 fn guess(fragment: &Fragment) -> LostRecord {
     let (kind, event_id, endpoint_id) = match decoded(fragment) {
-        Some(record) => (record.kind(), event_of(&record), record.endpoint()),
+        Some(record) => {
+            let endpoint = record.endpoint_facts().next().map(|fact| fact.endpoint());
+            (fragment.kind, event_of(&record), endpoint)
+        }
         // Nothing else begins with an event's id and its type.
         None => match event_at(&fragment.body) {
             Some(event) => (1, Some(event), None),

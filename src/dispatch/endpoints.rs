@@ -1,10 +1,11 @@
 //! Endpoints and keys: created, changed, shown.
 //!
-//! A change is one record; it is answered when the store, and with it fan-out and the scheduler, knows of it.
+//! All that a request changes is saved at once; it is answered when the store, and with it fan-out and the scheduler, knows
+//! of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
 };
 
 use serde_json::{Map, Value};
@@ -12,8 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     document,
+    edit::Edit,
     engine::{Engine, KeyView, Shared},
-    error::EngineError,
+    error::{EngineError, chain},
     queries,
     view::{EndpointView, Listed, Page},
     weight,
@@ -22,16 +24,15 @@ use crate::{
     domain::{
         auth::Auth,
         condition::Condition,
-        endpoint::{
-            DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, Standing, StateChange,
-        },
+        configuration::ConfigChange,
+        delivery::Stage,
+        endpoint::{DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, StateChange},
         endpoint_url::EndpointUrl,
         event::Label,
         id::{EndpointId, KeyId},
+        limits,
         proxy::ProxyChoice,
-        record::{
-            DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, KeyPut, KeyRevoked, Record, Role,
-        },
+        record::{DeliveriesEnded, EndpointDeleted, KeyPut, KeyRevoked, Record, Role},
         time::Timestamp,
         verification::Verification,
     },
@@ -54,24 +55,16 @@ impl Engine {
     ) -> Result<(EndpointView, Vec<Value>), EngineError> {
         let shared = &self.0;
         shared.storage.get()?;
-        let _room = shared.room_for_an_endpoint()?;
-        let mut spec = document::read(&shared.options.profiles, document)?;
-        let _one_at_a_time = shared.configuring.lock(spec.tenant.clone()).await;
-        let initial = match spec.enabled.take() {
-            None | Some(true) if lacks_a_secret(&spec) => StateChange::Disable(NO_SECRET),
-            None | Some(true) if !spec.handshake.is_none() => StateChange::Unverify,
-            None | Some(true) => StateChange::Enable { discard: false },
-            Some(false) => StateChange::Pause,
-        };
-        shared.check(&spec)?;
-        shared.check_memory(0, &spec)?;
-        let id = EndpointId::new(self.now(), u128::from_le_bytes(random::secure()));
-        let notes = Notes {
-            verification: (!spec.handshake.is_none())
-                .then(|| Verification::pending((initial == StateChange::Unverify).then(|| self.now()))),
-            ..Notes::default()
-        };
-        let endpoint = shared.put(id, initial, &spec, &notes).await?;
+        let room = shared.room_for_endpoints(1)?;
+        let spec = document::read(&shared.options.profiles, document)?;
+        let one_at_a_time = shared.configuring.lock(spec.tenant.clone()).await;
+        let edit = shared.to_create(spec)?;
+        let (id, spec) = (edit.endpoint.id, &edit.endpoint.spec);
+        shared.check_memory([(&spec.tenant, 0, weight::of_endpoint(spec))])?;
+        let _held = shared
+            .save((room, one_at_a_time), edit.into_changes(shared)?)
+            .await?;
+        let endpoint = shared.endpoint(id)?;
         let mut view = shared.shown_endpoint(&endpoint);
         view.warnings = shared.warnings(&endpoint.spec);
         Ok((view, document::secrets(&endpoint.spec)))
@@ -83,45 +76,17 @@ impl Engine {
     /// `Invalid` names the member at fault.
     pub async fn patch_endpoint(&self, id: EndpointId, patch: Value) -> Result<EndpointView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring_of(id).await;
+        let one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
         let mut spec = document::patch(&shared.options.profiles, &endpoint.spec, &patch)?;
         let enabled = spec.enabled.take();
-        shared.check(&spec)?;
-        if spec.tenant != endpoint.spec.tenant {
-            return Err(EngineError::Invalid {
-                field: "tenant".to_owned(),
-                rule: "cannot be changed; create another endpoint".to_owned(),
-            });
-        }
-        shared.check_memory(weight::of_endpoint(&endpoint.spec), &spec)?;
-        let notes = endpoint
-            .notes
-            .kept(&endpoint.spec.signatures, &spec.signatures, self.now());
-        let changed = shared.save(&endpoint, &spec, &notes).await?;
-        let got_its_secret = endpoint.standing.disabled == Some(NO_SECRET) && !lacks_a_secret(&spec);
-        let turned = match (enabled, changed.standing.state) {
-            (None, EndpointState::Disabled) if got_its_secret => Some(shared.resume(&changed).await?),
-            (None | Some(true), EndpointState::Active | EndpointState::Unverified)
-                if lacks_a_secret(&spec) =>
-            {
-                Some(shared.change(id, StateChange::Disable(NO_SECRET)).await?)
-            }
-            (None | Some(true), EndpointState::Unverified) if changed.is_proved() => {
-                Some(shared.enable(&changed, false).await?)
-            }
-            (Some(true), EndpointState::Paused | EndpointState::Disabled) => {
-                Some(shared.resume(&changed).await?)
-            }
-            (Some(false), EndpointState::Active | EndpointState::Disabled | EndpointState::Unverified) => {
-                Some(shared.change(id, StateChange::Pause).await?)
-            }
-            (Some(true), EndpointState::Active | EndpointState::Unverified)
-            | (Some(false), EndpointState::Paused)
-            | (None, _) => None,
-        };
-        let mut view = turned.unwrap_or_else(|| shared.shown_endpoint(&changed));
+        let edit = shared.to_patch(&endpoint, spec, enabled)?;
+        let weights = [&endpoint.spec, &edit.endpoint.spec].map(weight::of_endpoint);
+        shared.check_memory([(&endpoint.spec.tenant, weights[0], weights[1])])?;
+        let _held = shared.save(one_at_a_time, edit.into_changes(shared)?).await?;
+        let changed = shared.endpoint(id)?;
+        let mut view = shared.shown_endpoint(&changed);
         view.warnings = shared.warnings(&changed.spec);
         Ok(view)
     }
@@ -129,12 +94,14 @@ impl Engine {
     /// Deletes an endpoint; what it still had scheduled is cancelled.
     pub async fn delete_endpoint(&self, id: EndpointId) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring_of(id).await;
+        let one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         shared.endpoint(id)?;
-        let deleted = EndpointDeleted { id, at: self.now() };
-        shared.write_and_apply(&Record::EndpointDeleted(deleted)).await?;
-        shared.cancel_scheduled(id).await
+        let deleted = ConfigChange::EndpointDeleted(EndpointDeleted { id, at: self.now() });
+        shared
+            .save_and_clear(one_at_a_time, vec![deleted], vec![id])
+            .await
+            .map(drop)
     }
 
     /// Enables, disables or pauses. Disabling by hand gives the reason `manual`.
@@ -144,13 +111,22 @@ impl Engine {
         change: StateChange,
     ) -> Result<EndpointView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring_of(id).await;
+        let one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
-        let endpoint = shared.endpoint(id)?;
+        let mut edit = Edit::of(&*shared.endpoint(id)?, self.now());
+        let mut changes = Vec::new();
         match change {
-            StateChange::Enable { discard } => shared.enable(&endpoint, discard).await,
-            other => shared.change(id, other).await,
+            StateChange::Enable { discard } => {
+                edit.enable(discard)?;
+                if discard {
+                    changes.extend(shared.to_discard(id).await?);
+                }
+            }
+            other => edit.change(other),
         }
+        changes.extend(edit.into_changes(shared)?);
+        let _held = shared.save(one_at_a_time, changes).await?;
+        Ok(shared.shown_endpoint(&*shared.endpoint(id)?))
     }
 
     pub async fn endpoint(&self, id: EndpointId) -> Result<EndpointView, EngineError> {
@@ -225,7 +201,7 @@ impl Engine {
         expires_at: Option<Timestamp>,
     ) -> Result<(Arc<KeyView>, String), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock(None).await;
+        let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let key = format!("ph_{}", hex::encode(&random::secure::<32>()));
         let now = self.now();
@@ -238,21 +214,21 @@ impl Engine {
             expires_at,
             hash: Sha256::digest(key.as_bytes()).into(),
         };
-        shared.write_and_apply(&Record::KeyPut(put.clone())).await?;
+        shared
+            .save(one_at_a_time, vec![ConfigChange::KeyPut(put.clone())])
+            .await?;
         Ok((Arc::new(shared.clock.show(put)), key))
     }
 
     pub async fn revoke_key(&self, id: KeyId) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock(None).await;
+        let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         if !self.keys().iter().any(|key| key.id == id) {
             return Err(EngineError::NotFound("key"));
         }
-        shared
-            .write_and_apply(&Record::KeyRevoked(KeyRevoked { id, at: self.now() }))
-            .await?;
-        Ok(())
+        let revoked = ConfigChange::KeyRevoked(KeyRevoked { id, at: self.now() });
+        shared.save(one_at_a_time, vec![revoked]).await.map(drop)
     }
 }
 
@@ -263,39 +239,32 @@ pub(super) const NO_SECRET: DisabledReason = DisabledReason {
     status: None,
 };
 
-const UNPROVED: &str =
-    "the endpoint has not proved itself by its handshake; POST /v1/endpoints/{id}/verify has it try";
-
 pub(super) fn lacks_a_secret(spec: &EndpointSpec) -> bool {
     spec.signatures.iter().any(|signature| signature.secret.is_none())
 }
 
-/// The change that leads to a standing.
-pub(super) fn as_change(standing: &Standing) -> StateChange {
-    match (standing.state, standing.disabled) {
-        (EndpointState::Active, _) => StateChange::Enable { discard: false },
-        (EndpointState::Disabled, Some(reason)) => StateChange::Disable(reason),
-        (EndpointState::Paused | EndpointState::Disabled, _) => StateChange::Pause,
-        (EndpointState::Unverified, _) => StateChange::Unverify,
-    }
+/// Room for more endpoints, while they are created.
+pub(super) struct Room {
+    shared: Arc<Shared>,
+    count: usize,
 }
 
-/// Room for one more endpoint, while it is created.
-struct Room<'a>(&'a AtomicUsize);
-
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.shared.creating.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
 impl Shared {
     /// Counts those that others are creating as well: there is no lock for all tenants.
-    fn room_for_an_endpoint(&self) -> Result<Room<'_>, EngineError> {
-        let others = self.creating.fetch_add(1, Ordering::Relaxed);
-        let room = Room(&self.creating);
+    pub(super) fn room_for_endpoints(self: &Arc<Self>, count: usize) -> Result<Room, EngineError> {
+        let others = self.creating.fetch_add(count, Ordering::Relaxed);
+        let room = Room {
+            shared: self.clone(),
+            count,
+        };
         let limit = self.options.max_endpoints;
-        if self.registry.len() + others >= limit {
+        if count > 0 && self.registry.len() + others + count > limit {
             let what = "endpoints";
             return Err(EngineError::TooMany { what, limit });
         }
@@ -309,6 +278,55 @@ impl Shared {
             None if self.registry.is_deleted(id) => Err(EngineError::Gone),
             None => Err(EngineError::NotFound("endpoint")),
         }
+    }
+
+    /// An endpoint to be created.
+    ///
+    /// # Errors
+    /// `Invalid` names the member at fault.
+    pub(super) fn to_create(&self, mut spec: EndpointSpec) -> Result<Edit, EngineError> {
+        let now = self.clock.now();
+        let initial = match spec.enabled.take() {
+            None | Some(true) if lacks_a_secret(&spec) => StateChange::Disable(NO_SECRET),
+            None | Some(true) if !spec.handshake.is_none() => StateChange::Unverify,
+            None | Some(true) => StateChange::Enable { discard: false },
+            Some(false) => StateChange::Pause,
+        };
+        self.check(&spec)?;
+        let id = EndpointId::new(now, u128::from_le_bytes(random::secure()));
+        let notes = Notes {
+            verification: (!spec.handshake.is_none())
+                .then(|| Verification::pending((initial == StateChange::Unverify).then_some(now))),
+            ..Notes::default()
+        };
+        Ok(Edit::new(id, initial, spec, notes, now))
+    }
+
+    /// An endpoint with another configuration, and in the state that this, or the request by `enabled`, calls for.
+    ///
+    /// # Errors
+    /// `Invalid` names the member at fault; `NotNow` when it may not be sent to.
+    pub(super) fn to_patch(
+        &self,
+        endpoint: &Endpoint,
+        spec: EndpointSpec,
+        enabled: Option<bool>,
+    ) -> Result<Edit, EngineError> {
+        self.check(&spec)?;
+        if spec.tenant != endpoint.spec.tenant {
+            return Err(EngineError::Invalid {
+                field: "tenant".to_owned(),
+                rule: "cannot be changed; create another endpoint".to_owned(),
+            });
+        }
+        let now = self.clock.now();
+        let notes = endpoint
+            .notes
+            .kept(&endpoint.spec.signatures, &spec.signatures, now);
+        let mut edit = Edit::of(endpoint, now);
+        edit.save(spec, notes);
+        edit.turn(enabled)?;
+        Ok(edit)
     }
 
     pub(super) fn check(&self, spec: &EndpointSpec) -> Result<(), EngineError> {
@@ -355,116 +373,81 @@ impl Shared {
             .unwrap_or_default()
     }
 
-    /// Whether there is memory for an endpoint that took `before` until now.
-    fn check_memory(&self, before: usize, spec: &EndpointSpec) -> Result<(), EngineError> {
-        let after = weight::of_endpoint(spec);
-        let (held, kept) = self.registry.kept(&spec.tenant);
-        let (held, kept) = (held.saturating_sub(before), kept.saturating_sub(before));
-        // What makes an endpoint smaller is always welcome.
-        if after <= before || self.memory.may_keep(held, kept, after) {
-            return Ok(());
-        }
-        Err(EngineError::TooMany {
-            what: "bytes for endpoints (half of limits.memory, shared by all tenants)",
-            limit: self.memory.to_keep(),
-        })
-    }
-
-    /// Saves an endpoint that there is. Its state rides along in case the record that created it is lost to damage.
-    ///
-    /// What it has proved stays proved only as far as it holds for what is saved.
-    pub(super) async fn save(
+    /// Whether there is memory for endpoints, each with its tenant, and what it takes now and afterwards.
+    pub(super) fn check_memory<'a>(
         &self,
-        endpoint: &Endpoint,
-        spec: &EndpointSpec,
-        notes: &Notes,
-    ) -> Result<Arc<Endpoint>, EngineError> {
-        let (now, mut notes) = (self.clock.now(), notes.clone());
-        if !spec.keeps_proof_of(&endpoint.spec, &notes, now) {
-            let state = endpoint.standing.state;
-            let waits = matches!(state, EndpointState::Active | EndpointState::Unverified);
-            notes.verification =
-                (!spec.handshake.is_none()).then(|| Verification::pending(waits.then_some(now)));
+        weights: impl IntoIterator<Item = (&'a Option<Label>, usize, usize)>,
+    ) -> Result<(), EngineError> {
+        let mut tenants: BTreeMap<&Option<Label>, (usize, usize)> = BTreeMap::new();
+        for (tenant, before, after) in weights {
+            let sums = tenants.entry(tenant).or_default();
+            *sums = (sums.0 + before, sums.1 + after);
         }
-        let mut standing = endpoint.standing;
-        if endpoint.is_active() && !notes.prove(spec.handshake) {
-            // First: nothing may go to what is not proved, not even for a moment.
-            self.change(endpoint.id, StateChange::Unverify).await?;
-            standing = self.endpoint(endpoint.id)?.standing;
+        let (mut gone, mut come) = (0, 0);
+        for (tenant, (before, after)) in tenants {
+            let (held, kept) = self.registry.kept(tenant);
+            gone += before;
+            let (held, kept) = (held.saturating_sub(before), (kept + come).saturating_sub(gone));
+            // What makes endpoints smaller is always welcome.
+            if after > before && !self.memory.may_keep(held, kept, after) {
+                return Err(EngineError::TooMany {
+                    what: "bytes for endpoints (half of limits.memory, shared by all tenants)",
+                    limit: self.memory.to_keep(),
+                });
+            }
+            come += after;
         }
-        self.put(endpoint.id, as_change(&standing), spec, &notes).await
-    }
-
-    pub(super) async fn put(
-        &self,
-        id: EndpointId,
-        initial: StateChange,
-        spec: &EndpointSpec,
-        notes: &Notes,
-    ) -> Result<Arc<Endpoint>, EngineError> {
-        let sealed = document::seal(&self.sealer, id, spec, notes)
-            .map_err(|error| EngineError::Storage(Box::new(error)))?;
-        let put = EndpointPut {
-            id,
-            at: self.clock.now(),
-            initial,
-            sealed,
-        };
-        self.write_and_apply(&Record::EndpointPut(put)).await?;
-        self.endpoint(id)
-    }
-
-    /// Makes an endpoint active, unless something keeps it from being sent to; with `discard`, what is held is cancelled
-    /// first.
-    pub(super) async fn enable(
-        &self,
-        endpoint: &Endpoint,
-        discard: bool,
-    ) -> Result<EndpointView, EngineError> {
-        if lacks_a_secret(&endpoint.spec) {
-            return Err(EngineError::NotNow(
-                "the endpoint's profile sends nothing unsigned, and it has no secret; set signatures[0].secret",
-            ));
-        }
-        if !endpoint.is_proved() {
-            return Err(EngineError::NotNow(UNPROVED));
-        }
-        if discard {
-            // Also what was accepted a moment ago.
-            self.storage.caught_up_with(self.journal.last_lsn()).await?;
-            self.cancel_scheduled(endpoint.id).await?;
-        }
-        self.change(endpoint.id, StateChange::Enable { discard }).await
-    }
-
-    /// Lets an endpoint that was held be sent to, or else prove itself, beginning now.
-    pub(super) async fn resume(&self, endpoint: &Endpoint) -> Result<EndpointView, EngineError> {
-        if lacks_a_secret(&endpoint.spec) || endpoint.is_proved() {
-            return self.enable(endpoint, false).await;
-        }
-        let mut notes = endpoint.notes.clone();
-        notes.verification = Some(Verification::pending(Some(self.clock.now())));
-        self.put(endpoint.id, as_change(&endpoint.standing), &endpoint.spec, &notes)
-            .await?;
-        self.change(endpoint.id, StateChange::Unverify).await
-    }
-
-    pub(super) async fn change(
-        &self,
-        id: EndpointId,
-        change: StateChange,
-    ) -> Result<EndpointView, EngineError> {
-        let changed = EndpointChanged {
-            id,
-            at: self.clock.now(),
-            change,
-        };
-        self.write_and_apply(&Record::EndpointChanged(changed)).await?;
-        Ok(self.shown_endpoint(&*self.endpoint(id)?))
+        Ok(())
     }
 
     pub(super) fn shown_endpoint(&self, endpoint: &Endpoint) -> EndpointView {
         self.clock.show(document::show(endpoint))
+    }
+
+    /// The end of all that an endpoint has scheduled and that is not out, to be saved with its state. Of very many the first
+    /// are ended here, portion by portion, while the endpoint holds them.
+    async fn to_discard(self: &Arc<Self>, id: EndpointId) -> Result<Option<ConfigChange>, EngineError> {
+        loop {
+            // Also what was accepted a moment ago.
+            let store = self.storage.caught_up_with(self.journal.last_lsn()).await?;
+            let mut keys = store
+                .scheduled(id, limits::DISCARDED_TOGETHER + 1, |key| {
+                    self.in_flight.contains(key)
+                })
+                .map_err(|error| self.storage.failure(error))?;
+            let rest = keys.len() > limits::DISCARDED_TOGETHER;
+            if rest {
+                keys.truncate(END_AT_ONCE);
+            }
+            let (at, stage) = (self.clock.now(), Stage::Cancelled);
+            let ended = DeliveriesEnded { keys, at, stage };
+            if !rest {
+                return Ok((!ended.keys.is_empty()).then_some(ConfigChange::DeliveriesEnded(ended)));
+            }
+            self.write_and_apply(&Record::DeliveriesEnded(ended)).await?;
+        }
+    }
+
+    /// Saves changes that delete endpoints, and cancels what these had scheduled. What is left of that by a failure, or by a
+    /// crash, the herald sees to.
+    pub(super) async fn save_and_clear<T: Send + 'static>(
+        self: &Arc<Self>,
+        held: T,
+        changes: Vec<ConfigChange>,
+        deleted: Vec<EndpointId>,
+    ) -> Result<T, EngineError> {
+        let shared = self.clone();
+        self.to_its_end(async move {
+            shared.commit_changes(changes).await?;
+            for id in deleted {
+                if let Err(error) = shared.cancel_scheduled(id).await {
+                    tracing::warn!(endpoint.id = %id, error = %chain(&error), "a deleted endpoint's deliveries are cancelled later");
+                    shared.herald.notify_one();
+                }
+            }
+            Ok(held)
+        })
+        .await
     }
 
     /// Cancels everything that an endpoint has scheduled and that is not out, portion by portion.
@@ -478,7 +461,7 @@ impl Shared {
                 return Ok(());
             }
             let at = self.clock.now();
-            let stage = crate::domain::delivery::Stage::Cancelled;
+            let stage = Stage::Cancelled;
             self.write_and_apply(&Record::DeliveriesEnded(DeliveriesEnded { keys, at, stage }))
                 .await?;
         }

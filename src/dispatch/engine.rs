@@ -108,7 +108,7 @@ pub(super) struct Shared {
     /// One recovery of an endpoint at a time.
     pub recovering: Locks<EndpointId>,
     /// One document of endpoints at a time: it may be about all tenants. Keys of one tenant cannot send any.
-    pub applying: tokio::sync::Mutex<()>,
+    pub applying: Arc<tokio::sync::Mutex<()>>,
     /// Held deliveries that were ended, by endpoint, of which nobody was told yet.
     pub expired: Mutex<BTreeMap<EndpointId, u64>>,
     pub backups: Backups,

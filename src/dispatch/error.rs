@@ -49,6 +49,14 @@ pub enum EngineError {
     /// The store is being rebuilt from the journal; this needs what it does not hold yet.
     #[error("the store is being rebuilt")]
     Rebuilding,
+    /// It is saved, and takes effect as soon as the store has caught up.
+    #[error("the change is saved, and takes effect as soon as the store has caught up; do not repeat it")]
+    NotVisible,
+    /// The journal failed while it wrote: the next start shows whether it is saved.
+    #[error(
+        "the journal failed while it saved the change; all of it is saved, or nothing: look when the server runs again"
+    )]
+    Unknown,
     /// The server is shutting down, or its journal has failed.
     #[error("the server is stopping")]
     Stopping,
@@ -103,6 +111,8 @@ impl From<StorageError> for EngineError {
                 field: "data".to_owned(),
                 rule: format!("is too large; at most {limit} bytes"),
             },
+            StorageError::NotVisible => Self::NotVisible,
+            StorageError::Unknown => Self::Unknown,
             StorageError::Failed(error) => Self::Storage(error),
         }
     }

@@ -214,7 +214,7 @@ impl Running {
             configuring: Locks::default(),
             creating: AtomicUsize::new(0),
             recovering: Locks::default(),
-            applying: tokio::sync::Mutex::new(()),
+            applying: Arc::default(),
             expired: Mutex::default(),
             backups: Backups::of(&folder),
             herald: tokio::sync::Notify::new(),

@@ -10,7 +10,7 @@ impl Matcher {
     pub fn among(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let registry = Registry::default();
         for endpoint in endpoints {
-            registry.put(endpoint);
+            registry.change(vec![endpoint], &[]);
         }
         Self(registry)
     }

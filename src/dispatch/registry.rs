@@ -101,14 +101,14 @@ impl Registry {
         (held, table.kept.values().sum())
     }
 
-    pub fn put(&self, endpoint: Endpoint) {
-        self.write().put(endpoint);
-    }
-
-    pub fn remove(&self, id: EndpointId) {
+    /// Takes these and forgets those that were deleted, all at once.
+    pub fn change(&self, endpoints: Vec<Endpoint>, deleted: &[EndpointId]) {
         let mut table = self.write();
-        table.forget(id);
-        table.deleted.insert(id);
+        endpoints.into_iter().for_each(|endpoint| table.put(endpoint));
+        for id in deleted {
+            table.forget(*id);
+            table.deleted.insert(*id);
+        }
     }
 
     /// Forgets every endpoint and takes these.
@@ -414,11 +414,11 @@ mod tests {
             for (id, wanted) in changes {
                 match wanted {
                     Some(wanted) => {
-                        registry.put(endpoint(id, &wanted));
+                        registry.change(vec![endpoint(id, &wanted)], &[]);
                         endpoints.insert(id, wanted);
                     }
                     None => {
-                        registry.remove(EndpointId::from_bytes([id; 16]));
+                        registry.change(Vec::new(), &[EndpointId::from_bytes([id; 16])]);
                         endpoints.remove(&id);
                     }
                 }
@@ -457,12 +457,12 @@ mod tests {
             condition: None,
         };
         let shapes = || registry.read().shapes.values().map(BTreeMap::len).sum::<usize>();
-        registry.put(endpoint(1, &wants(&["*.a", "*.b", "a.*.b"])));
-        registry.put(endpoint(2, &wants(&["*.a", "a.*"])));
+        registry.change(vec![endpoint(1, &wants(&["*.a", "*.b", "a.*.b"]))], &[]);
+        registry.change(vec![endpoint(2, &wants(&["*.a", "a.*"]))], &[]);
         assert_eq!(shapes(), 2);
-        registry.put(endpoint(1, &wants(&["b"])));
+        registry.change(vec![endpoint(1, &wants(&["b"]))], &[]);
         assert_eq!(shapes(), 1);
-        registry.remove(EndpointId::from_bytes([2; 16]));
+        registry.change(Vec::new(), &[EndpointId::from_bytes([2; 16])]);
         assert_eq!(registry.read().shapes.len(), 0);
     }
 
@@ -475,8 +475,8 @@ mod tests {
             channels: Vec::new(),
             condition,
         };
-        registry.put(endpoint(1, &wants(Some("this is no CEL"))));
-        registry.put(endpoint(2, &wants(None)));
+        registry.change(vec![endpoint(1, &wants(Some("this is no CEL")))], &[]);
+        registry.change(vec![endpoint(2, &wants(None))], &[]);
         let (event_type, attributes) = ("a".parse().unwrap(), BTreeMap::new());
         let facts = Facts {
             id: "e",

@@ -1,13 +1,14 @@
 //! Secrets: made, checked, rotated, shown.
 //!
-//! A rotation is one record, the endpoint saved with its new secret and the old one in its grace, so that a crash leaves
-//! either both or the old one alone. The rules of grace are in `domain::signing`.
+//! A rotation is saved at once: the endpoint with its new secret, the old one in its grace, and the state that follows. A
+//! crash leaves all of that, or the endpoint as it was. The rules of grace are in `domain::signing`.
 
 use serde_json::Value;
 
 use super::{
     document,
-    endpoints::NO_SECRET,
+    edit::Edit,
+    endpoints::{NO_SECRET, lacks_a_secret},
     engine::Engine,
     error::EngineError,
     view::{PublicKeyView, RotatedView, Rotation, SecretsView},
@@ -42,16 +43,21 @@ impl Engine {
         rotation: Rotation,
     ) -> Result<RotatedView, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring_of(id).await;
+        let one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
         let endpoint = shared.endpoint(id)?;
         let now = self.now();
         let (spec, notes, place) = rotate(&endpoint, rotation, random::secure(), now)?;
-        let changed = shared.save(&endpoint, &spec, &notes).await?;
-        if endpoint.standing.disabled == Some(NO_SECRET) && !super::endpoints::lacks_a_secret(&spec) {
-            shared.resume(&changed).await?;
+        let mut edit = Edit::of(&endpoint, now);
+        edit.save(spec, notes);
+        let got_its_secret = endpoint.standing.disabled == Some(NO_SECRET);
+        if got_its_secret && !lacks_a_secret(&edit.endpoint.spec) {
+            edit.resume()?;
         }
-        Ok(shown(&changed, place, now, |old| shared.clock.show(old)))
+        let _held = shared.save(one_at_a_time, edit.into_changes(shared)?).await?;
+        Ok(shown(&*shared.endpoint(id)?, place, now, |old| {
+            shared.clock.show(old)
+        }))
     }
 
     /// The `signatures` member with its secrets, and the old secrets that still sign.

@@ -4,8 +4,8 @@
 //! headers, credentials and signatures. A code is durable before it is sent, so that the one which a receiver shows is
 //! always one that can be submitted; what a receiver answers to it is not kept, since the code may stand in it.
 //!
-//! What is proved is written before its consequence. A crash between the two is found by [`consequence`] at the next
-//! start.
+//! What is proved is saved together with its consequence. Journals of earlier versions may lack the consequence after a
+//! crash; [`consequence`] finds that at the next start.
 
 use std::sync::Arc;
 
@@ -13,13 +13,15 @@ use bytes::Bytes;
 
 use super::{
     attempt::{self, About, Seen, Until},
-    endpoints::as_change,
+    edit::Edit,
     engine::Shared,
     error::EngineError,
+    locks::Held,
 };
 use crate::{
     domain::{
         endpoint::{Endpoint, EndpointState, StateChange},
+        event::Label,
         format::Scheme,
         handshake::Handshake,
         id::{EndpointId, EventId},
@@ -44,13 +46,15 @@ pub(super) enum Ended {
 type Verdict = Result<Proof, (Shortfall, Blame)>;
 
 /// Tries an endpoint's handshake, if it is due or someone asks.
-pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<Ended, EngineError> {
+pub(super) async fn run(shared: &Arc<Shared>, id: EndpointId, asked: bool) -> Result<Ended, EngineError> {
     let endpoint = {
         // A change under way is seen whole.
-        let _one_at_a_time = shared.configuring_of(id).await;
+        let one_at_a_time = shared.configuring_of(id).await;
         let endpoint = shared.endpoint(id)?;
         if let Some(change) = consequence(&endpoint) {
-            shared.change(id, change).await?;
+            let mut edit = Edit::of(&endpoint, shared.clock.now());
+            edit.change(change);
+            let _held = shared.save(one_at_a_time, edit.into_changes(shared)?).await?;
             if !asked {
                 return Ok(Ended::Done);
             }
@@ -69,7 +73,7 @@ pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<
         return Ok(Ended::Obsolete);
     };
     drop(slot);
-    let _one_at_a_time = shared.configuring_of(id).await;
+    let one_at_a_time = shared.configuring_of(id).await;
     let Some(present) = unchanged(shared, &endpoint)? else {
         return Ok(Ended::Obsolete);
     };
@@ -78,7 +82,7 @@ pub(super) async fn run(shared: &Shared, id: EndpointId, asked: bool) -> Result<
     let before = if asked { before.asked() } else { before };
     let (now, random) = (shared.clock.now(), shared.jitter.unit());
     conclude(
-        shared,
+        (shared, one_at_a_time),
         &present,
         before.after(tried, present.spec.handshake, now, random),
     )
@@ -104,32 +108,28 @@ pub(super) fn consequence(endpoint: &Endpoint) -> Option<StateChange> {
     }
 }
 
-/// Writes down how far an endpoint has come, and draws the consequence. The caller holds `configuring`.
+/// Writes down how far an endpoint has come, and what follows from it. `held` keeps others from configuring it.
 pub(super) async fn conclude(
-    shared: &Shared,
+    (shared, held): (&Arc<Shared>, Held<Option<Label>>),
     endpoint: &Endpoint,
     verification: Verification,
 ) -> Result<(), EngineError> {
-    let changed = note(shared, endpoint, verification).await?;
-    if let Some(change) = consequence(&changed) {
+    let mut edit = noted(shared, endpoint, verification);
+    if let Some(change) = consequence(&edit.endpoint) {
         if change == StateChange::Lapse {
             tracing::warn!(endpoint.id = %endpoint.id, "the endpoint could not prove itself again; its deliveries are held");
         }
-        shared.change(endpoint.id, change).await?;
+        edit.change(change);
     }
-    Ok(())
+    shared.save(held, edit.into_changes(shared)?).await.map(drop)
 }
 
-async fn note(
-    shared: &Shared,
-    endpoint: &Endpoint,
-    verification: Verification,
-) -> Result<Arc<Endpoint>, EngineError> {
+fn noted(shared: &Shared, endpoint: &Endpoint, verification: Verification) -> Edit {
+    let mut edit = Edit::of(endpoint, shared.clock.now());
     let mut notes = endpoint.notes.clone();
     notes.verification = Some(verification);
-    shared
-        .put(endpoint.id, as_change(&endpoint.standing), &endpoint.spec, &notes)
-        .await
+    edit.note(notes);
+    edit
 }
 
 /// The endpoint as it is now, if what is proved of `then` is proved of it.
@@ -146,7 +146,7 @@ fn unchanged(shared: &Shared, then: &Endpoint) -> Result<Option<Arc<Endpoint>>, 
 }
 
 /// Asks what the handshake asks; `None` when the endpoint has changed meanwhile.
-async fn shake(shared: &Shared, endpoint: &Endpoint) -> Result<Option<Tried>, EngineError> {
+async fn shake(shared: &Arc<Shared>, endpoint: &Endpoint) -> Result<Option<Tried>, EngineError> {
     let challenge = match endpoint.spec.handshake {
         Handshake::None => return Ok(None),
         Handshake::Ziggeo => return ziggeo(shared, endpoint).await,
@@ -168,13 +168,13 @@ async fn shake(shared: &Shared, endpoint: &Endpoint) -> Result<Option<Tried>, En
     Ok(Some(tried(verdict)))
 }
 
-async fn ziggeo(shared: &Shared, endpoint: &Endpoint) -> Result<Option<Tried>, EngineError> {
+async fn ziggeo(shared: &Arc<Shared>, endpoint: &Endpoint) -> Result<Option<Tried>, EngineError> {
     if let Err((error, blame)) = ask(shared, endpoint, &Challenge::ziggeo_reach(), 1).await? {
         return Ok(Some(Tried::Failed(error, blame)));
     }
     let code = new_code();
     {
-        let _one_at_a_time = shared.configuring_of(endpoint.id).await;
+        let one_at_a_time = shared.configuring_of(endpoint.id).await;
         let Some(present) = unchanged(shared, endpoint)? else {
             return Ok(None);
         };
@@ -182,7 +182,8 @@ async fn ziggeo(shared: &Shared, endpoint: &Endpoint) -> Result<Option<Tried>, E
             code: Some(code.clone()),
             ..verification(&present)
         };
-        note(shared, &present, sent).await?;
+        let edit = noted(shared, &present, sent);
+        let _held = shared.save(one_at_a_time, edit.into_changes(shared)?).await?;
     }
     let verdict = ask(shared, endpoint, &Challenge::ziggeo_code(&code, endpoint.id), 2).await?;
     Ok(Some(tried(verdict)))

@@ -97,12 +97,12 @@ impl Engine {
 }
 
 impl Shared {
-    async fn submit(&self, id: EndpointId, code: &str) -> Result<(), EngineError> {
+    async fn submit(self: &Arc<Self>, id: EndpointId, code: &str) -> Result<(), EngineError> {
         let invalid = |rule: String| EngineError::Invalid {
             field: "code".to_owned(),
             rule,
         };
-        let _one_at_a_time = self.configuring_of(id).await;
+        let one_at_a_time = self.configuring_of(id).await;
         let endpoint = self.endpoint(id)?;
         if endpoint.spec.handshake != Handshake::Ziggeo {
             return Err(invalid(
@@ -132,7 +132,7 @@ impl Shared {
                 "is not the one that was sent; {tries_left} tries are left"
             )),
         };
-        shake::conclude(self, &endpoint, verification).await?;
+        shake::conclude((self, one_at_a_time), &endpoint, verification).await?;
         refused.map_or(Ok(()), |rule| Err(invalid(rule)))
     }
 }

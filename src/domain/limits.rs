@@ -147,6 +147,10 @@ pub const CONDITION_REGEX_DEPTH: u32 = 32;
 /// What one search may cache: enough for the states of what people write, so that it is rarely filled even once.
 pub const CONDITION_REGEX_CACHE: usize = 256 * 1024;
 
+/// Held deliveries that end in the same transaction as the endpoint is enabled: 600 KB of a record, and a batch of rows that
+/// takes some 20 MB for a third of a second.
+pub const DISCARDED_TOGETHER: usize = 50_000;
+
 /// A transform's text.
 pub const TRANSFORM_BYTES: usize = 16 * 1024;
 /// Nesting of a transform: compiling it recurses, and a thread's stack of 2 MiB must hold that.

@@ -23,6 +23,7 @@ pub mod backup;
 pub mod budget;
 pub mod cloud_event;
 pub mod condition;
+pub mod configuration;
 pub mod delivery;
 pub mod duration;
 pub mod endpoint;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    configuration::{ConfigChange, Configured, EndpointFact},
     delivery::{Progress, Stage, Trigger},
     endpoint::{DisabledReason, StateChange},
     event::{ContentHash, EventType, Label, Payload},
@@ -211,16 +212,9 @@ pub struct EventTypeDeleted {
 pub enum Record {
     EventAccepted(EventAccepted),
     AttemptSettled(AttemptSettled),
-    EndpointPut(EndpointPut),
-    EndpointChanged(EndpointChanged),
-    EndpointDeleted(EndpointDeleted),
     DeliveriesRetried(DeliveriesRetried),
     DeliveriesEnded(DeliveriesEnded),
     EventReplayed(EventReplayed),
-    KeyPut(KeyPut),
-    KeyRevoked(KeyRevoked),
-    EventTypePut(EventTypePut),
-    EventTypeDeleted(EventTypeDeleted),
     Carried(Carried),
     EventsForgotten(EventsForgotten),
     AttemptsForgotten(AttemptsForgotten),
@@ -228,27 +222,22 @@ pub enum Record {
     FloorRaised(FloorRaised),
     EndpointsForgotten(EndpointsForgotten),
     PayloadErased(PayloadErased),
+    Configured(Configured),
 }
 
 impl Record {
     /// The version that is written today, the same for every kind.
     pub const VERSION: u8 = 1;
 
-    /// The kind's ordinal in the journal.
+    /// The kind's ordinal in the journal. 3 to 5 and 9 to 12 are changes of configuration from before all changes of a
+    /// request were one record; they are read, and not written any more.
     pub const fn kind(&self) -> u8 {
         match self {
             Self::EventAccepted(_) => 1,
             Self::AttemptSettled(_) => 2,
-            Self::EndpointPut(_) => 3,
-            Self::EndpointChanged(_) => 4,
-            Self::EndpointDeleted(_) => 5,
             Self::DeliveriesRetried(_) => 6,
             Self::DeliveriesEnded(_) => 7,
             Self::EventReplayed(_) => 8,
-            Self::KeyPut(_) => 9,
-            Self::KeyRevoked(_) => 10,
-            Self::EventTypePut(_) => 11,
-            Self::EventTypeDeleted(_) => 12,
             Self::Carried(_) => 13,
             Self::EventsForgotten(_) => 14,
             Self::AttemptsForgotten(_) => 15,
@@ -256,51 +245,32 @@ impl Record {
             Self::FloorRaised(_) => 17,
             Self::EndpointsForgotten(_) => 18,
             Self::PayloadErased(_) => 19,
+            Self::Configured(_) => 20,
         }
     }
 
-    /// The endpoint whose row the record may change.
-    pub const fn endpoint(&self) -> Option<EndpointId> {
-        match self {
-            Self::EndpointPut(put) => Some(put.id),
-            Self::EndpointChanged(changed) => Some(changed.id),
-            Self::EndpointDeleted(deleted) => Some(deleted.id),
-            Self::AttemptSettled(AttemptSettled {
-                endpoint,
-                disable: Some(_),
-                ..
-            }) => Some(*endpoint),
-            Self::EventAccepted(accepted) => accepted.notice_for,
-            Self::AttemptSettled(_)
-            | Self::DeliveriesRetried(_)
-            | Self::DeliveriesEnded(_)
-            | Self::EventReplayed(_)
-            | Self::KeyPut(_)
-            | Self::KeyRevoked(_)
-            | Self::EventTypePut(_)
-            | Self::EventTypeDeleted(_)
-            | Self::Carried(_)
-            | Self::EventsForgotten(_)
-            | Self::AttemptsForgotten(_)
-            | Self::IdempotencyForgotten(_)
-            | Self::FloorRaised(_)
-            | Self::EndpointsForgotten(_)
-            | Self::PayloadErased(_) => None,
-        }
+    /// What it says of endpoints' rows, in order.
+    pub fn endpoint_facts(&self) -> impl Iterator<Item = EndpointFact<'_>> {
+        let changes = match self {
+            Self::Configured(configured) => &configured.changes[..],
+            _ => &[],
+        };
+        let by_itself = match self {
+            Self::AttemptSettled(attempt) if attempt.disable.is_some() => {
+                Some(EndpointFact::Disabled(attempt))
+            }
+            Self::EventAccepted(accepted) => accepted.notice_for.map(EndpointFact::NoticeGiven),
+            _ => None,
+        };
+        let configured = changes.iter().filter_map(ConfigChange::endpoint_fact);
+        by_itself.into_iter().chain(configured)
     }
 
     /// Whether the record changes what endpoints, keys and event types there are and how they stand. A rebuild reads
     /// these first.
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::EndpointPut(_)
-            | Self::EndpointChanged(_)
-            | Self::EndpointDeleted(_)
-            | Self::KeyPut(_)
-            | Self::KeyRevoked(_)
-            | Self::EventTypePut(_)
-            | Self::EventTypeDeleted(_)
-            | Self::FloorRaised(_) => true,
+            Self::Configured(_) | Self::FloorRaised(_) => true,
             Self::Carried(carried) => carried.configuration,
             Self::AttemptSettled(settled) => settled.disable.is_some(),
             Self::EventAccepted(accepted) => accepted.notice_for.is_some(),

@@ -18,6 +18,12 @@ pub enum StorageError {
     /// One thing is larger than storage keeps.
     #[error("it is too large; at most {limit} bytes")]
     TooLarge { limit: usize },
+    /// It is stored, but what reads it has not caught up. Do not try again: look again later.
+    #[error("it is stored, but not visible yet")]
+    NotVisible,
+    /// Storage failed while it wrote: it is stored whole, or not at all. The process ends, and the next start shows which.
+    #[error("storage failed while it wrote; the next start shows whether it is stored")]
+    Unknown,
     /// A read or a write failed. Trying again may help; somebody should look.
     #[error("storage failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),

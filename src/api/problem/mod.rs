@@ -167,9 +167,9 @@ impl From<EngineError> for Problem {
             EngineError::TooMany { .. } => Kind::LimitReached,
             EngineError::Busy(_) => Kind::Busy,
             EngineError::DiskFull => Kind::DiskFull,
-            EngineError::Rebuilding => Kind::Rebuilding,
+            EngineError::Rebuilding | EngineError::NotVisible => Kind::Rebuilding,
             EngineError::Short => Kind::NotReady,
-            EngineError::Stopping => Kind::Stopping,
+            EngineError::Stopping | EngineError::Unknown => Kind::Stopping,
             EngineError::Invalid { field, rule } => {
                 return Self::of_field(Kind::Invalid, field.as_str(), rule.as_str());
             }

@@ -43,19 +43,17 @@ impl Catalogue {
         all
     }
 
-    pub fn put(&self, declared: Declared) {
-        let declared = Arc::new(declared);
+    /// Takes these and forgets those that are `gone`, all at once.
+    pub fn change(&self, declared: Vec<Declared>, gone: &[EventType]) {
+        let declared: Vec<_> = declared.into_iter().map(Arc::new).collect();
         self.0.rcu(|types| {
             let mut types = HashMap::clone(types);
-            types.insert(declared.put.event_type.clone(), declared.clone());
-            types
-        });
-    }
-
-    pub fn remove(&self, name: &EventType) {
-        self.0.rcu(|types| {
-            let mut types = HashMap::clone(types);
-            types.remove(name);
+            for declared in &declared {
+                types.insert(declared.put.event_type.clone(), declared.clone());
+            }
+            for name in gone {
+                types.remove(name);
+            }
             types
         });
     }

@@ -10,7 +10,7 @@ use crate::{
     dispatch::{codec, engine::Shared, error::chain},
     domain::{
         event::EventType,
-        record::{EventTypePut, Place},
+        record::{EventTypePut, Place, Record},
         time::Timestamp,
     },
     storage::local::index::{Store, StoreError, rows::EventTypeRow},
@@ -56,51 +56,60 @@ impl Shared {
     /// Takes every declaration that the store knows of, all at once.
     pub(in crate::dispatch) fn load_event_types(&self, store: &Store) -> Result<(), StoreError> {
         let rows = store.event_types()?;
-        let read =
-            |(name, row): (EventType, EventTypeRow)| Some((row.created_at, self.declaration(&name, &row)?));
-        self.event_types
-            .replace(compiled(rows.into_iter().filter_map(read).collect()));
+        self.event_types.replace(compiled(self.declarations(rows)));
         Ok(())
     }
 
-    /// Takes one declaration from the store.
-    pub(in crate::dispatch) fn refresh_event_type(
+    /// Takes some declarations from the store, all at once: nobody sees half of an import.
+    pub(in crate::dispatch) fn refresh_event_types(
         &self,
         store: &Store,
-        name: &EventType,
+        names: Vec<EventType>,
     ) -> Result<(), StoreError> {
-        match store.event_type(name)? {
-            None => self.event_types.remove(name),
-            Some(row) => {
-                let read = self.declaration(name, &row);
-                let read = read.map(|put| (row.created_at, put));
-                for declared in compiled(read.into_iter().collect()) {
-                    self.event_types.put(declared);
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
+        for name in names {
+            match store.event_type(&name)? {
+                None => gone.push(name),
+                Some(row) => rows.push((name, row)),
+            }
+        }
+        self.event_types.change(compiled(self.declarations(rows)), &gone);
+        Ok(())
+    }
+
+    /// What rows point to. A record may hold many declarations, and is read once for those that are asked for together.
+    fn declarations(&self, mut rows: Vec<(EventType, EventTypeRow)>) -> Vec<(Timestamp, EventTypePut)> {
+        rows.sort_by_key(|(_, row)| (row.place.segment, row.place.offset));
+        let mut last: Option<(Place, Record)> = None;
+        let mut found = Vec::with_capacity(rows.len());
+        for (name, row) in rows {
+            if last.as_ref().is_none_or(|(place, _)| *place != row.place) {
+                last = self.declaring(&name, &row).map(|record| (row.place, record));
+            }
+            let put = last
+                .as_ref()
+                .and_then(|(_, record)| codec::event_type(record, &name));
+            match put {
+                Some(put) => found.push((row.created_at, put.clone())),
+                None => {
+                    tracing::error!(event.type = %name, "the record of an event type's row does not declare it")
                 }
             }
         }
-        Ok(())
+        found
     }
 
     /// The record of a declaration. One that is damaged is as good as none: its type is accepted unchecked.
-    fn declaration(&self, name: &EventType, row: &EventTypeRow) -> Option<EventTypePut> {
+    fn declaring(&self, name: &EventType, row: &EventTypeRow) -> Option<Record> {
         let damaged = |error: &dyn std::error::Error| {
             tracing::error!(event.type = %name, error = %chain(error), "an event type's declaration cannot be read");
         };
         let is_it = |entry: &Entry| {
-            let put = codec::decode(entry).ok().and_then(codec::event_type);
-            put.is_some_and(|put| put.event_type == *name)
+            codec::decode(entry).is_ok_and(|record| codec::event_type(&record, name).is_some())
         };
         let entry = self.journal.read_where(codec::location(row.place), is_it);
         let entry = entry.inspect_err(|error| damaged(error)).ok()?;
-        let record = codec::decode(&entry).inspect_err(|error| damaged(error)).ok()?;
-        match codec::event_type(record) {
-            Some(put) if put.event_type == *name => Some(put),
-            _ => {
-                tracing::error!(event.type = %name, "an event type's row points to another record");
-                None
-            }
-        }
+        codec::decode(&entry).inspect_err(|error| damaged(error)).ok()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # The cast
 //!
-//! A **declaration** is a record of the journal. The store knows where it lies; the [`catalogue`] holds it in memory
+//! A **declaration** stands in a record of the journal. The store knows where it lies; the [`catalogue`] holds it in memory
 //! with its compiled [`schema`]. [`import`] reads declarations out of an OpenAPI description.
 //!
 //! # The flow
@@ -37,21 +37,20 @@ use self::{
     view::{EventTypeView, NewEventType},
 };
 use super::{
-    codec,
-    engine::{Engine, Shared, refused},
+    engine::{Engine, Shared},
     error::{EngineError, Fault},
     queries::{self, bad_cursor},
     view::{Listed, Page},
 };
 use crate::{
     domain::{
+        configuration::ConfigChange,
         event::{EventType, is_unsafe},
         limits, operational,
-        record::{EventAccepted, EventTypeDeleted, EventTypePut, Record},
+        record::{EventAccepted, EventTypeDeleted, EventTypePut},
         time::Timestamp,
     },
     runtime::work_pool::Owner,
-    storage::local::journal::Draft,
 };
 
 /// Types that the server sends beside operational events: in handshakes, and as tests.
@@ -73,7 +72,7 @@ impl Engine {
         new: NewEventType,
     ) -> Result<(EventTypeView, bool), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock(None).await;
+        let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let old = shared.event_types.get(&name);
         if old.is_none() && shared.event_types.len() >= limits::EVENT_TYPES {
@@ -83,8 +82,10 @@ impl Engine {
         if let Some(old) = old.as_ref().filter(|old| says_the_same(&old.put, &put)) {
             return Ok((shared.clock.show(view::show(old)), false));
         }
-        let checked = compiling(move || check(&put).map(|()| [put])).await??;
-        shared.declare(&checked).await?;
+        let checked = compiling(move || check(&put).map(|()| put)).await??;
+        let _held = shared
+            .save(one_at_a_time, vec![ConfigChange::EventTypePut(checked)])
+            .await?;
         let declared = shared.event_types.get(&name).ok_or(EngineError::Rebuilding)?;
         Ok((shared.clock.show(view::show(&declared)), old.is_none()))
     }
@@ -128,15 +129,15 @@ impl Engine {
     /// `NotFound` when it is not declared.
     pub async fn delete_event_type(&self, name: &EventType) -> Result<(), EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock(None).await;
+        let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         shared.event_types.get(name).ok_or(NOT_DECLARED)?;
         let deleted = EventTypeDeleted {
             event_type: name.clone(),
             at: self.now(),
         };
-        shared.write_and_apply(&Record::EventTypeDeleted(deleted)).await?;
-        Ok(())
+        let deleted = ConfigChange::EventTypeDeleted(deleted);
+        shared.save(one_at_a_time, vec![deleted]).await.map(drop)
     }
 }
 
@@ -293,30 +294,7 @@ impl Shared {
             Err(mismatch) => Err(mismatched("data", mismatch)),
         }
     }
-
-    /// Makes checked declarations durable, and waits until they are in force.
-    async fn declare(&self, checked: &[EventTypePut]) -> Result<(), EngineError> {
-        let mut last = None;
-        for portion in checked.chunks(PORTION) {
-            let drafts: Result<Vec<Draft>, _> = portion
-                .iter()
-                .map(|put| codec::encode(&Record::EventTypePut(put.clone())))
-                .collect();
-            let drafts = drafts.map_err(|error| EngineError::Storage(Box::new(error)))?;
-            let written = self.journal.append_lazy(drafts).await.map_err(refused)?;
-            last = Some(written.first + portion.len() as u64 - 1);
-        }
-        // As in `write`: this answers when all that was written before is synced.
-        self.journal.append(Vec::new()).await.map_err(refused)?;
-        if let Some(last) = last {
-            self.storage.caught_up_with(last).await?;
-        }
-        Ok(())
-    }
 }
-
-/// Declarations written at once: a few megabytes at the most.
-const PORTION: usize = 32;
 
 /// JSON as it was written.
 fn text_of(json: Option<Box<RawValue>>) -> Option<String> {

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
+        configuration::ConfigChange,
         delivery::{Progress, Stage, Trigger},
         endpoint::{Endpoint, EndpointSpec, EndpointState, Notes, StateChange},
         event::Payload,
@@ -122,12 +123,13 @@ impl World {
         .unwrap();
         let sealed = document::seal(&self.sealer, id, &spec, &Notes::default()).unwrap();
         let initial = StateChange::Enable { discard: false };
-        self.journal.push(Record::EndpointPut(EndpointPut {
-            id,
-            at: START,
-            initial,
-            sealed,
-        }));
+        self.journal
+            .push(Record::from(ConfigChange::EndpointPut(EndpointPut {
+                id,
+                at: START,
+                initial,
+                sealed,
+            })));
     }
 
     fn store(&self) -> Store {
@@ -154,8 +156,8 @@ impl World {
             match &effect {
                 Effect::Endpoint(id) => {
                     let row = store.endpoint(*id).unwrap().unwrap();
-                    self.registry
-                        .put(document::unseal(&self.sealer, *id, &row).unwrap());
+                    let endpoint = document::unseal(&self.sealer, *id, &row).unwrap();
+                    self.registry.change(vec![endpoint], &[]);
                 }
                 Effect::Settled { key, .. } => _ = self.busy.remove(key),
                 Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys | Effect::EventType(_) => {}
@@ -355,11 +357,12 @@ impl World {
     }
 
     fn change(&mut self, id: EndpointId, change: StateChange) {
-        self.journal.push(Record::EndpointChanged(EndpointChanged {
-            id,
-            at: self.clock.now(),
-            change,
-        }));
+        self.journal
+            .push(Record::from(ConfigChange::EndpointChanged(EndpointChanged {
+                id,
+                at: self.clock.now(),
+                change,
+            })));
         self.apply(usize::MAX / 2);
     }
 
@@ -439,8 +442,8 @@ impl World {
         self.apply(usize::MAX / 2);
         let store = self.store();
         for (id, row) in store.endpoints().unwrap() {
-            self.registry
-                .put(document::unseal(&self.sealer, id, &row).unwrap());
+            let endpoint = document::unseal(&self.sealer, id, &row).unwrap();
+            self.registry.change(vec![endpoint], &[]);
         }
         self.lanes = Lanes::new(Slots::new(SLOTS), 2, 3);
         self.lanes

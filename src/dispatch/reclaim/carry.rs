@@ -116,17 +116,20 @@ pub(super) fn in_portions(rows: Vec<RowCopy>, configuration: bool) -> impl Itera
 
 /// An event type's row with its declaration, if that stands below and can be read.
 pub(super) fn declaration(bench: &Bench<'_>, copy: &RowCopy, before: Lsn) -> Result<Option<Record>, Trouble> {
-    let Some(CarriedRow::EventType(_, row)) = CarriedRow::read(copy) else {
+    let Some(CarriedRow::EventType(name, row)) = CarriedRow::read(copy) else {
         return Ok(None);
     };
     if row.place.segment >= before {
         return Ok(None);
     }
-    let put = read(bench.journal, row.place)?.and_then(codec::event_type);
+    let record = read(bench.journal, row.place)?;
+    let put = record
+        .as_ref()
+        .and_then(|record| codec::event_type(record, &name));
     Ok(put.map(|put| {
         Record::Carried(Carried {
             rows: vec![copy.clone()],
-            home: Home::EventType(Box::new(put)),
+            home: Home::EventType(Box::new(put.clone())),
             configuration: true,
         })
     }))

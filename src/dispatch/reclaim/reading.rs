@@ -2,6 +2,7 @@
 
 use crate::{
     domain::{
+        configuration::ConfigChange,
         id::{EndpointId, Lsn},
         reclaim::Home,
         record::{EventAccepted, Record},
@@ -50,16 +51,21 @@ impl Reading {
     pub fn of(entry: &Entry) -> Result<Self, CodecError> {
         let record = codec::decode(entry)?;
         let mut reading = Self::default();
-        reading.mentions.extend(record.endpoint().map(keys::endpoint));
+        for fact in record.endpoint_facts() {
+            reading.mentions.push(keys::endpoint(fact.endpoint()));
+        }
         match &record {
             Record::EventAccepted(event) => {
                 reading.event = Some(Standing::of(entry.lsn, event));
                 reading.accepted_at = (event.due <= event.accepted_at).then_some(event.accepted_at);
             }
             Record::PayloadErased(erased) => reading.event = Some(Standing::of(erased.lsn, &erased.event)),
-            Record::EndpointDeleted(deleted) => reading.deleted.push(deleted.id),
-            Record::KeyPut(key) => reading.mentions.push(keys::api_key(key.id)),
-            Record::EventTypePut(put) => reading.mentions.push(keys::event_type(&put.event_type)),
+            Record::Configured(configured) => {
+                configured
+                    .changes
+                    .iter()
+                    .for_each(|change| reading.changed(change));
+            }
             Record::Carried(carried) => {
                 if let Home::Event { lsn, event } = &carried.home {
                     reading.event = Some(Standing::of(*lsn, event));
@@ -69,13 +75,9 @@ impl Reading {
                 }
             }
             Record::AttemptSettled(_)
-            | Record::EndpointPut(_)
-            | Record::EndpointChanged(_)
             | Record::DeliveriesRetried(_)
             | Record::DeliveriesEnded(_)
             | Record::EventReplayed(_)
-            | Record::KeyRevoked(_)
-            | Record::EventTypeDeleted(_)
             | Record::EventsForgotten(_)
             | Record::AttemptsForgotten(_)
             | Record::IdempotencyForgotten(_)
@@ -83,6 +85,19 @@ impl Reading {
             | Record::EndpointsForgotten(_) => {}
         }
         Ok(reading)
+    }
+
+    fn changed(&mut self, change: &ConfigChange) {
+        match change {
+            ConfigChange::EndpointDeleted(deleted) => self.deleted.push(deleted.id),
+            ConfigChange::KeyPut(key) => self.mentions.push(keys::api_key(key.id)),
+            ConfigChange::EventTypePut(put) => self.mentions.push(keys::event_type(&put.event_type)),
+            ConfigChange::EndpointPut(_)
+            | ConfigChange::EndpointChanged(_)
+            | ConfigChange::KeyRevoked(_)
+            | ConfigChange::EventTypeDeleted(_)
+            | ConfigChange::DeliveriesEnded(_) => {}
+        }
     }
 
     fn carried(&mut self, row: Option<CarriedRow>) {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::domain::{
+    configuration::ConfigChange,
     delivery::Stage,
     endpoint::{EndpointState, StateChange},
     id::{DeliveryKey, EndpointId, Lsn},
     ordering::Strand,
     outcome::Class,
-    record::{AttemptSettled, EventAccepted, Record},
+    record::{AttemptSettled, DeliveriesEnded, EventAccepted, Record},
     time::Timestamp,
 };
 
@@ -74,42 +75,8 @@ impl Model {
         match record {
             Record::EventAccepted(event) => self.accepted(lsn, event, now),
             Record::AttemptSettled(attempt) => self.settled(attempt, now),
-            Record::EndpointPut(put) => {
-                self.newest = self.newest.max(put.at);
-                let ordinal = self.endpoints.len();
-                let known = self.endpoints.entry(put.id).or_insert_with(|| KnownEndpoint {
-                    ordinal,
-                    state: put.initial.state(),
-                    since: put.at,
-                    deleted: false,
-                    notice_due: false,
-                    changed_at: now,
-                    errors: 0,
-                });
-                known.changed_at = now;
-            }
-            Record::EndpointChanged(changed) => {
-                self.newest = self.newest.max(changed.at);
-                let Some(known) = self.endpoints.get_mut(&changed.id).filter(|known| !known.deleted) else {
-                    return;
-                };
-                self.notices_spared += u64::from(known.notice_due);
-                known.notice_due = matches!(changed.change, StateChange::Lapse);
-                known.state = changed.change.state();
-                known.since = changed.at;
-                known.changed_at = now;
-                if known.state == EndpointState::Active {
-                    known.errors = 0;
-                }
-            }
-            Record::EndpointDeleted(deleted) => {
-                self.newest = self.newest.max(deleted.at);
-                if let Some(known) = self.endpoints.get_mut(&deleted.id) {
-                    self.notices_spared += u64::from(known.notice_due);
-                    known.notice_due = false;
-                    known.deleted = true;
-                    known.changed_at = now;
-                }
+            Record::Configured(configured) => {
+                configured.changes.iter().for_each(|change| self.configured(change, now));
             }
             Record::DeliveriesRetried(retried) => {
                 self.newest = self.newest.max(retried.due);
@@ -118,17 +85,7 @@ impl Model {
                     .iter()
                     .for_each(|key| self.retried(*key, retried.due, now));
             }
-            Record::DeliveriesEnded(ended) => {
-                self.newest = self.newest.max(ended.at);
-                for key in &ended.keys {
-                    if let Some(known) = self.deliveries.get_mut(key)
-                        && known.ended.is_none()
-                    {
-                        known.changed_at = now;
-                        self.end(*key, ended.stage.as_str());
-                    }
-                }
-            }
+            Record::DeliveriesEnded(ended) => self.deliveries_ended(ended, now),
             Record::EventReplayed(replayed) => {
                 self.newest = self.newest.max(replayed.due);
                 let Some(event) = self.events.get(&replayed.event).cloned() else {
@@ -144,12 +101,8 @@ impl Model {
                     }
                 }
             }
-            Record::KeyPut(_)
-            | Record::KeyRevoked(_)
-            | Record::EventTypePut(_)
-            | Record::EventTypeDeleted(_)
             // The reclaimer does not run here.
-            | Record::Carried(_)
+            Record::Carried(_)
             | Record::EventsForgotten(_)
             | Record::AttemptsForgotten(_)
             | Record::IdempotencyForgotten(_)
@@ -157,6 +110,65 @@ impl Model {
             | Record::EndpointsForgotten(_)
             // Nobody erases here.
             | Record::PayloadErased(_) => {}
+        }
+    }
+
+    fn configured(&mut self, change: &ConfigChange, now: u64) {
+        match change {
+            ConfigChange::EndpointPut(put) => {
+                self.newest = self.newest.max(put.at);
+                let ordinal = self.endpoints.len();
+                let known = self.endpoints.entry(put.id).or_insert_with(|| KnownEndpoint {
+                    ordinal,
+                    state: put.initial.state(),
+                    since: put.at,
+                    deleted: false,
+                    notice_due: false,
+                    changed_at: now,
+                    errors: 0,
+                });
+                known.changed_at = now;
+            }
+            ConfigChange::EndpointChanged(changed) => {
+                self.newest = self.newest.max(changed.at);
+                let Some(known) = self.endpoints.get_mut(&changed.id).filter(|known| !known.deleted) else {
+                    return;
+                };
+                self.notices_spared += u64::from(known.notice_due);
+                known.notice_due = matches!(changed.change, StateChange::Lapse);
+                known.state = changed.change.state();
+                known.since = changed.at;
+                known.changed_at = now;
+                if known.state == EndpointState::Active {
+                    known.errors = 0;
+                }
+            }
+            ConfigChange::EndpointDeleted(deleted) => {
+                self.newest = self.newest.max(deleted.at);
+                if let Some(known) = self.endpoints.get_mut(&deleted.id) {
+                    self.notices_spared += u64::from(known.notice_due);
+                    known.notice_due = false;
+                    known.deleted = true;
+                    known.changed_at = now;
+                }
+            }
+            ConfigChange::DeliveriesEnded(ended) => self.deliveries_ended(ended, now),
+            ConfigChange::KeyPut(_)
+            | ConfigChange::KeyRevoked(_)
+            | ConfigChange::EventTypePut(_)
+            | ConfigChange::EventTypeDeleted(_) => {}
+        }
+    }
+
+    fn deliveries_ended(&mut self, ended: &DeliveriesEnded, now: u64) {
+        self.newest = self.newest.max(ended.at);
+        for key in &ended.keys {
+            if let Some(known) = self.deliveries.get_mut(key)
+                && known.ended.is_none()
+            {
+                known.changed_at = now;
+                self.end(*key, ended.stage.as_str());
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{super::engine::Shared, lane_facts::LaneFacts, model::Known, stage::Inner};
 use crate::{
     domain::{
+        configuration::ConfigChange,
         delivery::Trigger,
         endpoint::{Endpoint, EndpointState, StateChange},
         id::{DeliveryKey, EndpointId},
@@ -33,13 +34,25 @@ impl Inner {
                     self.unsettled.remove(&key);
                 }
             }
-            Record::EndpointPut(put) => {
+            Record::Configured(configured) => {
+                configured
+                    .changes
+                    .iter()
+                    .for_each(|change| self.take_note_of(change, now));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_note_of(&mut self, change: &ConfigChange, now: u64) {
+        match change {
+            ConfigChange::EndpointPut(put) => {
                 if let Some(facts) = self.lanes.get_mut(&put.id) {
                     facts.saved();
                     facts.idle_since = None;
                 }
             }
-            Record::EndpointChanged(changed) => {
+            ConfigChange::EndpointChanged(changed) => {
                 if let (Some(facts), StateChange::Enable { .. }) =
                     (self.lanes.get_mut(&changed.id), changed.change)
                 {

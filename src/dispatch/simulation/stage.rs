@@ -369,15 +369,11 @@ const fn name_of(record: &Record) -> &'static str {
     match record {
         Record::EventAccepted(_) => "accepted",
         Record::AttemptSettled(_) => "settled",
-        Record::EndpointPut(_) => "put",
-        Record::EndpointChanged(_) => "changed",
-        Record::EndpointDeleted(_) => "deleted",
+        Record::Configured(_) => "configured",
         Record::DeliveriesRetried(_) => "retried",
         Record::DeliveriesEnded(_) => "ended",
         Record::EventReplayed(_) => "replayed",
         Record::PayloadErased(_) => "erased",
-        Record::KeyPut(_) | Record::KeyRevoked(_) => "key",
-        Record::EventTypePut(_) | Record::EventTypeDeleted(_) => "type",
         Record::Carried(_)
         | Record::EventsForgotten(_)
         | Record::AttemptsForgotten(_)

@@ -13,7 +13,7 @@
 //! # What it guarantees
 //!
 //! Webhooks stand for themselves: one that is refused, with its place and the reason, keeps no other out. A dry run
-//! finds what the import would. Importing the same description again changes nothing.
+//! finds what the import would. What is taken is saved at once, all of it or nothing. Importing the same description again changes nothing.
 
 mod bundle;
 mod openapi;
@@ -29,7 +29,7 @@ use crate::{
         engine::Engine,
         error::{EngineError, Fault},
     },
-    domain::{event::EventType, limits, record::EventTypePut},
+    domain::{configuration::ConfigChange, event::EventType, limits, record::EventTypePut},
 };
 
 /// Why a webhook is not taken.
@@ -61,7 +61,7 @@ impl Engine {
         dry_run: bool,
     ) -> Result<Imported, EngineError> {
         let shared = &self.0;
-        let _one_at_a_time = shared.configuring.lock(None).await;
+        let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
         let now = self.now();
         let found = compiling(move || {
@@ -92,7 +92,8 @@ impl Engine {
             }
         }
         if !dry_run {
-            shared.declare(&new).await?;
+            let changes = new.into_iter().map(ConfigChange::EventTypePut).collect();
+            let _held = shared.save(one_at_a_time, changes).await?;
         }
         Ok(imported)
     }

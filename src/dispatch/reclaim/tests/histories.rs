@@ -9,6 +9,7 @@ use super::{
     world::{World, attempt, endpoint},
 };
 use crate::domain::{
+    configuration::ConfigChange,
     delivery::Stage,
     endpoint::{DisableWhy, DisabledReason, StateChange},
     id::{DeliveryKey, EndpointId, KeyId, Lsn},
@@ -202,27 +203,27 @@ fn replay(world: &World, rng: &mut Rng) -> Vec<Record> {
 fn on_endpoint(world: &World, rng: &mut Rng) -> Record {
     let (id, at) = (endpoint(rng.u8(1..=ENDPOINTS)), world.now);
     match rng.u8(0..8) {
-        0..4 => Record::EndpointPut(EndpointPut {
+        0..4 => Record::from(ConfigChange::EndpointPut(EndpointPut {
             id,
             at,
             initial: StateChange::Pause,
             sealed: vec![rng.u8(..); rng.usize(1..200)],
-        }),
-        4..7 => Record::EndpointChanged(EndpointChanged {
+        })),
+        4..7 => Record::from(ConfigChange::EndpointChanged(EndpointChanged {
             id,
             at,
             change: StateChange::Pause,
-        }),
-        _ => Record::EndpointDeleted(EndpointDeleted { id, at }),
+        })),
+        _ => Record::from(ConfigChange::EndpointDeleted(EndpointDeleted { id, at })),
     }
 }
 
 fn on_key(world: &World, rng: &mut Rng) -> Record {
     let id = KeyId::from_bytes([rng.u8(0..5); 16]);
     if rng.u8(0..3) == 0 {
-        return Record::KeyRevoked(KeyRevoked { id, at: world.now });
+        return Record::from(ConfigChange::KeyRevoked(KeyRevoked { id, at: world.now }));
     }
-    Record::KeyPut(KeyPut {
+    Record::from(ConfigChange::KeyPut(KeyPut {
         id,
         name: "a key".to_owned(),
         role: Role::Viewer,
@@ -230,23 +231,23 @@ fn on_key(world: &World, rng: &mut Rng) -> Record {
         created_at: world.now,
         expires_at: None,
         hash: [rng.u8(..); 32],
-    })
+    }))
 }
 
 fn on_type(world: &World, rng: &mut Rng) -> Record {
     let event_type = format!("type.{}", rng.u8(0..4)).parse().unwrap();
     if rng.u8(0..4) == 0 {
-        return Record::EventTypeDeleted(EventTypeDeleted {
+        return Record::from(ConfigChange::EventTypeDeleted(EventTypeDeleted {
             event_type,
             at: world.now,
-        });
+        }));
     }
-    Record::EventTypePut(EventTypePut {
+    Record::from(ConfigChange::EventTypePut(EventTypePut {
         event_type,
         at: world.now,
         description: Some("x".repeat(rng.usize(0..100))),
         schema: None,
         example: None,
         deprecated: rng.bool(),
-    })
+    }))
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        configuration::ConfigChange,
         delivery::Stage,
         endpoint::StateChange,
         id::DeliveryKey,
@@ -28,12 +29,12 @@ fn kept_for_an_hour() -> Retention {
 }
 
 fn put(number: u8) -> Record {
-    Record::EndpointPut(EndpointPut {
+    Record::from(ConfigChange::EndpointPut(EndpointPut {
         id: endpoint(number),
         at: START,
         initial: StateChange::Enable { discard: false },
         sealed: vec![1, 2, 3],
-    })
+    }))
 }
 
 /// Fills a few segments with events that are delivered at once.
@@ -164,10 +165,10 @@ fn a_crash_after_any_piece_of_work_loses_nothing() {
         world.append(&[put(1), put(2)]);
         let event = world.new_event(&[endpoint(1), endpoint(2)]);
         let waiting = world.append(&[Record::EventAccepted(event)]);
-        world.append(&[Record::EndpointDeleted(EndpointDeleted {
+        world.append(&[Record::from(ConfigChange::EndpointDeleted(EndpointDeleted {
             id: endpoint(2),
             at: START,
-        })]);
+        }))]);
         fill(&mut world);
         world.now = world.now.plus(HOUR * 2);
         for _ in 0..pieces {

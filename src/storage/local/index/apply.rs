@@ -9,6 +9,7 @@ use super::{
     rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot},
 };
 use crate::domain::{
+    configuration::{ConfigChange, EndpointFact},
     delivery::{Delivery, LastAttempt, Progress, Stage},
     endpoint::StateChange,
     event::EventType,
@@ -92,39 +93,13 @@ impl Writer<'_> {
         match &placed.record {
             Record::EventAccepted(event) => self.event_accepted(placed, event),
             Record::AttemptSettled(attempt) => self.attempt_settled(placed, attempt),
-            Record::EndpointChanged(changed) => {
-                if matches!(changed.change, StateChange::Enable { .. }) {
-                    let tally = self.draft.tally(changed.id)?;
-                    tally.health = tally.health.forgiven();
-                }
-                self.change_endpoint(placed)
-            }
-            // What a deleted endpoint still has scheduled is ended by records of its own, in bounded portions.
-            Record::EndpointPut(_) | Record::EndpointDeleted(_) => self.change_endpoint(placed),
             Record::DeliveriesRetried(retried) => self.deliveries_retried(retried),
             Record::DeliveriesEnded(ended) => self.deliveries_ended(ended),
             Record::EventReplayed(replayed) => self.event_replayed(lsn, replayed),
-            Record::KeyPut(key) => {
-                self.effects.push(Effect::ApiKeys);
-                self.draft.put(keys::api_key(key.id), key)
-            }
-            Record::KeyRevoked(KeyRevoked { id, at: _ }) => {
-                self.effects.push(Effect::ApiKeys);
-                self.draft.remove(keys::api_key(*id));
-                Ok(())
-            }
-            Record::EventTypePut(put) => {
-                let key = keys::event_type(&put.event_type);
-                let row: Option<EventTypeRow> = self.draft.get(&key)?;
-                self.effects.push(Effect::EventType(put.event_type.clone()));
-                self.draft
-                    .put(key, &EventTypeRow::after(row.as_ref(), put.at, placed.place))
-            }
-            Record::EventTypeDeleted(deleted) => {
-                self.effects.push(Effect::EventType(deleted.event_type.clone()));
-                self.draft.remove(keys::event_type(&deleted.event_type));
-                Ok(())
-            }
+            Record::Configured(configured) => configured
+                .changes
+                .iter()
+                .try_for_each(|change| self.configured(placed, change)),
             Record::Carried(carried) => {
                 self.known.clear();
                 self.carried(placed, carried)
@@ -140,6 +115,45 @@ impl Writer<'_> {
                 self.known.clear();
                 self.endpoints_forgotten(gone)
             }
+        }
+    }
+
+    /// What a deleted endpoint still has scheduled is ended by records of its own, in bounded portions.
+    fn configured(&mut self, placed: &Placed, change: &ConfigChange) -> Result<(), StoreError> {
+        if let Some(fact) = change.endpoint_fact() {
+            self.change_endpoint(placed.lsn, fact)?;
+        }
+        match change {
+            ConfigChange::EndpointPut(_) | ConfigChange::EndpointDeleted(_) => Ok(()),
+            ConfigChange::EndpointChanged(changed) => {
+                if matches!(changed.change, StateChange::Enable { .. }) {
+                    let tally = self.draft.tally(changed.id)?;
+                    tally.health = tally.health.forgiven();
+                }
+                Ok(())
+            }
+            ConfigChange::KeyPut(key) => {
+                self.effects.push(Effect::ApiKeys);
+                self.draft.put(keys::api_key(key.id), key)
+            }
+            ConfigChange::KeyRevoked(KeyRevoked { id, at: _ }) => {
+                self.effects.push(Effect::ApiKeys);
+                self.draft.remove(keys::api_key(*id));
+                Ok(())
+            }
+            ConfigChange::EventTypePut(put) => {
+                let key = keys::event_type(&put.event_type);
+                let row: Option<EventTypeRow> = self.draft.get(&key)?;
+                self.effects.push(Effect::EventType(put.event_type.clone()));
+                self.draft
+                    .put(key, &EventTypeRow::after(row.as_ref(), put.at, placed.place))
+            }
+            ConfigChange::EventTypeDeleted(deleted) => {
+                self.effects.push(Effect::EventType(deleted.event_type.clone()));
+                self.draft.remove(keys::event_type(&deleted.event_type));
+                Ok(())
+            }
+            ConfigChange::DeliveriesEnded(ended) => self.deliveries_ended(ended),
         }
     }
 
@@ -179,7 +193,7 @@ impl Writer<'_> {
             };
             self.create(delivery, row.key)?;
         }
-        self.change_endpoint(placed)
+        self.change_endpoints(placed)
     }
 
     /// When an event's deliveries are first due. Events that are accepted at the same time may stand in the journal a
@@ -336,7 +350,7 @@ impl Writer<'_> {
         if let Some(delivery) = delivery {
             self.settle_delivery(lsn, attempt, delivery)?;
         }
-        self.change_endpoint(placed)
+        self.change_endpoints(placed)
     }
 
     fn settle_delivery(
@@ -390,14 +404,17 @@ impl Writer<'_> {
         Ok(self.known(attempt.endpoint)?.since <= attempt.started_at)
     }
 
-    /// Changes the row of the endpoint that the record is about.
-    fn change_endpoint(&mut self, placed: &Placed) -> Result<(), StoreError> {
-        let Some(id) = placed.record.endpoint() else {
-            return Ok(());
-        };
+    /// Changes the rows of endpoints that the record is about.
+    fn change_endpoints(&mut self, placed: &Placed) -> Result<(), StoreError> {
+        let mut facts = placed.record.endpoint_facts();
+        facts.try_for_each(|fact| self.change_endpoint(placed.lsn, fact))
+    }
+
+    fn change_endpoint(&mut self, lsn: Lsn, fact: EndpointFact<'_>) -> Result<(), StoreError> {
+        let id = fact.endpoint();
         let key = keys::endpoint(id);
         let row: Option<EndpointRow> = self.draft.get(&key)?;
-        match EndpointRow::after(row.as_ref(), placed.lsn, &placed.record) {
+        match EndpointRow::after(row.as_ref(), lsn, fact) {
             None => Ok(()),
             Some(row) => {
                 self.known.clear();

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     domain::{
+        configuration::EndpointFact,
         delivery::{Delivery, Stage},
         endpoint::{EndpointState, Standing, StateChange},
         event::{ContentHash, EventType, Label},
@@ -11,7 +12,7 @@ use crate::{
         id::{DeliveryKey, EndpointId, EventId, Lsn},
         ordering::Strand,
         outcome::{Class, Reason},
-        record::{KeyPut, Place, Record},
+        record::{KeyPut, Place},
         time::Timestamp,
     },
     runtime::codec::{CodecError, decode_body},
@@ -209,11 +210,10 @@ pub struct EndpointRow {
 }
 
 impl EndpointRow {
-    /// The row after a configuration record, `lsn` being its place; `None` when the record is about another thing
-    /// or changes nothing.
-    pub fn after(row: Option<&Self>, lsn: Lsn, record: &Record) -> Option<Self> {
-        match (row, record) {
-            (None, Record::EndpointPut(put)) => Some(Self {
+    /// The row after something that a record, whose place `lsn` is, says of the endpoint; `None` when it changes nothing.
+    pub fn after(row: Option<&Self>, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
+        match (row, fact) {
+            (None, EndpointFact::Put(put)) => Some(Self {
                 created_at: put.at,
                 updated_at: put.at,
                 deleted_at: None,
@@ -221,7 +221,7 @@ impl EndpointRow {
                 sealed: put.sealed.clone(),
             }),
             // Its earlier records are gone, or damaged: that it is deleted is all that matters from here on.
-            (None, Record::EndpointDeleted(deleted)) => Some(Self {
+            (None, EndpointFact::Deleted(deleted)) => Some(Self {
                 created_at: deleted.at,
                 updated_at: deleted.at,
                 deleted_at: Some(deleted.at),
@@ -230,7 +230,7 @@ impl EndpointRow {
             }),
             (None, _) => None,
             (Some(row), _) if row.deleted_at.is_some() => None,
-            (Some(row), record) => row.changed(lsn, record),
+            (Some(row), fact) => row.changed(lsn, fact),
         }
     }
 
@@ -240,19 +240,19 @@ impl EndpointRow {
         self.deleted_at.map_or(stood, |deleted| stood.max(deleted))
     }
 
-    fn changed(&self, lsn: Lsn, record: &Record) -> Option<Self> {
+    fn changed(&self, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
         let mut row = self.clone();
-        match record {
-            Record::EndpointPut(put) => {
+        match fact {
+            EndpointFact::Put(put) => {
                 row.updated_at = put.at;
                 row.sealed.clone_from(&put.sealed);
             }
-            Record::EndpointChanged(changed) => row.standing = Standing::new(&changed.change, changed.at),
-            Record::EndpointDeleted(deleted) => {
+            EndpointFact::Changed(changed) => row.standing = Standing::new(&changed.change, changed.at),
+            EndpointFact::Deleted(deleted) => {
                 row.deleted_at = Some(deleted.at);
                 row.sealed = Vec::new();
             }
-            Record::AttemptSettled(attempt) => {
+            EndpointFact::Disabled(attempt) => {
                 let reason = attempt.disable?;
                 let standing = &row.standing;
                 if standing.state != EndpointState::Active || standing.since > attempt.started_at {
@@ -260,21 +260,7 @@ impl EndpointRow {
                 }
                 row.standing = Standing::disabled_by(reason, (attempt.started_at, lsn), attempt.ended_at());
             }
-            Record::EventAccepted(_) => row.standing.notice_due = false,
-            Record::DeliveriesRetried(_)
-            | Record::DeliveriesEnded(_)
-            | Record::EventReplayed(_)
-            | Record::KeyPut(_)
-            | Record::KeyRevoked(_)
-            | Record::EventTypePut(_)
-            | Record::EventTypeDeleted(_)
-            | Record::Carried(_)
-            | Record::EventsForgotten(_)
-            | Record::AttemptsForgotten(_)
-            | Record::IdempotencyForgotten(_)
-            | Record::FloorRaised(_)
-            | Record::EndpointsForgotten(_)
-            | Record::PayloadErased(_) => return None,
+            EndpointFact::NoticeGiven(_) => row.standing.notice_due = false,
         }
         Some(row)
     }
@@ -406,8 +392,9 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
+            configuration::ConfigChange,
             endpoint::StateChange,
-            record::{EndpointChanged, EndpointPut},
+            record::{EndpointChanged, EndpointPut, Record},
         },
         runtime::{codec::encode_row, hex},
         storage::local::index::{
@@ -530,17 +517,17 @@ mod tests {
         });
         let (store, id) = (store.unwrap().store, EndpointId::from_bytes([1; 16]));
         let [created, paused] = [5_000, 9_000].map(Timestamp::from_millis);
-        let put = Record::EndpointPut(EndpointPut {
+        let put = Record::from(ConfigChange::EndpointPut(EndpointPut {
             id,
             at: created,
             initial: StateChange::Enable { discard: false },
             sealed: Vec::new(),
-        });
-        let changed = Record::EndpointChanged(EndpointChanged {
+        }));
+        let changed = Record::from(ConfigChange::EndpointChanged(EndpointChanged {
             id,
             at: paused,
             change: StateChange::Pause,
-        });
+        }));
         for (record, lsn, newest) in [(put, 1, created), (changed, 2, paused)] {
             let place = Place::default();
             store.apply([7; 16], &[Placed { lsn, place, record }]).unwrap();
