@@ -8,7 +8,6 @@ use super::{
     codec,
     engine::{Engine, Shared, refused},
     error::EngineError,
-    reservations::{Claim, Reserve},
     view::Accepted,
 };
 use crate::{
@@ -22,7 +21,13 @@ use crate::{
     },
     runtime::work_pool::{Owner, pass},
     storage::local::index::{Store, StoreError, rows::EventRow},
-    storage::{StorageError, local::journal::Draft},
+    storage::{
+        KnownEvent, StorageError,
+        local::{
+            claims::{Claim, Reserve},
+            journal::Draft,
+        },
+    },
     telemetry::metrics,
 };
 
@@ -205,7 +210,7 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.claims.is_empty() {
-            self.shared.reservations.give_up(&self.claims);
+            self.shared.local.claims.give_up(&self.claims);
         }
     }
 }
@@ -232,11 +237,11 @@ impl Shared {
                 StorageError::NotReady if self.journal.is_full() => EngineError::DiskFull,
                 other => other.into(),
             })?;
-            match self.reservations.reserve(&claims, hash) {
+            match self.local.claims.reserve(&claims, hash) {
                 Reserve::First => {}
-                Reserve::Known(accepted) => {
+                Reserve::Known(known) => {
                     metrics::event_duplicate();
-                    return Ok(Prepared::Known(self.known(accepted)));
+                    return Ok(Prepared::Known(self.known(known.into())));
                 }
                 Reserve::Different(what) => return Err(EngineError::DifferentContent(what)),
                 Reserve::Wait(changed) => return Ok(Prepared::Wait(Box::new(event), changed)),
@@ -391,7 +396,13 @@ impl Open {
         }
         let claims = std::mem::take(&mut self.claims);
         if !claims.is_empty() {
-            shared.reservations.answer(claims, lsn, &accepted);
+            let known = KnownEvent {
+                sequence: lsn,
+                id: accepted.id.clone(),
+                event_type: accepted.event_type.clone(),
+                deliveries: accepted.deliveries,
+            };
+            shared.local.claims.answer(claims, lsn, &known);
         }
         accepted
     }
@@ -437,6 +448,18 @@ fn claims_of(event: &NewEvent, key: Option<&str>) -> Vec<Claim> {
     let id = event.id.clone().map(|id| Claim::EventId(tenant(), id));
     let key = key.map(|key| Claim::IdempotencyKey(tenant(), key.to_owned()));
     id.into_iter().chain(key).collect()
+}
+
+impl From<KnownEvent> for Accepted {
+    fn from(known: KnownEvent) -> Self {
+        Self {
+            id: known.id,
+            event_type: known.event_type,
+            deliveries: known.deliveries,
+            duplicate: true,
+            deprecated: false,
+        }
+    }
 }
 
 fn answer(row: &EventRow) -> Accepted {

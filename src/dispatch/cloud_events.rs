@@ -10,12 +10,12 @@ use super::{
     accept::wait,
     engine::{Engine, Shared},
     error::EngineError,
-    reservations::Claim,
     view::Accepted,
 };
 use crate::{
     domain::{budget::Budget, cloud_event as ce, event::NewEvent, id::EventId},
     runtime::work_pool::{Owner, Refused, pass},
+    storage::local::claims::Claim,
 };
 
 /// An event under its id.
@@ -145,7 +145,7 @@ impl Shared {
     /// Waits until nobody has the claim under way. Answers whether anybody had.
     async fn free(&self, claim: &Claim) -> Result<bool, EngineError> {
         let mut waited = false;
-        while let Some(changed) = self.reservations.holder(claim) {
+        while let Some(changed) = self.local.claims.holder(claim) {
             // What is under way is applied, or fails, unless the store has stopped.
             self.storage.get()?;
             if self.stopping.is_cancelled() {

@@ -14,15 +14,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     backup::Backups,
     clock::EngineClock,
-    damage::DamagedEvents,
     erase::Erasures,
     error::EngineError,
     event_types::Catalogue,
     locks::{Held, Locks},
     outage::SharedOutage,
-    reclaim::Retention,
     registry::Registry,
-    reservations::Reservations,
     slots::Slots,
     supervision::Vitals,
     verify::Verifier,
@@ -38,8 +35,8 @@ use crate::{
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
-    storage::local::ServedIndex,
     storage::local::journal::{AppendError, Appended, Durability, Journal},
+    storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
 };
 
 /// What an operator may set of dispatch.
@@ -82,13 +79,11 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     pub clock: EngineClock,
     pub jitter: Jitter,
+    pub local: Arc<LocalStorage>,
     pub journal: Journal,
     pub storage: Arc<ServedIndex>,
-    /// The disk did not give some of the journal's segments at the start.
-    pub segments_unread: bool,
     pub registry: Registry,
     pub event_types: Catalogue,
-    pub reservations: Reservations,
     pub sealer: Sealer,
     pub sender: Sender,
     pub in_flight: InFlight,
@@ -125,9 +120,6 @@ pub(super) struct Shared {
     pub stage: std::sync::OnceLock<Arc<super::simulation::Stage>>,
     /// What opening found damaged.
     pub warnings: Mutex<Vec<String>>,
-    /// How many damaged ranges those are; more may be met later.
-    pub found_damaged: u64,
-    pub damaged_events: DamagedEvents,
 }
 
 /// The deliveries that are out.

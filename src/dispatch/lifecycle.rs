@@ -13,21 +13,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    applier::{Applier, ApplierStop},
     backup::Backups,
     clock::{self, EngineClock, Keeper, Saved},
-    damage::DamagedEvents,
     engine::{Engine, EngineOptions, InFlight, Shared},
     erase::Erasures,
     error::chain,
     event_types::Catalogue,
+    feed::Feed,
     herald,
     locks::Locks,
     outage::SharedOutage,
-    reclaim,
     registry::Registry,
-    reservations::Reservations,
-    rewriter::Rewriter,
     scheduler::{INBOX, Scheduler},
     settler,
     slots::Slots,
@@ -40,15 +36,15 @@ use crate::{
         folder::{Folder, FolderError},
         memory::Memory,
         random::Jitter,
-        space,
         work_pool::WorkPool,
     },
     sender::Sender,
-    storage::local::index::{
-        StoreError, TableOptions,
-        open::{self, Distrust, Trust},
+    storage::local::{
+        applier::{Applier, ApplierStop},
+        index::TableOptions,
+        journal,
+        open::{self, LocalOptions, Opening},
     },
-    storage::local::journal::{self, Journal},
 };
 
 /// What an engine is made of.
@@ -68,29 +64,24 @@ pub struct StartOptions {
     pub deliveries: Option<tokio::runtime::Handle>,
 }
 
-/// Stores up to this size are read and compared whole at every start: well under a second.
-const CHECK_BYTES: u64 = 8 * 1024 * 1024;
-
-/// Tries at a store that cannot be opened at the moment, and the pause between them: ten seconds in all. After that
-/// whoever started the server is told.
-const OPEN_TRIES: u32 = 40;
-const OPEN_PAUSE: Duration = Duration::from_millis(250);
+impl StartOptions {
+    /// What storage needs of it.
+    pub(super) fn local(&self) -> LocalOptions {
+        LocalOptions {
+            journal: self.journal.clone(),
+            index: self.store,
+            index_rewrite_bytes: self.store_rewrite_bytes,
+            retention: self.engine.retention,
+            idempotency_window: self.engine.idempotency_window,
+        }
+    }
+}
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error("cannot open the journal")]
-    Journal(#[from] journal::OpenError),
-    #[error("cannot read the journal")]
-    Read(#[from] journal::ReadError),
-    #[error("cannot open the store")]
-    OpenStore(#[from] open::OpenError),
-    #[error("cannot read the store")]
-    Store(#[from] StoreError),
-    #[error("cannot begin the store where the journal begins")]
-    Begin(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Storage(#[from] open::OpenError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
@@ -125,70 +116,21 @@ impl Running {
     /// # Errors
     /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
-        let opened = Journal::open(journal::Options {
-            power_was_cut: !folder.unsynced_files_hold(),
-            crashed: folder.crashed(),
-            ..options.journal.clone()
-        })?;
-        let (mut running, applier) = Self::assemble(folder, opened, options)?;
+        let opening = Opening::open(&folder, options.local())?;
+        let (mut running, applier) = Self::assemble(folder, opening, options)?;
         running.follow_with(applier)?;
         Ok(running)
     }
 
-    /// Everything but the applier's thread and the supervisor of threads, over an open journal.
+    /// Everything but the applier's thread and the supervisor of threads, over open storage.
     pub(super) fn assemble(
         folder: Folder,
-        (journal, recovery): (Journal, journal::Recovery),
+        mut opening: Opening,
         options: StartOptions,
     ) -> Result<(Self, Applier), StartError> {
-        report(&recovery);
-        // Without a segment the journal cannot make the store again.
-        let is_lost = recovery.created || recovery.emptied;
-        let kept = is_lost
-            .then(|| open::keep_last_copy(folder.path()))
-            .transpose()?
-            .flatten();
-        let discarded = !folder.unsynced_files_hold() && open::discard(folder.path())?;
-        folder.begin()?;
-        // What the disk does not give today is not gone: it is neither reclaimed nor is the store without it to go.
-        let segments_unread = !recovery.unread.is_empty();
-        let open = open::Options {
-            data: folder.path().to_owned(),
-            table: options.store,
-            journal: journal.uuid(),
-            last_lsn: recovery.last_lsn,
-            first_lsn: if segments_unread { 1 } else { journal.first_lsn() },
-            trust: Trust::Yes,
-            check_bytes: CHECK_BYTES,
-        };
-        let opened = open_patiently(&open)?;
-        if segments_unread {
-            open::mark_incomplete(&open.data);
-        }
-        let distrusted = opened.distrusted.or(discarded.then_some(Distrust::Reboot));
-        if let Some(distrust) = &distrusted {
-            tracing::warn!(reason = %chain(distrust), "the store is being rebuilt from the journal");
-        }
-        let mut warnings = damage(&recovery);
-        if let Some(kept) = kept {
-            let text = format!(
-                "all segments of the journal are gone; the store, the last copy of what it says of their events, is kept as \
-                 {}: restore a backup, or put the segments back",
-                kept.display()
-            );
-            tracing::error!("{text}");
-            warnings.push(text);
-        }
-        if let Some(Distrust::Ahead { applied, last }) = &distrusted {
-            warnings.push(format!(
-                "journal damaged: it ends with record {last}, but records up to {applied} had been written: they are gone"
-            ));
-        }
-        let store = opened.store;
-        if !segments_unread {
-            reclaim::begin(&journal, &store).map_err(|error| StartError::Begin(Box::new(error)))?;
-        }
-        let clock = EngineClock::new(options.clock, Saved::read(folder.path()), store.newest()?);
+        let local = opening.storage.clone();
+        let warnings = std::mem::take(&mut opening.warnings);
+        let clock = EngineClock::new(options.clock, Saved::read(folder.path()), opening.newest);
         let (verifier, asks) = Verifier::new();
         let slots = Slots::new(options.engine.max_in_flight);
         let memory = Memory::new(options.engine.memory);
@@ -197,12 +139,11 @@ impl Running {
             options: options.engine,
             clock,
             jitter: options.jitter,
-            journal,
-            storage: Arc::default(),
-            segments_unread,
+            journal: local.journal.clone(),
+            storage: local.served.clone(),
+            local,
             registry: Registry::default(),
             event_types: Catalogue::default(),
-            reservations: Reservations::default(),
             sealer: folder.sealer().clone(),
             sender: options.sender,
             in_flight: InFlight::default(),
@@ -226,39 +167,24 @@ impl Running {
             #[cfg(test)]
             stage: std::sync::OnceLock::new(),
             warnings: Mutex::new(warnings),
-            found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
-            damaged_events: DamagedEvents::default(),
         });
-        let applied = store.applied()?.lsn;
-        shared.storage.begin(store.clone(), applied, distrusted.is_some());
-        if applied < recovery.last_lsn {
-            shared.load_configuration()?;
-        } else {
-            shared.load_registry(&store)?;
-        }
         let runtime = options.deliveries.unwrap_or_else(tokio::runtime::Handle::current);
-        let rewriter = Rewriter::new(open.data.clone(), open.table, options.store_rewrite_bytes);
-        Ok(Self::spawn(
-            folder,
-            shared,
-            store,
-            (open, rewriter),
-            asks,
-            &runtime,
-        ))
+        Self::spawn(folder, shared, opening, asks, &runtime)
     }
 
     fn spawn(
         folder: Folder,
         shared: Arc<Shared>,
-        store: crate::storage::local::index::Store,
-        (open, rewriter): (open::Options, Rewriter),
+        opening: Opening,
         asks: mpsc::Receiver<Ask>,
         deliveries: &tokio::runtime::Handle,
-    ) -> (Self, Applier) {
+    ) -> Result<(Self, Applier), StartError> {
         let (signals, inbox) = mpsc::channel(INBOX);
         let (verdicts, to_write) = mpsc::channel(settler::CAPACITY);
-        let applier = Applier::new(shared.clone(), store, open, signals, rewriter);
+        let applier = opening.begin(Arc::new(Feed {
+            shared: shared.clone(),
+            signals,
+        }))?;
         let applier_stop = applier.stopper();
         let applier_ended = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -277,7 +203,7 @@ impl Running {
             applier_stop,
             applier_ended,
         };
-        (running, applier)
+        Ok((running, applier))
     }
 
     /// Gives the applier its thread.
@@ -364,45 +290,6 @@ impl Running {
         drop(shared);
         drop(self.engine);
         Ok(self.folder.finish()?)
-    }
-}
-
-/// Opens the store. What is short at the moment is waited for, for a while; the store is kept as it is meanwhile, and
-/// also when that does not help.
-fn open_patiently(options: &open::Options) -> Result<open::Opened, open::OpenError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match open::open(options) {
-            Err(error) if error.lacks_space() && space::release(&options.data) => {}
-            Err(error) if error.is_temporary() && tries < OPEN_TRIES => {
-                if tries == 1 {
-                    tracing::warn!(error = %chain(&error), "trying again");
-                }
-                thread::sleep(OPEN_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// Says what opening the journal found; damage louder than the rest.
-fn report(recovery: &journal::Recovery) {
-    for (line, place) in recovery.lines().into_iter().zip(0..) {
-        if place > 0 && recovery.is_damaged() {
-            tracing::warn!("{line}");
-        } else {
-            tracing::info!("{line}");
-        }
-    }
-}
-
-/// What a person should look at; the first line only says what was opened.
-fn damage(recovery: &journal::Recovery) -> Vec<String> {
-    if recovery.is_damaged() {
-        recovery.lines().split_off(1)
-    } else {
-        Vec::new()
     }
 }
 

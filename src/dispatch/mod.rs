@@ -27,7 +27,6 @@
 //! (see [`order`]).
 
 mod accept;
-mod applier;
 pub mod apply;
 mod attempt;
 pub mod backup;
@@ -36,8 +35,6 @@ mod bucket;
 mod clock;
 mod cloud_events;
 mod conditions;
-mod configuration;
-pub mod damage;
 mod document;
 mod edit;
 mod endpoints;
@@ -47,6 +44,7 @@ pub mod error;
 pub mod event_types;
 pub mod explain;
 mod fan_out;
+mod feed;
 mod herald;
 mod lane;
 mod lanes;
@@ -62,11 +60,8 @@ mod order;
 mod outage;
 pub mod preview;
 mod queries;
-mod reclaim;
 pub mod recover;
 mod registry;
-mod reservations;
-mod rewriter;
 mod rotation;
 mod saving;
 mod scheduler;
@@ -81,7 +76,6 @@ mod supervision;
 pub mod tenants;
 mod turns;
 mod unread;
-mod unreadable;
 mod veil;
 mod verify;
 pub mod view;
@@ -92,7 +86,10 @@ use crate::storage::local::codec;
 pub use crate::storage::local::codec::decode as decode_record;
 #[cfg(any(test, fuzzing, feature = "bench-parts"))]
 pub use crate::storage::local::codec::encode as encode_record;
+pub use crate::storage::local::damage;
+pub use crate::storage::local::reclaim::Retention;
+#[cfg(test)]
+pub(crate) use clock::History;
 #[cfg(feature = "bench-parts")]
 pub(crate) use lane::PAGE as LANE_PAGE;
 pub use lifecycle::{Running, StartError, StartOptions};
-pub use reclaim::Retention;

@@ -69,11 +69,11 @@ impl Engine {
                 synced_lsn: shared.journal.synced_lsn(),
                 segments: segments.len() as u64,
                 bytes: segments.iter().map(|segment| segment.bytes).sum(),
-                damaged_ranges: shared.found_damaged + stats.damaged_ranges,
+                damaged_ranges: shared.local.found_damaged + stats.damaged_ranges,
                 reclaimed_segments: stats.reclaimed_segments,
                 reclaimed_bytes: stats.reclaimed_bytes,
                 damaged: shared.damaged_ranges(),
-                damaged_events: shared.damaged_events.count(),
+                damaged_events: shared.local.damaged_events.count(),
             },
             store: StoreView {
                 applied_lsn: shared.storage.applied(),
@@ -93,7 +93,7 @@ impl Engine {
             bytes: stats.bytes,
             last_lsn: shared.journal.last_lsn(),
             last_sync: Duration::from_micros(stats.last_sync_micros),
-            damaged_ranges: shared.found_damaged + stats.damaged_ranges,
+            damaged_ranges: shared.local.found_damaged + stats.damaged_ranges,
             first_lsn: shared.journal.first_lsn(),
             size: shared
                 .journal
@@ -104,7 +104,7 @@ impl Engine {
             reclaimed_segments: stats.reclaimed_segments,
             reclaimed_bytes: stats.reclaimed_bytes,
             longest_pause: Duration::from_micros(stats.longest_pause_micros),
-            damaged_events: shared.damaged_events.count(),
+            damaged_events: shared.local.damaged_events.count(),
         });
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());

@@ -77,7 +77,7 @@ impl Shared {
 
     fn met_damaged(&self, lsn: Lsn) -> Unread {
         if let Some(row) = self.event_row_at(lsn) {
-            self.damaged_events.met(lsn, &row.id);
+            self.local.damaged_events.met(lsn, &row.id);
         }
         Unread::Damaged
     }

@@ -12,7 +12,7 @@ const MOST: usize = 32;
 
 /// Empty on a machine whose clock has always been right to a few minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::dispatch) struct History {
+pub(crate) struct History {
     /// How far engine time is ahead of the wall clock, from when on; oldest first.
     #[serde(default)]
     marks: Vec<Mark>,

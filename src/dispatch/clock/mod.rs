@@ -47,8 +47,8 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::history::History;
 pub(super) use self::{
-    history::History,
     keeper::{Keeper, write},
     saved::Saved,
 };

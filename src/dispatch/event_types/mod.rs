@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, value::RawValue};
 
-pub(super) use self::{catalogue::Catalogue, load::Gathered};
+pub(super) use self::catalogue::Catalogue;
 use self::{
     catalogue::Declared,
     schema::{InvalidSchema, Mismatch, Schema, on_a_deep_stack},

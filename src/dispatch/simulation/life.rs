@@ -19,12 +19,11 @@ use tokio::{
 
 use super::{
     super::{
-        applier::Applier,
+        Retention,
         clock::Keeper,
         codec,
         engine::{EngineOptions, Shared},
         lifecycle::{Running, StartOptions},
-        reclaim::Retention,
     },
     profile::Profile,
     stage::Stage,
@@ -38,11 +37,11 @@ use crate::{
         work_pool::WorkPool,
     },
     sender::{Sender, SenderOptions},
-    storage::local::index::open::Trust,
     storage::local::journal::{
         self, Durability, Follower, Journal,
         in_place::{Plate, Stepper},
     },
+    storage::local::{applier::Applier, index::open::Trust, open::Opening},
 };
 
 /// The first of January 2100: the files' real times never come after it.
@@ -140,8 +139,8 @@ impl World {
             Stepper::open(options.journal.clone(), self.plate.clone()).unwrap();
         self.stage.born(recovery.last_lsn);
         let follower = journal.follow(recovery.last_lsn);
-        let opened = (journal.clone(), recovery);
-        let (running, applier) = Running::assemble(folder, opened, options).unwrap();
+        let opening = Opening::over(&folder, (journal.clone(), recovery), options.local()).unwrap();
+        let (running, applier) = Running::assemble(folder, opening, options).unwrap();
         let shared = running.engine().0.clone();
         assert!(
             shared.stage.set(self.stage.clone()).is_ok(),

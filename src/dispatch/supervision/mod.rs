@@ -94,7 +94,7 @@ impl Supervisor {
             written: shared.journal.published_lsn(),
             committing: shared.journal.busy_for(),
             full: self.full,
-            unreadable: shared.vitals.unreadable(),
+            unreadable: shared.local.unreadable.get(),
         };
         let troubles = self.assessor.look(&sample, Instant::now());
         let report = shared.vitals.lanes();

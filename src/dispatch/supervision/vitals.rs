@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::assess::Trouble;
 use crate::domain::{id::EndpointId, time::Timestamp};
 
@@ -19,7 +17,6 @@ pub(in crate::dispatch) struct Vitals {
     turns: AtomicU64,
     lanes: Mutex<LaneReport>,
     troubles: Mutex<Vec<Trouble>>,
-    unreadable: Mutex<Option<(String, Instant)>>,
 }
 
 impl Vitals {
@@ -38,15 +35,6 @@ impl Vitals {
 
     pub fn lanes(&self) -> LaneReport {
         lock(&self.lanes).clone()
-    }
-
-    /// Why the journal cannot be read on, and since when.
-    pub fn unreadable(&self) -> Option<(String, Instant)> {
-        lock(&self.unreadable).clone()
-    }
-
-    pub fn set_unreadable(&self, why: Option<(String, Instant)>) {
-        *lock(&self.unreadable) = why;
     }
 
     pub fn set_troubles(&self, troubles: Vec<Trouble>) {

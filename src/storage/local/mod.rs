@@ -1,11 +1,52 @@
 //! Storage in one data folder.
 //!
 //! The [`journal`] is the truth: every change is a record there before it is acknowledged. The [`index`] arranges the same
-//! facts by key, and can always be made again from the journal.
+//! facts by key, and can always be made again from the journal. The [`applier`] thread follows the journal and keeps the index;
+//! between batches it gives space back ([`reclaim`]) and writes the index afresh ([`rewriter`]).
 
+pub mod applier;
+pub mod claims;
 pub mod codec;
+mod configuration;
+pub mod damage;
 pub mod index;
 pub mod journal;
+pub mod open;
+pub mod reclaim;
+mod rewriter;
 mod served;
+mod unreadable;
 
+use std::{sync::Arc, time::Duration};
+
+use self::{
+    claims::Claims,
+    damage::DamagedEvents,
+    journal::Journal,
+    reclaim::{Reclaimer, Retention},
+    unreadable::ReadTrouble,
+};
 pub use served::ServedIndex;
+
+/// Storage in one data folder.
+pub struct LocalStorage {
+    pub journal: Journal,
+    pub served: Arc<ServedIndex>,
+    pub claims: Claims,
+    /// The disk did not give some of the journal's segments at the start.
+    pub segments_unread: bool,
+    /// How many damaged ranges opening found; more may be met later.
+    pub found_damaged: u64,
+    pub damaged_events: DamagedEvents,
+    /// Why the journal cannot be read on.
+    pub unreadable: ReadTrouble,
+    retention: Retention,
+    /// How long an idempotency key is remembered.
+    idempotency_window: Duration,
+}
+
+impl LocalStorage {
+    fn reclaimer(&self) -> Reclaimer {
+        Reclaimer::new(self.retention, self.idempotency_window)
+    }
+}

@@ -14,25 +14,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    codec, document,
-    engine::Shared,
-    error::chain,
+    LocalStorage, codec,
+    open::Opened,
     reclaim::{self, Again, Bench, Reclaimer, Trouble},
     rewriter::{Rewriter, Work},
-    scheduler::Signal,
     unreadable::Unreadable,
 };
 use crate::{
-    domain::{
-        endpoint::Endpoint,
-        id::{EndpointId, Lsn},
-    },
-    storage::local::index::{Effect, Placed, Store, StoreError, open, rows::EndpointRow},
+    domain::id::Lsn,
+    runtime::chain::chain,
+    storage::local::index::{Effect, Placed, Store, StoreError, open},
     storage::local::journal::{Entry, Follower, Next, ReadError, Stopper},
-    telemetry::metrics,
+    storage::{Applied, Change, Host},
 };
 
 /// Records applied as one batch: a few milliseconds of work.
@@ -51,7 +47,7 @@ const UNTIL_READY: Duration = Duration::from_secs(60);
 
 /// Stops the applier.
 #[derive(Clone)]
-pub(super) struct ApplierStop {
+pub struct ApplierStop {
     stopped: Arc<AtomicBool>,
     stopper: Arc<std::sync::Mutex<Stopper>>,
 }
@@ -72,13 +68,13 @@ impl ApplierStop {
     }
 }
 
-pub(super) struct Applier {
-    shared: Arc<Shared>,
+pub struct Applier {
+    storage: Arc<LocalStorage>,
+    host: Arc<dyn Host>,
     /// `None` while it is being opened again.
     store: Option<Store>,
     follower: Follower,
     open: open::Options,
-    signals: mpsc::Sender<Signal>,
     stop: ApplierStop,
     /// The store is behind until it has applied this record.
     target: Lsn,
@@ -105,28 +101,30 @@ enum Pause {
 
 impl Applier {
     pub fn new(
-        shared: Arc<Shared>,
-        store: Store,
-        open: open::Options,
-        signals: mpsc::Sender<Signal>,
-        rewriter: Rewriter,
+        storage: Arc<LocalStorage>,
+        host: Arc<dyn Host>,
+        Opened {
+            store,
+            options: open,
+            rewriter,
+        }: Opened,
     ) -> Self {
-        let applied = shared.storage.applied();
-        let follower = shared.journal.follow(applied);
+        let applied = storage.served.applied();
+        let follower = storage.journal.follow(applied);
         let stop = ApplierStop {
             stopped: Arc::new(AtomicBool::new(false)),
             stopper: Arc::new(std::sync::Mutex::new(follower.stopper())),
         };
-        let target = shared.journal.last_lsn();
-        let reclaimer = reclaimer(&shared);
+        let target = storage.journal.last_lsn();
+        let reclaimer = storage.reclaimer();
         Self {
             reclaimer,
             applied: 0,
-            shared,
+            storage,
+            host,
             store: Some(store),
             follower,
             open,
-            signals,
             stop,
             target,
             applied_at: Instant::now(),
@@ -185,7 +183,7 @@ impl Applier {
             match entries {
                 None if self.stop.stopped.load(Ordering::Acquire) => return Ok(Pause::Stopped),
                 // Without a journal there is nothing to follow; the process is about to end.
-                None if self.shared.journal.failure().borrow().is_some() => return Ok(Pause::Stopped),
+                None if self.storage.journal.failure().borrow().is_some() => return Ok(Pause::Stopped),
                 None => return Ok(Pause::Reopen),
                 Some(entries) => self.apply(&store, entries)?,
             }
@@ -199,7 +197,7 @@ impl Applier {
 
     /// Copies a portion of the store, if it is to be written afresh.
     fn rewrite(&mut self, store: &Store) -> Work {
-        if self.shared.storage.is_ready() {
+        if self.storage.served.is_ready() {
             self.rewriter.work(store)
         } else {
             Work::None
@@ -237,12 +235,12 @@ impl Applier {
 
     fn read(&mut self) -> Result<Vec<Entry>, ReadError> {
         let entries = self.follower.try_next(BATCH_RECORDS, BATCH_BYTES)?;
-        self.unreadable.worked(&self.shared.vitals);
+        self.unreadable.worked(&self.storage.unreadable);
         Ok(entries)
     }
 
     fn wait_until_readable(&mut self, error: &ReadError) {
-        let pause = self.unreadable.failed(error, &self.shared.vitals);
+        let pause = self.unreadable.failed(error, &self.storage.unreadable);
         self.follower.rest(pause);
     }
 
@@ -253,7 +251,7 @@ impl Applier {
         let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
         self.applied_at = Instant::now();
         self.applied += placed.len();
-        let effects = store.apply(self.shared.journal.uuid(), &placed)?;
+        let effects = store.apply(self.storage.journal.uuid(), &placed)?;
         self.plan_fold(&effects);
         self.publish(store, effects)?;
         self.advance(last);
@@ -309,28 +307,25 @@ impl Applier {
 
     /// A piece of what gives space back; answers when the next is due.
     fn reclaim(&mut self, store: &Store) -> Result<Again, StoreError> {
-        if !self.shared.storage.is_ready() || self.shared.segments_unread {
+        if !self.storage.served.is_ready() || self.storage.segments_unread {
             return Ok(Again::In(UNTIL_READY));
         }
-        let shared = self.shared.clone();
-        let inactive = || {
-            let all = shared.registry.all().into_iter();
-            all.filter(|endpoint| !endpoint.is_active())
-                .map(|endpoint| endpoint.id)
-                .collect()
-        };
-        let mut reclaimer = std::mem::replace(&mut self.reclaimer, reclaimer(&shared));
+        let (storage, host) = (self.storage.clone(), self.host.clone());
+        let mut reclaimer = std::mem::replace(&mut self.reclaimer, storage.reclaimer());
         let again = reclaimer.step(&mut Bench {
-            journal: &shared.journal,
+            journal: &storage.journal,
             store,
-            now: shared.clock.now(),
-            ago: &|span| shared.clock.ago(span),
-            keys_over: shared.clock.over(shared.options.idempotency_window),
+            now: host.now(),
+            ago: &|span| host.ago(span),
+            keys_over: host.over(storage.idempotency_window),
             tick: Instant::now(),
-            inactive: &inactive,
+            inactive: &|| host.inactive(),
             catch_up: &mut || self.drain(store),
         });
-        shared.announce_expired(reclaimer.take_expired());
+        let expired = reclaimer.take_expired();
+        if !expired.is_empty() {
+            host.changed(Change::HeldExpired(expired));
+        }
         self.reclaimer = reclaimer;
         again
     }
@@ -346,7 +341,7 @@ impl Applier {
         }
         self.advance(self.follower.passed());
         // One that is told to stop hands out nothing more, whatever there is.
-        if self.follower.passed() < self.shared.journal.published_lsn() {
+        if self.follower.passed() < self.storage.journal.published_lsn() {
             return Err(Trouble::Behind);
         }
         Ok(())
@@ -368,29 +363,27 @@ impl Applier {
     }
 
     fn advance(&self, lsn: Lsn) {
-        self.shared.storage.set_applied(lsn);
-        self.shared.reservations.applied(lsn);
+        self.storage.served.set_applied(lsn);
+        self.storage.claims.applied(lsn);
     }
 
     /// Everything up to `lsn` is applied, or damaged.
     fn caught_up(&mut self, store: &Store, lsn: Lsn) -> Result<(), StoreError> {
         self.advance(lsn);
-        if !self.shared.storage.is_ready() && lsn >= self.target {
-            self.shared.load_registry(store)?;
-            self.shared.clock.raise(store.newest()?);
-            self.shared.storage.set_ready();
-            self.say(Signal::Begin);
-            self.shared.herald.notify_one();
-            self.shared.verifier.wake();
+        if !self.storage.served.is_ready() && lsn >= self.target {
+            let configuration = self.storage.configuration_in(store)?;
+            self.host.changed(Change::Configured(configuration));
+            self.storage.served.set_ready();
+            self.host.changed(Change::Reset);
             open::remove_discarded(&self.open.data);
             tracing::info!(applied_lsn = lsn, "the store has caught up with the journal");
         }
         Ok(())
     }
 
-    /// Tells the registry, then the scheduler. Nothing is told before the store has caught up.
+    /// Tells the host. Nothing is told before the store has caught up.
     fn publish(&self, store: &Store, effects: Vec<Effect>) -> Result<(), StoreError> {
-        if !self.shared.storage.is_ready() {
+        if !self.storage.served.is_ready() || effects.is_empty() {
             return Ok(());
         }
         let (mut endpoints, mut event_types, mut keys) = (BTreeSet::new(), BTreeSet::new(), false);
@@ -402,39 +395,32 @@ impl Applier {
                 Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
             }
         }
-        if keys {
-            self.shared.registry.set_keys(store.api_keys()?);
+        let mut applied = Applied {
+            effects,
+            api_keys: keys.then(|| store.api_keys()).transpose()?,
+            ..Applied::default()
+        };
+        for id in endpoints {
+            applied.endpoints.extend(store.endpoint(id)?.map(|row| (id, row)));
         }
-        if !event_types.is_empty() {
-            self.shared
-                .refresh_event_types(store, event_types.into_iter().collect())?;
+        let mut rows = Vec::with_capacity(event_types.len());
+        for name in event_types {
+            match store.event_type(&name)? {
+                None => applied.undeclared.push(name),
+                Some(row) => rows.push((name, row)),
+            }
         }
-        if !endpoints.is_empty() && self.shared.refresh(store, endpoints)? {
-            self.shared.herald.notify_one();
-        }
-        if !effects.is_empty() {
-            self.say(Signal::Applied(effects));
-        }
+        applied.event_types = self.storage.declared(rows);
+        self.host.changed(Change::Applied(applied));
         Ok(())
     }
-
-    /// The scheduler may be gone at the end; then nobody needs to know.
-    fn say(&self, signal: Signal) {
-        if let Err(mpsc::error::TrySendError::Full(signal)) = self.signals.try_send(signal) {
-            _ = self.signals.blocking_send(signal);
-        }
-    }
-}
-
-fn reclaimer(shared: &Shared) -> Reclaimer {
-    Reclaimer::new(shared.options.retention, shared.options.idempotency_window)
 }
 
 /// What a simulation does in the thread's place.
 #[cfg(test)]
 impl Applier {
     /// Applies at most so many records, without waiting; answers whether there were any.
-    pub(super) fn step(&mut self, most: usize) -> Result<bool, StoreError> {
+    pub fn step(&mut self, most: usize) -> Result<bool, StoreError> {
         let Some(store) = self.store.clone() else {
             return Ok(false);
         };
@@ -447,82 +433,14 @@ impl Applier {
     }
 
     /// Takes the store away, as for one that failed.
-    pub(super) fn suspend(&mut self) {
-        self.shared.storage.withdraw();
-        self.say(Signal::Suspend);
+    pub fn suspend(&mut self) {
+        self.storage.served.withdraw();
+        self.host.changed(Change::Suspended);
         self.store = None;
     }
 
     /// Opens it again.
-    pub(super) fn resume(&mut self, trust: open::Trust) -> Result<(), Box<dyn std::error::Error>> {
+    pub fn resume(&mut self, trust: open::Trust) -> Result<(), Box<dyn std::error::Error>> {
         self.try_reopen(trust)
-    }
-}
-
-impl Shared {
-    /// Takes every endpoint, key and event type from the store, all at once: nobody sees half of them.
-    pub(super) fn load_registry(&self, store: &Store) -> Result<(), StoreError> {
-        self.register_all(store.endpoints()?);
-        self.registry.set_keys(store.api_keys()?);
-        self.load_event_types(store)
-    }
-
-    pub(super) fn register_all(&self, rows: Vec<(EndpointId, EndpointRow)>) {
-        let (deleted, rows): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|(_, row)| row.deleted_at.is_some());
-        let endpoints = rows
-            .iter()
-            .filter_map(|(id, row)| self.unseal(*id, row))
-            .collect();
-        self.registry
-            .replace(endpoints, deleted.into_iter().map(|(id, _)| id).collect());
-        self.memory.keep(self.registry.kept(&None).1);
-    }
-
-    /// Takes endpoints from the store, all at once: nobody sees half of what a request has changed. Answers whether a
-    /// notice is due for one of them.
-    fn refresh(&self, store: &Store, ids: BTreeSet<EndpointId>) -> Result<bool, StoreError> {
-        let (mut endpoints, mut deleted, mut told) = (Vec::new(), Vec::new(), false);
-        for id in ids {
-            let Some(row) = store.endpoint(id)? else {
-                continue;
-            };
-            told |= row.standing.notice_due;
-            if row.deleted_at.is_some() {
-                deleted.push(id);
-            } else if let Some(endpoint) = self.unseal(id, &row) {
-                self.say_if_disabled(&endpoint);
-                endpoints.push(endpoint);
-            }
-        }
-        self.registry.change(endpoints, &deleted);
-        self.verifier.wake();
-        self.memory.keep(self.registry.kept(&None).1);
-        Ok(told)
-    }
-
-    fn unseal(&self, id: EndpointId, row: &EndpointRow) -> Option<Endpoint> {
-        document::unseal(&self.sealer, id, row)
-            .inspect_err(|error| {
-                tracing::error!(endpoint.id = %id, error = %chain(error), "an endpoint cannot be read");
-            })
-            .ok()
-    }
-
-    fn say_if_disabled(&self, endpoint: &Endpoint) {
-        let was = self
-            .registry
-            .get(endpoint.id)
-            .is_some_and(|old| old.standing.disabled.is_some());
-        if let (Some(reason), false) = (endpoint.standing.disabled, was) {
-            metrics::endpoint_disabled(reason.why.as_str());
-            tracing::warn!(
-                endpoint.id = %endpoint.id,
-                why = reason.why.as_str(),
-                reason = reason.reason.map(crate::domain::outcome::Reason::as_str),
-                status = reason.status,
-                "endpoint disabled; its deliveries are held"
-            );
-        }
     }
 }

@@ -8,13 +8,13 @@ use super::{
     reading::{Reading, Standing},
 };
 use crate::{
-    dispatch::error::chain,
     domain::{
         id::{EndpointId, Lsn},
         reclaim::{EndpointsForgotten, FloorRaised, RowCopy},
         record::Record,
         time::Timestamp,
     },
+    runtime::chain::chain,
     storage::local::index::{
         Store, StoreError,
         keys::{self, Key},

@@ -7,13 +7,16 @@ use std::{error::Error, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Applier, Signal, chain};
+use super::{Applier, chain};
 use crate::{
-    dispatch::reclaim::{self, Trouble},
     runtime::space,
     storage::local::index::{
         Store, StoreError,
         open::{self, OpenError, Trust},
+    },
+    storage::{
+        Change,
+        local::reclaim::{self, Trouble},
     },
 };
 
@@ -51,15 +54,15 @@ impl Applier {
 
     /// The store that was withdrawn is served on, from where it stands.
     fn serve_again(&mut self, store: Store) {
-        let applied = self.shared.storage.applied();
-        self.shared.storage.begin(store.clone(), applied, false);
+        let applied = self.storage.served.applied();
+        self.storage.served.begin(store.clone(), applied, false);
         self.store = Some(store);
-        self.target = self.shared.journal.last_lsn();
+        self.target = self.storage.journal.last_lsn();
     }
 
     fn withdraw(&self) {
-        self.shared.storage.withdraw();
-        self.say(Signal::Suspend);
+        self.storage.served.withdraw();
+        self.host.changed(Change::Suspended);
     }
 
     fn open_again(&mut self, mut trust: Trust) {
@@ -92,31 +95,31 @@ impl Applier {
     }
 
     pub(super) fn try_reopen(&mut self, trust: Trust) -> Result<(), Box<dyn Error>> {
-        let last_lsn = self.shared.journal.last_lsn();
+        let last_lsn = self.storage.journal.last_lsn();
         // The old handle's files must be closed before they are opened again.
         self.store = None;
         let opened = open::open(&open::Options {
             trust,
             last_lsn,
-            first_lsn: if self.shared.segments_unread {
+            first_lsn: if self.storage.segments_unread {
                 1
             } else {
-                self.shared.journal.first_lsn()
+                self.storage.journal.first_lsn()
             },
             ..self.open.clone()
         })?;
-        if !self.shared.segments_unread {
-            reclaim::begin(&self.shared.journal, &opened.store)?;
+        if !self.storage.segments_unread {
+            reclaim::begin(&self.storage.journal, &opened.store)?;
         }
         self.reclaimer.reset();
         let applied = opened.store.applied()?.lsn;
         let rebuilding = trust == Trust::No || opened.distrusted.is_some();
         tracing::warn!(applied_lsn = applied, rebuilding, "the store was opened again");
-        self.shared
-            .storage
+        self.storage
+            .served
             .begin(opened.store.clone(), applied, rebuilding);
         self.store = Some(opened.store);
-        self.follower = self.shared.journal.follow(applied);
+        self.follower = self.storage.journal.follow(applied);
         self.target = last_lsn;
         Ok(())
     }

@@ -17,7 +17,7 @@ pub(super) const SEGMENTS_AHEAD: usize = 16;
 /// Bytes of segments past which no more are taken together: what a deletion costs beside them is then little.
 pub(super) const MOVED_BYTES: u64 = 8 * 1024 * 1024;
 /// Records of a segment looked at in one piece of work: some ten milliseconds.
-pub(in crate::dispatch) const RECORDS_AT_ONCE: usize = 256;
+pub(in crate::storage::local) const RECORDS_AT_ONCE: usize = 256;
 /// Bytes of records looked at in one piece of work.
 pub(super) const RECORD_BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
 /// Bytes carried under one pause, and in one record but for an event's own: written and synced in milliseconds.

@@ -2,13 +2,14 @@
 
 use super::{Bench, Trouble, at_most, reading::Standing, weigh::remembers};
 use crate::{
-    dispatch::{codec, error::chain},
     domain::{
         id::Lsn,
         reclaim::{Carried, EventsForgotten, ForgottenEvent, Home, RowCopy},
         record::{Place, Record},
         time::Timestamp,
     },
+    runtime::chain::chain,
+    storage::local::codec,
     storage::local::index::{Belongings, CarriedRow},
     storage::local::journal::{Journal, ReadError},
 };

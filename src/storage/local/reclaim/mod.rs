@@ -50,7 +50,7 @@ pub(super) use limits::RECORDS_AT_ONCE;
 use tokio::time::Instant;
 
 use self::{held::Round, limits as at_most, moving::Move, weigh::Weigher};
-use super::{codec, error::chain};
+use super::codec;
 use crate::{
     domain::{
         id::{EndpointId, Lsn},
@@ -58,7 +58,7 @@ use crate::{
         record::Record,
         time::Timestamp,
     },
-    runtime::codec::CodecError,
+    runtime::{chain::chain, codec::CodecError},
     storage::local::index::{Store, StoreError},
     storage::local::journal::{AppendError, Draft, Journal, Pause, ReadError, ReclaimError},
 };

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::time::Instant;
 
-use super::error::chain;
 use crate::{
+    runtime::chain::chain,
     storage::local::index::{
         Store, TableOptions,
         rewrite::{self, Progress},

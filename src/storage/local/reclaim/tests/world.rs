@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::{Again, Bench, Reclaimer, Retention, Trouble, begin};
 use crate::{
-    dispatch::{clock::History, codec},
+    dispatch::History,
     domain::{
         delivery::{Delivery, Progress, Stage, Trigger},
         event::Payload,
@@ -19,6 +19,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::hex,
+    storage::local::codec,
     storage::local::index::{
         Placed, Row, Store, keys,
         open::{self, Trust},

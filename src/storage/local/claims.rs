@@ -11,15 +11,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::view::Accepted;
-use crate::domain::{
-    event::{ContentHash, Label},
-    id::{EventId, Lsn},
+use crate::{
+    domain::{
+        event::{ContentHash, Label},
+        id::{EventId, Lsn},
+    },
+    storage::KnownEvent,
 };
 
 /// What is reserved, within a tenant or among events without one: an event id or an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Claim {
+pub enum Claim {
     EventId(Option<Label>, EventId),
     IdempotencyKey(Option<Label>, String),
 }
@@ -35,7 +37,7 @@ impl Claim {
 }
 
 #[derive(Default)]
-pub(super) struct Reservations(Mutex<Held>);
+pub struct Claims(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -48,23 +50,23 @@ struct Held {
 struct Holder {
     hash: ContentHash,
     /// `None` while the first caller's answer is open.
-    answer: Option<Accepted>,
+    answer: Option<KnownEvent>,
     changed: Arc<Notify>,
 }
 
 /// What became of a try to reserve.
-pub(super) enum Reserve {
+pub enum Reserve {
     /// The caller is first.
     First,
     /// Another is first and was answered so.
-    Known(Accepted),
+    Known(KnownEvent),
     /// Used before with other content.
     Different(&'static str),
     /// Another caller's answer is open: wait for it, then try again.
     Wait(Arc<Notify>),
 }
 
-impl Reservations {
+impl Claims {
     /// Reserves all claims or none.
     pub fn reserve(&self, claims: &[Claim], hash: ContentHash) -> Reserve {
         let mut held = self.lock();
@@ -76,12 +78,7 @@ impl Reservations {
                 Some(holder) if holder.hash != hash => return Reserve::Different(claim.name()),
                 Some(Holder {
                     answer: Some(answer), ..
-                }) => {
-                    return Reserve::Known(Accepted {
-                        duplicate: true,
-                        ..answer.clone()
-                    });
-                }
+                }) => return Reserve::Known(answer.clone()),
             }
         }
         let changed = Arc::new(Notify::new());
@@ -99,7 +96,7 @@ impl Reservations {
     }
 
     /// The event is durable as `lsn`: later callers get its answer, until the store can give it.
-    pub fn answer(&self, claims: Vec<Claim>, lsn: Lsn, answer: &Accepted) {
+    pub fn answer(&self, claims: Vec<Claim>, lsn: Lsn, answer: &KnownEvent) {
         let mut held = self.lock();
         for claim in &claims {
             if let Some(holder) = held.claims.get_mut(claim) {
@@ -151,52 +148,45 @@ impl Reservations {
 mod tests {
     use super::*;
 
-    fn accepted() -> Accepted {
-        Accepted {
+    fn accepted() -> KnownEvent {
+        KnownEvent {
+            sequence: 5,
             id: "a".parse().unwrap(),
             event_type: "x".parse().unwrap(),
             deliveries: 1,
-            duplicate: false,
-            deprecated: false,
         }
     }
 
     #[test]
     fn the_first_caller_wins_and_the_next_gets_its_answer() {
-        let reservations = Reservations::default();
+        let reserved = Claims::default();
         let claims = vec![
             Claim::EventId(None, "a".parse().unwrap()),
             Claim::IdempotencyKey(None, "k".into()),
         ];
-        assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
+        assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::First));
         assert!(matches!(
-            reservations.reserve(&claims[1..], [1; 16]),
+            reserved.reserve(&claims[1..], [1; 16]),
             Reserve::Wait(_)
         ));
-        assert!(matches!(reservations.reserve(&claims, [2; 16]), Reserve::Wait(_)));
-        reservations.answer(claims.clone(), 5, &accepted());
+        assert!(matches!(reserved.reserve(&claims, [2; 16]), Reserve::Wait(_)));
+        reserved.answer(claims.clone(), 5, &accepted());
         assert!(matches!(
-            reservations.reserve(&claims, [2; 16]),
+            reserved.reserve(&claims, [2; 16]),
             Reserve::Different(_)
         ));
-        let Reserve::Known(answer) = reservations.reserve(&claims, [1; 16]) else {
-            panic!("the answer is known");
-        };
-        assert!(answer.duplicate);
-        reservations.applied(4);
-        assert!(matches!(
-            reservations.reserve(&claims, [1; 16]),
-            Reserve::Known(_)
-        ));
-        reservations.applied(5);
-        assert!(matches!(reservations.reserve(&claims, [1; 16]), Reserve::First));
-        reservations.give_up(&claims);
-        assert!(matches!(reservations.reserve(&claims, [2; 16]), Reserve::First));
+        assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::Known(_)));
+        reserved.applied(4);
+        assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::Known(_)));
+        reserved.applied(5);
+        assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::First));
+        reserved.give_up(&claims);
+        assert!(matches!(reserved.reserve(&claims, [2; 16]), Reserve::First));
     }
 
     #[test]
     fn the_claims_of_two_tenants_are_two() {
-        let reservations = Reservations::default();
+        let reserved = Claims::default();
         let tenants = [None, Some("a"), Some("b")];
         for (tenant, hash) in tenants.into_iter().zip(0..) {
             let tenant: Option<Label> = tenant.map(|tenant| tenant.parse().unwrap());
@@ -204,10 +194,7 @@ mod tests {
                 Claim::EventId(tenant.clone(), "x".parse().unwrap()),
                 Claim::IdempotencyKey(tenant, "x".into()),
             ];
-            assert!(matches!(
-                reservations.reserve(&claims, [hash; 16]),
-                Reserve::First
-            ));
+            assert!(matches!(reserved.reserve(&claims, [hash; 16]), Reserve::First));
         }
     }
 }

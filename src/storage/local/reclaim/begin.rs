@@ -2,8 +2,9 @@
 
 use super::Trouble;
 use crate::{
-    dispatch::{codec, error::chain},
     domain::{reclaim::FloorRaised, record::Record},
+    runtime::chain::chain,
+    storage::local::codec,
     storage::local::index::Store,
     storage::local::journal::{Journal, ReadError},
 };
@@ -12,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// When the file system refuses to read, or the store fails.
-pub(in crate::dispatch) fn begin(journal: &Journal, store: &Store) -> Result<(), Trouble> {
+pub(in crate::storage::local) fn begin(journal: &Journal, store: &Store) -> Result<(), Trouble> {
     let first = journal.first_lsn();
     if store.applied()?.lsn + 1 >= first {
         return Ok(());

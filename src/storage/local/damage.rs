@@ -26,7 +26,7 @@ use crate::{
 /// Records that are named of one damaged range, and events that are remembered as damaged: the first say enough.
 pub const NAMED: usize = 100;
 /// Damaged ranges that `/v1/status` names.
-pub(super) const RANGES: usize = 20;
+pub const RANGES: usize = 20;
 /// Damaged events that are remembered, so that each is told of once; further ones are counted each time.
 const REMEMBERED: usize = 10_000;
 
@@ -332,7 +332,7 @@ impl LostRecord {
 
 /// Events whose records were found damaged while the server runs.
 #[derive(Default)]
-pub(super) struct DamagedEvents(Mutex<(HashSet<Lsn>, u64)>);
+pub struct DamagedEvents(Mutex<(HashSet<Lsn>, u64)>);
 
 impl DamagedEvents {
     /// Takes note of one, and says so the first time.

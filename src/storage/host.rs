@@ -1,0 +1,79 @@
+//! Whom storage tells what has changed, and asks what it cannot know.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::local::index::{Effect, rows::EndpointRow};
+use crate::domain::{
+    event::EventType,
+    id::EndpointId,
+    record::{EventTypePut, KeyPut},
+    time::Timestamp,
+};
+
+/// The engine, as storage sees it.
+pub trait Host: Send + Sync {
+    /// Takes note of a change. Changes come in the order in which they took effect, one at a time, and before the write
+    /// that made them answers; after a [`Change::Suspended`] nothing comes before the next [`Change::Reset`]. It is
+    /// called on a thread that may wait.
+    fn changed(&self, change: Change);
+
+    /// The present engine time.
+    fn now(&self) -> Timestamp;
+
+    /// The engine time since which so much time has passed.
+    fn ago(&self, span: Duration) -> Timestamp;
+
+    /// What was to end so long after its time is over when its time is not after this.
+    fn over(&self, span: Duration) -> Timestamp;
+
+    /// The endpoints that may not be sent to now.
+    fn inactive(&self) -> Vec<EndpointId>;
+}
+
+/// What has changed.
+#[derive(Debug)]
+pub enum Change {
+    /// Nothing can be read for now.
+    Suspended,
+    /// The whole configuration, and nothing else is configured. Comes before each [`Change::Reset`], and before the first one
+    /// also as soon as it is known, so that events can be matched while nothing else can be read.
+    Configured(Configuration),
+    /// Everything can be read, for the first time or again. What was known of deliveries is to be forgotten and read anew.
+    Reset,
+    /// Some writes took effect.
+    Applied(Applied),
+    /// Deliveries that were held for too long have ended: how many of each endpoint.
+    HeldExpired(BTreeMap<EndpointId, u64>),
+}
+
+/// All endpoints, deleted ones too, all API keys and all declared event types.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    pub endpoints: Vec<(EndpointId, EndpointRow)>,
+    pub api_keys: Vec<KeyPut>,
+    pub event_types: Vec<DeclaredType>,
+    /// The newest time that anything stored records, as far as that is known.
+    pub newest: Timestamp,
+}
+
+/// A declared event type, and since when it is.
+#[derive(Clone, Debug)]
+pub struct DeclaredType {
+    pub created_at: Timestamp,
+    pub declaration: EventTypePut,
+}
+
+/// What some writes changed.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Endpoints as they are now.
+    pub endpoints: Vec<(EndpointId, EndpointRow)>,
+    /// All API keys, if any of them changed.
+    pub api_keys: Option<Vec<KeyPut>>,
+    /// Event types as they are now.
+    pub event_types: Vec<DeclaredType>,
+    /// Event types that are not declared any more.
+    pub undeclared: Vec<EventType>,
+    /// Changes of deliveries and endpoints, in order.
+    pub effects: Vec<Effect>,
+}
