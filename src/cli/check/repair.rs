@@ -11,11 +11,11 @@ use super::{look, plan, report::Report, verdict};
 use crate::{
     cli::{CheckArgs, Failed, Output, failure::Usage, serve::journal_folder},
     config::Config,
-    dispatch::damage,
     runtime::{
         clock::{Clock as _, SystemClock},
         folder::Folder,
     },
+    storage::local::damage,
     storage::local::index::open,
     storage::local::journal::{BadRange, Fragment, Journal},
 };

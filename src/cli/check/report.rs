@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::plan;
 use crate::{
-    dispatch::damage::{self, DamagedRange},
     domain::time::Timestamp,
+    storage::local::damage::{self, DamagedRange},
     storage::local::index::Store,
     storage::local::journal::{BadRange, LsnRange, Verification},
 };
