@@ -5,7 +5,7 @@
 //! `POSTHASTE_CORRUPTION_SEED` with which seed the first is harmed; the next has the next one, so that a failure is
 //! repeated by the seed that it names and a count of 1.
 
-mod folder;
+pub(crate) mod folder;
 #[path = "../../src/storage/local/journal/tests/harm.rs"]
 mod harm;
 mod named;

@@ -64,6 +64,7 @@ mod tenant_isolation;
 mod tenants;
 mod text_inputs;
 mod tls;
+mod transactions;
 mod unreachable;
 mod verifiers;
 mod verifiers_signatures;

@@ -18,6 +18,25 @@ use crate::domain::{
     id::{DeliveryId, DeliveryKey, EndpointId},
 };
 
+/// An event of an id, with nothing else to it.
+pub(super) fn plain_event(id: &str) -> NewEvent {
+    NewEvent {
+        id: Some(id.parse().unwrap()),
+        event_type: "a.b".parse().unwrap(),
+        tenant: None,
+        channel: None,
+        ordering_key: None,
+        occurred_at: None,
+        deliver_at: None,
+        expires_at: None,
+        attributes: Default::default(),
+        payload: Payload {
+            content_type: None,
+            bytes: Bytes::from_static(b"{}"),
+        },
+    }
+}
+
 impl Driver {
     pub fn happens(&mut self, life: &Life, kind: Kind) {
         match kind {

@@ -33,6 +33,7 @@
 //! - `POSTHASTE_SIM_SURVEY=1`: goes on past broken rules, and tells of each
 
 mod deeds;
+
 mod driver;
 mod judging;
 mod lane_facts;
@@ -42,6 +43,7 @@ mod model;
 mod profile;
 mod receivers;
 mod rules;
+mod saving;
 mod stage;
 mod verdict;
 mod wall_steps;
