@@ -89,6 +89,7 @@ pub fn delivered(event: Lsn) -> AttemptSettled {
         disable: None,
         location: None,
         excerpt: Bytes::from_static(b"ok"),
+        overrides_end: false,
     }
 }
 

@@ -278,6 +278,7 @@ pub(super) fn standalone(
         disable: None,
         location: seen.location,
         excerpt: seen.excerpt,
+        overrides_end: false,
     }
 }
 

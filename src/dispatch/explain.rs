@@ -287,7 +287,11 @@ impl Case<'_> {
             ),
             Stage::Expired => "expired before it could be delivered".to_owned(),
             Stage::Cancelled => {
-                "cancelled by a person, with its endpoint, or with the event's payload".to_owned()
+                let cancelled = "cancelled by a person, with its endpoint, or with the event's payload";
+                match delivery.last {
+                    Some(_) => format!("{cancelled}; its last attempt: {}", last()),
+                    None => cancelled.to_owned(),
+                }
             }
             Stage::Scheduled { .. } if view.state == "in_flight" => "an attempt is out".to_owned(),
             Stage::Scheduled { due } => match (endpoint, view.held_because) {

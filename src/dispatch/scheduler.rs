@@ -437,6 +437,7 @@ impl Scheduler {
             disable: verdict.disable,
             location: seen.location,
             excerpt: seen.excerpt,
+            overrides_end: false,
         })
     }
 

@@ -86,6 +86,10 @@ pub struct AttemptSettled {
     pub location: Option<String>,
     /// The head of the answer's body.
     pub excerpt: Bytes,
+    /// A success makes the delivery `delivered` although it had ended before. So it is in records of version 1, which keep
+    /// the meaning that they were applied with; in those that are written today the end that came first stands.
+    #[serde(skip)]
+    pub overrides_end: bool,
 }
 
 impl AttemptSettled {
@@ -226,8 +230,14 @@ pub enum Record {
 }
 
 impl Record {
-    /// The version that is written today, the same for every kind.
-    pub const VERSION: u8 = 1;
+    /// The version of a kind that is written today.
+    pub const fn version_of(kind: u8) -> u8 {
+        match kind {
+            // AttemptSettled: in version 1 a success ended also what had ended before. The body is the same.
+            2 => 2,
+            _ => 1,
+        }
+    }
 
     /// The kind's ordinal in the journal. 3 to 5 and 9 to 12 are changes of configuration from before all changes of a
     /// request were one record; they are read, and not written any more.

@@ -297,6 +297,7 @@ impl World {
             disable: verdict.disable,
             location: None,
             excerpt: Bytes::new(),
+            overrides_end: false,
         }));
         self.facts
             .get_mut(&row.delivery.key)

@@ -175,6 +175,7 @@ fn settled(key: DeliveryKey, at: Timestamp, stage: Stage) -> Record {
         disable: None,
         location: None,
         excerpt: Bytes::new(),
+        overrides_end: false,
     })
 }
 

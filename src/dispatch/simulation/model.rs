@@ -281,8 +281,8 @@ impl Model {
             known.all_suspect = attempt.progress.all_suspect;
             known.tried = true;
             match (attempt.stage, known.ended) {
-                (Stage::Delivered, _) => self.end(key, "delivered"),
                 (_, Some(_)) => {}
+                (Stage::Delivered, None) => self.end(key, "delivered"),
                 (Stage::Scheduled { .. }, None) if deleted => self.end(key, "cancelled"),
                 (Stage::Scheduled { due }, None) => known.due = due,
                 (stage, None) => self.end(key, stage.as_str()),

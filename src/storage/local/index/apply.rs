@@ -380,13 +380,16 @@ impl Writer<'_> {
             reason: attempt.reason,
             status: attempt.status,
         });
-        let ended_meanwhile = delivery.stage.is_final() && attempt.stage != Stage::Delivered;
+        // Who ended it first has ended it; the attempt is logged with the outcome it had, and ends nothing.
+        let overrides = attempt.overrides_end && attempt.stage == Stage::Delivered;
+        let ended_before = delivery.stage.is_final() && !overrides;
         let stage = match attempt.stage {
-            _ if ended_meanwhile => delivery.stage,
+            _ if ended_before => delivery.stage,
             Stage::Scheduled { .. } if self.known(delivery.endpoint)?.deleted => Stage::Cancelled,
             stage => stage,
         };
-        if stage.is_final() {
+        // A version 1 record set this in any case.
+        if stage.is_final() && (!ended_before || attempt.overrides_end) {
             delivery.settled_at = Some(attempt.ended_at());
         }
         if attempt.health.failures == 0 || self.began_in_present_state(attempt)? {

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use super::{
     super::Retention,
-    world::{START, WINDOW, World, accepted, endpoint},
+    world::{START, WINDOW, World, accepted, attempt, endpoint},
 };
 use crate::{
     domain::{
@@ -12,9 +12,9 @@ use crate::{
         delivery::Stage,
         endpoint::StateChange,
         id::DeliveryKey,
-        record::{EndpointDeleted, EndpointPut, EventReplayed, Record},
+        record::{DeliveriesEnded, DeliveriesRetried, EndpointDeleted, EndpointPut, EventReplayed, Record},
     },
-    storage::local::index::keys,
+    storage::local::{codec, index::keys},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -218,6 +218,66 @@ fn a_waiting_event_whose_record_is_damaged_stays_known() {
     assert!(world.event(&row).is_none(), "its payload is lost");
     assert_eq!(world.scheduled(endpoint(1)), 1, "and will fail visibly");
     assert_eq!(world.store.dump().unwrap(), world.rebuilt(20));
+}
+
+/// Who ends a delivery first has ended it.
+#[test]
+fn an_attempt_that_was_out_when_its_delivery_ended_is_logged_and_ends_nothing() {
+    let due = START.plus(HOUR);
+    for end in [Stage::Cancelled, Stage::Expired] {
+        for met in [Stage::Delivered, Stage::Failed, Stage::Scheduled { due }] {
+            let mut world = World::new(kept_for_an_hour());
+            world.append(&[put(1)]);
+            let event = world.new_event(&[endpoint(1)]);
+            let key = DeliveryKey::new(world.append(&[Record::EventAccepted(event)]), 0);
+            let (keys, at) = (vec![key], world.now);
+            world.append(&[Record::DeliveriesEnded(DeliveriesEnded { keys, at, stage: end })]);
+            world.now = world.now.plus(Duration::from_secs(9));
+            let attempt = world.settle(key, met);
+            let delivery = world.store.delivery(key).unwrap().unwrap();
+            assert_eq!((delivery.stage, delivery.settled_at), (end, Some(at)), "{met:?}");
+            assert_eq!(
+                (delivery.attempts, delivery.last.map(|last| last.lsn)),
+                (1, Some(attempt))
+            );
+            assert!(world.store.attempt(attempt).unwrap().is_some());
+            let mut counts = world.store.tally(endpoint(1)).unwrap().deliveries;
+            assert_eq!((*counts.of(end), counts.attempts), (1, 1));
+            assert_eq!((counts.delivered, counts.failed, counts.scheduled), (0, 0, 0));
+            world.check(3);
+            // A person may want it all the same.
+            let (keys, due) = (vec![key], world.now);
+            world.append(&[Record::DeliveriesRetried(DeliveriesRetried { keys, due })]);
+            world.settle(key, Stage::Delivered);
+            let delivery = world.store.delivery(key).unwrap().unwrap();
+            assert_eq!(delivery.stage, Stage::Delivered);
+            world.check(3);
+        }
+    }
+}
+
+/// Version 1 of the record was applied by another rule, and is for ever: what is made from an old journal is what was.
+#[test]
+fn a_success_in_a_record_of_version_1_still_ends_what_had_ended() {
+    let mut world = World::new(kept_for_an_hour());
+    world.append(&[put(1)]);
+    let event = world.new_event(&[endpoint(1)]);
+    let key = DeliveryKey::new(world.append(&[Record::EventAccepted(event)]), 0);
+    let (keys, at, stage) = (vec![key], world.now, Stage::Cancelled);
+    world.append(&[Record::DeliveriesEnded(DeliveriesEnded { keys, at, stage })]);
+    world.now = world.now.plus(Duration::from_secs(9));
+    let delivery = world.store.delivery(key).unwrap().unwrap();
+    let settled = attempt(&delivery, world.now, Stage::Delivered);
+    let ended_at = settled.ended_at();
+    let mut draft = codec::encode(&Record::AttemptSettled(settled)).unwrap();
+    draft.version = 1;
+    world.append_drafts(vec![draft]);
+    let delivery = world.store.delivery(key).unwrap().unwrap();
+    assert_eq!(
+        (delivery.stage, delivery.settled_at),
+        (Stage::Delivered, Some(ended_at))
+    );
+    world.check(3);
 }
 
 #[test]

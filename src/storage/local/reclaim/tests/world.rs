@@ -26,7 +26,7 @@ use crate::{
         query::Window,
         rows::EventRow,
     },
-    storage::local::journal::{self, Follower, Journal},
+    storage::local::journal::{self, Draft, Follower, Journal},
 };
 
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -102,10 +102,12 @@ impl World {
 
     /// Appends and applies; answers the first sequence number.
     pub fn append(&mut self, records: &[Record]) -> Lsn {
-        let drafts = records
-            .iter()
-            .map(|record| codec::encode(record).unwrap())
-            .collect();
+        let encode = |record| codec::encode(record).unwrap();
+        self.append_drafts(records.iter().map(encode).collect())
+    }
+
+    /// The same for what is encoded already.
+    pub fn append_drafts(&mut self, drafts: Vec<Draft>) -> Lsn {
         let first = self.journal.pause().unwrap().append(drafts).unwrap().first;
         catch_up(&mut self.follower, &self.journal, &self.store, 1000).unwrap();
         first
@@ -354,5 +356,6 @@ pub fn attempt(delivery: &Delivery, at: Timestamp, stage: Stage) -> AttemptSettl
         disable: None,
         location: None,
         excerpt: Bytes::from_static(b"an answer"),
+        overrides_end: false,
     }
 }
