@@ -10,7 +10,6 @@ use super::{
     engine::{EngineOptions, Shared},
     error::chain,
     slots::Slot,
-    unread::Unread,
     weight,
 };
 use crate::{
@@ -30,6 +29,7 @@ use crate::{
     },
     runtime::{clock, disk, memory::Lease, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
+    storage::Unread,
     storage::local::index::DueRow,
     wire::{
         self,

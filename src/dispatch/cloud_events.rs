@@ -4,22 +4,15 @@
 //! of another source that comes later gets an id derived from both, and keeps its own beside it. Which of the two an event
 //! got is found again when it is repeated, because the one that has the id is still known, or because the derived id is.
 
-use std::sync::Arc;
-
 use super::{
-    accept::wait,
     engine::{Engine, Shared},
     error::EngineError,
     view::Accepted,
 };
 use crate::{
     domain::{budget::Budget, cloud_event as ce, event::NewEvent, id::EventId},
-    runtime::work_pool::{Owner, Refused, pass},
-    storage::local::claims::Claim,
+    storage::{EventName, Events as _, StorageError},
 };
-
-/// An event under its id.
-type Told = Result<NewEvent, EngineError>;
 
 /// Rounds in which an id may change hands under an event before it is refused. Each takes another event with that id
 /// which is accepted, or fails, at the same moment.
@@ -40,22 +33,15 @@ impl Engine {
     ) -> Result<Accepted, EngineError> {
         let (mut answer, mut tried) = (Err(EngineError::Stopping), None);
         for _ in 0..ROUNDS {
-            let named = self.0.told_apart(vec![event.clone()]).await?.remove(0)?;
-            let (tenant, id) = (named.tenant.clone(), named.id.clone());
-            answer = self.accept(named, idempotency_key.clone()).await;
-            let Err(EngineError::DifferentContent(_)) = answer else {
-                return answer;
-            };
-            // Whose the id is may not be known yet, while it is on its way to the store.
-            let claim = id.clone().map(|id| Claim::EventId(tenant, id));
-            let was_open = match claim {
-                Some(claim) => self.0.free(&claim).await?,
-                None => false,
-            };
-            if !was_open && tried == Some(id.clone()) {
+            let named = self.0.told_apart(vec![event.clone()]).await?.remove(0);
+            if tried.as_ref() == Some(&named.id) {
                 return answer;
             }
-            tried = Some(id);
+            tried = Some(named.id.clone());
+            answer = self.accept(named, idempotency_key.clone()).await;
+            if !matches!(answer, Err(EngineError::DifferentContent(_))) {
+                return answer;
+            }
         }
         answer
     }
@@ -68,32 +54,13 @@ impl Engine {
     ) -> Vec<Result<Accepted, EngineError>> {
         let named = match self.0.told_apart(events.clone()).await {
             Ok(named) => named,
-            Err(refused) => {
-                return events.iter().map(|_| Err(EngineError::from(refused))).collect();
-            }
+            Err(error) => return events.iter().map(|_| Err(error.clone().into())).collect(),
         };
-        let mut refused = Vec::with_capacity(named.len());
-        let mut taken = Vec::with_capacity(named.len());
-        for event in named {
-            match event {
-                Ok(event) => {
-                    taken.push(event);
-                    refused.push(None);
-                }
-                Err(error) => refused.push(Some(error)),
+        let mut answers = self.accept_all(named, request).await;
+        for (event, answer) in events.into_iter().zip(&mut answers) {
+            if matches!(answer, Err(EngineError::DifferentContent(_))) {
+                *answer = self.accept_cloud_event(event, None).await;
             }
-        }
-        let mut accepted = self.accept_all(taken, request).await.into_iter();
-        let mut answers = Vec::with_capacity(refused.len());
-        for (event, refused) in events.into_iter().zip(refused) {
-            let answer = match refused {
-                Some(error) => Err(error),
-                None => accepted.next().unwrap_or(Err(EngineError::Stopping)),
-            };
-            answers.push(match answer {
-                Err(EngineError::DifferentContent(_)) => self.accept_cloud_event(event, None).await,
-                other => other,
-            });
         }
         answers
     }
@@ -101,60 +68,39 @@ impl Engine {
 
 impl Shared {
     /// The events under the ids that they have, or had when they came before.
-    async fn told_apart(self: &Arc<Self>, events: Vec<NewEvent>) -> Result<Vec<Told>, Refused> {
-        let tenant = events.first().and_then(|event| event.tenant.clone());
-        let shared = self.clone();
-        let telling = async move {
-            let mut told = Vec::with_capacity(events.len());
-            for event in events {
-                told.push(match shared.is_taken_by_another(&event) {
-                    Ok(true) => Ok(under_derived_id(event)),
-                    Ok(false) => Ok(event),
-                    Err(error) => Err(error),
-                });
-                pass().await;
-            }
-            told
+    async fn told_apart(&self, events: Vec<NewEvent>) -> Result<Vec<NewEvent>, StorageError> {
+        let name = |event: &NewEvent, id: &EventId| EventName {
+            tenant: event.tenant.clone(),
+            id: Some(id.clone()),
+            key: None,
         };
-        self.work.run(Owner::request(tenant), telling).await
-    }
-
-    /// Whether an event's id is known as another source's, or the event itself under its derived id.
-    fn is_taken_by_another(&self, event: &NewEvent) -> Result<bool, EngineError> {
-        // Without a store to ask, accepting says why; a derived id is nobody else's.
-        let (Some(names), Ok(store)) = (Names::of(event), self.storage.get()) else {
-            return Ok(false);
+        let asked: Vec<EventName> = events
+            .iter()
+            .filter_map(|event| Some((event, Names::of(event)?)))
+            .flat_map(|(event, names)| [name(event, &names.derived), name(event, names.id)])
+            .collect();
+        let mut known = match self.local.known_events(asked, self.keys_over()).await {
+            // Accepting says why.
+            Err(StorageError::NotReady) => return Ok(events),
+            known => known?.into_iter(),
         };
-        let failure = |error| self.storage.failure(error);
-        let tenant = event.tenant.as_ref();
-        let derived = store.event_of(tenant, &names.derived).map_err(failure)?;
-        if derived.is_some() {
-            return Ok(true);
+        let mut told = Vec::with_capacity(events.len());
+        for event in events {
+            let is_taken = match Names::of(&event) {
+                None => false,
+                Some(names) => match (known.next().flatten(), known.next().flatten()) {
+                    (Some(_), _) => true,
+                    (None, Some(known)) if known.content_hash != event.content_hash() => {
+                        let known = self.local.event(known.sequence).await?;
+                        let source = known.and_then(|mut known| known.attributes.remove(ce::SOURCE));
+                        source.as_deref() != Some(names.source)
+                    }
+                    (None, _) => false,
+                },
+            };
+            told.push(if is_taken { under_derived_id(event) } else { event });
         }
-        let Some((lsn, row)) = store.event_of(tenant, names.id).map_err(failure)? else {
-            return Ok(false);
-        };
-        if row.content_hash == event.content_hash() {
-            return Ok(false);
-        }
-        let known = self.event_record(lsn, &row);
-        Ok(known
-            .is_none_or(|known| known.attributes.get(ce::SOURCE).map(String::as_str) != Some(names.source)))
-    }
-
-    /// Waits until nobody has the claim under way. Answers whether anybody had.
-    async fn free(&self, claim: &Claim) -> Result<bool, EngineError> {
-        let mut waited = false;
-        while let Some(changed) = self.local.claims.holder(claim) {
-            // What is under way is applied, or fails, unless the store has stopped.
-            self.storage.get()?;
-            if self.stopping.is_cancelled() {
-                return Err(EngineError::Stopping);
-            }
-            waited = true;
-            wait(&changed).await;
-        }
-        Ok(waited)
+        Ok(told)
     }
 }
 

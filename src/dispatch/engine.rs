@@ -30,11 +30,13 @@ use crate::{
         event::Label,
         id::{DeliveryKey, EndpointId, Lsn},
         profile::Profiles,
-        record::{KeyPut, Record},
+        record::{EventAccepted, KeyPut, Place, Record},
         time::Timestamp,
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
+    storage::Unread,
+    storage::local::index::rows::EventRow,
     storage::local::journal::{AppendError, Appended, Durability, Journal},
     storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
 };
@@ -188,6 +190,21 @@ impl Engine {
 }
 
 impl Shared {
+    /// See [`LocalStorage::event_at_hand`].
+    pub fn event_at_hand(&self, lsn: Lsn, place: Place) -> Option<EventAccepted> {
+        self.local.event_at_hand(lsn, place)
+    }
+
+    /// The whole of an event, unless its record cannot be read.
+    pub fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
+        self.local.event_or_why(lsn, row.place).ok()
+    }
+
+    /// The whole of an event. One that is damaged is counted and told of.
+    pub fn event_or_why(&self, lsn: Lsn, place: Place) -> Result<EventAccepted, Unread> {
+        self.local.event_or_why(lsn, place)
+    }
+
     /// Waits until nobody changes the endpoints of an endpoint's tenant. An endpoint never changes its tenant.
     pub async fn configuring_of(&self, id: EndpointId) -> Held<Option<Label>> {
         let tenant = self

@@ -113,7 +113,9 @@ impl From<StorageError> for EngineError {
             },
             StorageError::NotVisible => Self::NotVisible,
             StorageError::Unknown => Self::Unknown,
-            StorageError::Failed(error) => Self::Storage(error),
+            StorageError::TimedOut => Self::Busy("storage did not answer in time; try again in a moment"),
+            error @ StorageError::Damaged => Self::Storage(Box::new(error)),
+            StorageError::Failed(error) => Self::Storage(Box::new(error)),
         }
     }
 }

@@ -40,6 +40,7 @@ use crate::{
     },
     sender::Sender,
     storage::local::{
+        Readers,
         applier::{Applier, ApplierStop},
         index::TableOptions,
         journal,
@@ -66,14 +67,20 @@ pub struct StartOptions {
 
 impl StartOptions {
     /// What storage needs of it.
-    pub(super) fn local(&self) -> LocalOptions {
-        LocalOptions {
+    pub(super) fn local(&self) -> std::io::Result<LocalOptions> {
+        let readers = if self.work.has_threads() {
+            Readers::start(READERS, READS)?
+        } else {
+            Readers::inline()
+        };
+        Ok(LocalOptions {
+            readers: Arc::new(readers),
             journal: self.journal.clone(),
             index: self.store,
             index_rewrite_bytes: self.store_rewrite_bytes,
             retention: self.engine.retention,
             idempotency_window: self.engine.idempotency_window,
-        }
+        })
     }
 }
 
@@ -85,6 +92,11 @@ pub enum StartError {
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
+
+/// Threads that read the index.
+const READERS: usize = 2;
+/// Reads that may wait for one of them.
+const READS: usize = 4096;
 
 /// Within this time the failure of the journal shows that has ended another part.
 const FAILURE_SHOWS: Duration = Duration::from_secs(1);
@@ -116,7 +128,7 @@ impl Running {
     /// # Errors
     /// When something cannot be opened that is not simply damaged; damage is set aside and reported.
     pub fn start(folder: Folder, options: StartOptions) -> Result<Self, StartError> {
-        let opening = Opening::open(&folder, options.local())?;
+        let opening = Opening::open(&folder, options.local().map_err(StartError::Thread)?)?;
         let (mut running, applier) = Self::assemble(folder, opening, options)?;
         running.follow_with(applier)?;
         Ok(running)
@@ -273,6 +285,7 @@ impl Running {
         self.background.shutdown().await;
         shared.committing.close();
         shared.committing.wait().await;
+        shared.local.settle().await;
         self.applier_stop.stop();
         if let Some(thread) = self.applier.take() {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;

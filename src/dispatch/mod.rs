@@ -75,7 +75,6 @@ mod status;
 mod supervision;
 pub mod tenants;
 mod turns;
-mod unread;
 mod veil;
 mod verify;
 pub mod view;

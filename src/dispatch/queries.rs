@@ -11,7 +11,6 @@ use super::{
     codec,
     engine::{Engine, Shared},
     error::EngineError,
-    unread::Unread,
     view::{
         AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, ErasedView, EventFilter, EventView,
         LastOutcome, Listed, Page,
@@ -32,6 +31,7 @@ use crate::{
         hex,
         work_pool::{Pace, pass},
     },
+    storage::Unread,
     storage::local::index::{
         Store, StoreError, keys,
         query::{Rows, Window},

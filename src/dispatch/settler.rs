@@ -8,10 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{codec, engine::Shared, error::chain};
+use super::{engine::Shared, error::chain};
 use crate::{
     domain::record::Record,
-    storage::local::journal::{AppendError, Draft},
+    storage::{Events as _, Outcome, StorageError},
 };
 
 /// Verdicts that may wait to be written. The scheduler never has more out.
@@ -21,32 +21,23 @@ const GROUP: usize = 512;
 /// Between tries on a full disk, or while descriptors or memory are short.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs until the scheduler hangs up and everything is written, or the journal fails.
+/// Runs until the scheduler hangs up and everything is written, or storage fails.
 pub(super) async fn run(shared: Arc<Shared>, mut verdicts: mpsc::Receiver<Record>) {
     let mut group = Vec::with_capacity(GROUP);
     while verdicts.recv_many(&mut group, GROUP).await > 0 {
-        if !write(&shared, &group).await {
+        let outcomes: Vec<Outcome> = group.drain(..).filter_map(outcome).collect();
+        if !write(&shared, &outcomes).await {
             return;
         }
-        group.clear();
     }
 }
 
-fn draft(record: &Record) -> Option<Draft> {
-    codec::encode(record)
-        .inspect_err(|error| tracing::error!(error = %chain(error), "cannot encode a verdict"))
-        .ok()
-}
-
-async fn write(shared: &Shared, group: &[Record]) -> bool {
+async fn write(shared: &Shared, outcomes: &[Outcome]) -> bool {
     let mut said = false;
     loop {
-        let drafts = group.iter().filter_map(draft).collect();
-        match shared.journal.append_lazy(drafts).await {
-            Ok(_) => return true,
-            Err(error @ (AppendError::Full { .. } | AppendError::Short))
-                if !shared.stopping.is_cancelled() =>
-            {
+        match shared.local.record_outcomes(outcomes).await {
+            Ok(()) => return true,
+            Err(error @ (StorageError::Full | StorageError::Short)) if !shared.stopping.is_cancelled() => {
                 if !said {
                     tracing::warn!(%error, "verdicts wait to be written");
                     said = true;
@@ -58,5 +49,13 @@ async fn write(shared: &Shared, group: &[Record]) -> bool {
                 return false;
             }
         }
+    }
+}
+
+fn outcome(record: Record) -> Option<Outcome> {
+    match record {
+        Record::AttemptSettled(attempt) => Some(Outcome::attempt(attempt)),
+        Record::DeliveriesEnded(ended) => Some(Outcome::ended(ended)),
+        _ => None,
     }
 }

@@ -133,6 +133,10 @@ impl WorkPool {
         Self(None)
     }
 
+    pub const fn has_threads(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Carries out a job in its owner's turns. Within a job this is the job itself.
     ///
     /// # Errors

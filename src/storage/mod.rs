@@ -8,5 +8,5 @@ pub mod local;
 
 pub use configuration::ConfigurationStore;
 pub use error::StorageError;
-pub use events::KnownEvent;
+pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent, Outcome, Unread};
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};

@@ -139,7 +139,7 @@ impl World {
             Stepper::open(options.journal.clone(), self.plate.clone()).unwrap();
         self.stage.born(recovery.last_lsn);
         let follower = journal.follow(recovery.last_lsn);
-        let opening = Opening::over(&folder, (journal.clone(), recovery), options.local()).unwrap();
+        let opening = Opening::over(&folder, (journal.clone(), recovery), options.local().unwrap()).unwrap();
         let (running, applier) = Running::assemble(folder, opening, options).unwrap();
         let shared = running.engine().0.clone();
         assert!(

@@ -1,7 +1,7 @@
-//! Idempotency between the journal and the store.
+//! Idempotency between the journal and the index.
 //!
-//! Whether an id was used before is a question to the store, but an event is in the store only some milliseconds after
-//! it is durable. A reservation bridges the gap: it stands from before the question is asked until the store has
+//! Whether an id was used before is a question to the index, but an event is in the index only some milliseconds after
+//! it is durable. A claim bridges the gap: it is held from before the question is asked until the index has
 //! applied the event, so that of two callers with the same id exactly one is first.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{
         event::{ContentHash, Label},
         id::{EventId, Lsn},
     },
-    storage::KnownEvent,
+    storage::{Claimed, KnownEvent},
 };
 
 /// What is reserved, within a tenant or among events without one: an event id or an idempotency key.
@@ -27,11 +27,10 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// What to call it to the caller.
-    pub const fn name(&self) -> &'static str {
+    pub const fn kind(&self) -> Claimed {
         match self {
-            Self::EventId(..) => "this event id",
-            Self::IdempotencyKey(..) => "this idempotency key",
+            Self::EventId(..) => Claimed::EventId,
+            Self::IdempotencyKey(..) => Claimed::IdempotencyKey,
         }
     }
 }
@@ -61,7 +60,7 @@ pub enum Reserve {
     /// Another is first and was answered so.
     Known(KnownEvent),
     /// Used before with other content.
-    Different(&'static str),
+    Different(Claimed),
     /// Another caller's answer is open: wait for it, then try again.
     Wait(Arc<Notify>),
 }
@@ -75,7 +74,7 @@ impl Claims {
                 None => {}
                 // The first may yet be refused, which frees the claim for other content.
                 Some(holder @ Holder { answer: None, .. }) => return Reserve::Wait(holder.changed.clone()),
-                Some(holder) if holder.hash != hash => return Reserve::Different(claim.name()),
+                Some(holder) if holder.hash != hash => return Reserve::Different(claim.kind()),
                 Some(Holder {
                     answer: Some(answer), ..
                 }) => return Reserve::Known(answer.clone()),
@@ -107,10 +106,11 @@ impl Claims {
         held.durable.push_back((lsn, claims));
     }
 
-    /// Who is told when something about a claim changes, while anybody holds it.
-    pub fn holder(&self, claim: &Claim) -> Option<Arc<Notify>> {
+    /// The answer of the event that holds a claim, or who is told when it is there.
+    pub fn held(&self, claim: &Claim) -> Option<Result<KnownEvent, Arc<Notify>>> {
         let held = self.lock();
-        held.claims.get(claim).map(|holder| holder.changed.clone())
+        let holder = held.claims.get(claim)?;
+        Some(holder.answer.clone().ok_or_else(|| holder.changed.clone()))
     }
 
     /// The event was not accepted: the claims are free again.
@@ -153,6 +153,7 @@ mod tests {
             sequence: 5,
             id: "a".parse().unwrap(),
             event_type: "x".parse().unwrap(),
+            content_hash: [1; 16],
             deliveries: 1,
         }
     }

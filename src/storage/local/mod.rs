@@ -4,35 +4,50 @@
 //! facts by key, and can always be made again from the journal. The [`applier`] thread follows the journal and keeps the index;
 //! between batches it gives space back ([`reclaim`]) and writes the index afresh ([`rewriter`]).
 
+mod accept;
 pub mod applier;
 pub mod claims;
 pub mod codec;
 mod configuration;
 pub mod damage;
+mod events;
 pub mod index;
 pub mod journal;
 pub mod open;
+mod readers;
+mod reading;
 pub mod reclaim;
 mod rewriter;
 mod served;
 mod unreadable;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio_util::task::TaskTracker;
 
 use self::{
+    accept::Accepting,
     claims::Claims,
     damage::DamagedEvents,
     journal::Journal,
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
 };
+pub use readers::Readers;
 pub use served::ServedIndex;
 
 /// Storage in one data folder.
 pub struct LocalStorage {
     pub journal: Journal,
     pub served: Arc<ServedIndex>,
-    pub claims: Claims,
+    claims: Arc<Claims>,
+    accepting: Accepting,
+    /// Events that are on their way to the journal, whether or not somebody waits for them.
+    writing: TaskTracker,
+    me: Weak<Self>,
     /// The disk did not give some of the journal's segments at the start.
     pub segments_unread: bool,
     /// How many damaged ranges opening found; more may be met later.
@@ -46,6 +61,12 @@ pub struct LocalStorage {
 }
 
 impl LocalStorage {
+    /// Waits for what is on its way to the journal.
+    pub async fn settle(&self) {
+        self.writing.close();
+        self.writing.wait().await;
+    }
+
     fn reclaimer(&self) -> Reclaimer {
         Reclaimer::new(self.retention, self.idempotency_window)
     }

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
+use tokio_util::task::TaskTracker;
+
 use super::{
-    LocalStorage,
+    LocalStorage, Readers,
+    accept::Accepting,
     applier::Applier,
     claims::Claims,
     damage::DamagedEvents,
@@ -38,6 +41,8 @@ pub struct LocalOptions {
     pub retention: Retention,
     /// How long an idempotency key is remembered.
     pub idempotency_window: Duration,
+    /// Who reads from the index.
+    pub readers: Arc<Readers>,
 }
 
 /// Indexes up to this size are read and compared whole at every start: well under a second.
@@ -156,19 +161,29 @@ impl Opening {
         served.begin(store.clone(), store.applied()?.lsn, distrusted.is_some());
         let newest = store.newest()?;
         let rewriter = Rewriter::new(table.data.clone(), table.table, options.index_rewrite_bytes);
-        let storage = LocalStorage {
+        let (served, claims) = (Arc::new(served), Arc::new(Claims::default()));
+        let accepting = Accepting {
+            journal: journal.clone(),
+            served: served.clone(),
+            claims: claims.clone(),
+            readers: options.readers,
+        };
+        let storage = Arc::new_cyclic(|me| LocalStorage {
             journal,
-            served: Arc::new(served),
-            claims: Claims::default(),
+            served,
+            claims,
+            accepting,
+            writing: TaskTracker::new(),
+            me: me.clone(),
             segments_unread,
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
             damaged_events: DamagedEvents::default(),
             unreadable: ReadTrouble::default(),
             retention: options.retention,
             idempotency_window: options.idempotency_window,
-        };
+        });
         Ok(Self {
-            storage: Arc::new(storage),
+            storage,
             opened: Opened {
                 store,
                 options: table,

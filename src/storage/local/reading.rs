@@ -1,25 +1,20 @@
 //! Reading an event's record back by its place, and what it means when that does not work.
 
-use super::{codec, engine::Shared, error::chain};
+use super::{
+    LocalStorage, codec,
+    index::rows::EventRow,
+    journal::{Entry, ReadError},
+};
 use crate::{
     domain::{
         id::Lsn,
         record::{EventAccepted, Place},
     },
-    storage::local::index::rows::EventRow,
-    storage::local::journal::{Entry, ReadError},
+    runtime::chain::chain,
+    storage::Unread,
 };
 
-/// Why there is no record of an event.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// It cannot be read any more.
-    Damaged,
-    /// It may be readable another time.
-    NotNow,
-}
-
-impl Shared {
+impl LocalStorage {
     /// The record that holds an event which the one at `lsn` accepted. Between the look into the store and this one it
     /// may have been carried forward, and its old place be gone: then the store knows the new one.
     fn read_event(&self, lsn: Lsn, place: Place) -> Result<Entry, ReadError> {
@@ -38,7 +33,7 @@ impl Shared {
     }
 
     fn event_row_at(&self, lsn: Lsn) -> Option<EventRow> {
-        self.storage.get().ok()?.event(lsn).ok()?
+        self.served.get().ok()?.event(lsn).ok()?
     }
 
     /// The whole of an event, where it can be had without waiting for the disk.
@@ -48,11 +43,6 @@ impl Shared {
             return None;
         }
         codec::decode(&entry).ok().and_then(codec::event)
-    }
-
-    /// The whole of an event, unless its record cannot be read.
-    pub fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
-        self.event_or_why(lsn, row.place).ok()
     }
 
     /// The whole of an event. One that is damaged is counted and told of.
@@ -77,7 +67,7 @@ impl Shared {
 
     fn met_damaged(&self, lsn: Lsn) -> Unread {
         if let Some(row) = self.event_row_at(lsn) {
-            self.local.damaged_events.met(lsn, &row.id);
+            self.damaged_events.met(lsn, &row.id);
         }
         Unread::Damaged
     }
