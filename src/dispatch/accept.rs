@@ -14,7 +14,7 @@ use crate::{
         record::EventAccepted,
         time::Timestamp,
     },
-    storage::{AcceptEvent, Acceptance, EventName, Events as _, KnownEvent},
+    storage::{AcceptEvent, Acceptance, EventName, KnownEvent},
     telemetry::metrics,
 };
 
@@ -112,7 +112,7 @@ impl Shared {
             new.push(accept);
         }
         if !new.is_empty() {
-            let stored = self.local.accept_events(new, self.keys_over()).await;
+            let stored = self.data.accept_events(new, self.keys_over()).await;
             let mut accepted = 0;
             for (pending, stored) in pending.into_iter().zip(stored) {
                 let place = pending.place;
@@ -197,7 +197,7 @@ impl Shared {
         if name.id.is_none() && name.key.is_none() {
             return Err(refused);
         }
-        let mut known = self.local.known_events(vec![name], self.keys_over()).await?;
+        let mut known = self.data.known_events(vec![name], self.keys_over()).await?;
         match known.pop().flatten() {
             Some(known) if known.content_hash == event.content_hash => Ok(Examined::Known(self.known(known))),
             _ => Err(refused),

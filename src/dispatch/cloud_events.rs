@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{budget::Budget, cloud_event as ce, event::NewEvent, id::EventId},
-    storage::{EventName, Events as _, StorageError},
+    storage::{EventName, StorageError},
 };
 
 /// Rounds in which an id may change hands under an event before it is refused. Each takes another event with that id
@@ -79,7 +79,7 @@ impl Shared {
             .filter_map(|event| Some((event, Names::of(event)?)))
             .flat_map(|(event, names)| [name(event, &names.derived), name(event, names.id)])
             .collect();
-        let mut known = match self.local.known_events(asked, self.keys_over()).await {
+        let mut known = match self.data.known_events(asked, self.keys_over()).await {
             // Accepting says why.
             Err(StorageError::NotReady) => return Ok(events),
             known => known?.into_iter(),
@@ -91,7 +91,7 @@ impl Shared {
                 Some(names) => match (known.next().flatten(), known.next().flatten()) {
                     (Some(_), _) => true,
                     (None, Some(known)) if known.content_hash != event.content_hash() => {
-                        let known = self.local.event(known.sequence).await?;
+                        let known = self.data.event(known.sequence).await?;
                         let source = known.and_then(|mut known| known.attributes.remove(ce::SOURCE));
                         source.as_deref() != Some(names.source)
                     }

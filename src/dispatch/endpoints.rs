@@ -32,7 +32,7 @@ use crate::{
         id::{EndpointId, KeyId},
         limits,
         proxy::ProxyChoice,
-        record::{DeliveriesEnded, EndpointDeleted, KeyPut, KeyRevoked, Record, Role},
+        record::{DeliveriesEnded, EndpointDeleted, KeyPut, KeyRevoked, Role},
         time::Timestamp,
         verification::Verification,
     },
@@ -424,7 +424,7 @@ impl Shared {
             if !rest {
                 return Ok((!ended.keys.is_empty()).then_some(ConfigChange::DeliveriesEnded(ended)));
             }
-            self.write_and_apply(&Record::DeliveriesEnded(ended)).await?;
+            self.data.end_deliveries(ended).await?;
         }
     }
 
@@ -462,8 +462,8 @@ impl Shared {
             }
             let at = self.clock.now();
             let stage = Stage::Cancelled;
-            self.write_and_apply(&Record::DeliveriesEnded(DeliveriesEnded { keys, at, stage }))
-                .await?;
+            let ended = DeliveriesEnded { keys, at, stage };
+            self.data.end_deliveries(ended).await?;
         }
     }
 }

@@ -30,15 +30,15 @@ use crate::{
         event::Label,
         id::{DeliveryKey, EndpointId, Lsn},
         profile::Profiles,
-        record::{EventAccepted, KeyPut, Place, Record},
+        record::{EventAccepted, KeyPut, Place},
         time::Timestamp,
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
-    storage::Unread,
     storage::local::index::rows::EventRow,
-    storage::local::journal::{AppendError, Appended, Durability, Journal},
+    storage::local::journal::{AppendError, Durability, Journal},
     storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
+    storage::{Storage, Unread},
 };
 
 /// What an operator may set of dispatch.
@@ -81,6 +81,8 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     pub clock: EngineClock,
     pub jitter: Jitter,
+    /// Where everything is kept.
+    pub data: Arc<dyn Storage>,
     pub local: Arc<LocalStorage>,
     pub journal: Journal,
     pub storage: Arc<ServedIndex>,
@@ -212,33 +214,6 @@ impl Shared {
             .get(id)
             .and_then(|endpoint| endpoint.spec.tenant.clone());
         self.configuring.lock(tenant).await
-    }
-
-    /// Makes one record durable. It may use the disk's reserve: what people do to manage must work when events are
-    /// refused for want of space.
-    pub async fn write(&self, record: &Record) -> Result<Appended, EngineError> {
-        let draft = super::codec::encode(record).map_err(|error| EngineError::Storage(Box::new(error)))?;
-        let written = self.journal.append_lazy(vec![draft]).await.map_err(refused)?;
-        // Nothing more to write: this answers when all that was written before is synced.
-        self.journal.append(Vec::new()).await.map_err(refused)?;
-        Ok(written)
-    }
-
-    /// Makes records durable in one group, and waits until the store, and with it everyone, knows.
-    pub async fn write_all_and_apply(&self, records: &[Record]) -> Result<(), EngineError> {
-        let drafts: Result<Vec<_>, _> = records.iter().map(super::codec::encode).collect();
-        let drafts = drafts.map_err(|error| EngineError::Storage(Box::new(error)))?;
-        self.journal.append_lazy(drafts).await.map_err(refused)?;
-        self.journal.append(Vec::new()).await.map_err(refused)?;
-        self.storage.caught_up_with(self.journal.last_lsn()).await?;
-        Ok(())
-    }
-
-    /// Makes one record durable and waits until the store, and with it everyone, knows.
-    pub async fn write_and_apply(&self, record: &Record) -> Result<Lsn, EngineError> {
-        let lsn = self.write(record).await?.first;
-        self.storage.caught_up_with(lsn).await?;
-        Ok(lsn)
     }
 }
 

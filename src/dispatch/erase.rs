@@ -195,7 +195,7 @@ impl Shared {
             by: erase.by.clone(),
             event: Box::new(without_payload(event)),
         };
-        self.write_and_apply(&Record::PayloadErased(erased)).await?;
+        self.data.erase_event(erased).await?;
         Ok(())
     }
 

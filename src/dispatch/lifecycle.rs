@@ -153,6 +153,7 @@ impl Running {
             jitter: options.jitter,
             journal: local.journal.clone(),
             storage: local.served.clone(),
+            data: local.clone(),
             local,
             registry: Registry::default(),
             event_types: Catalogue::default(),

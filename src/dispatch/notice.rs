@@ -12,7 +12,7 @@ use crate::domain::{
     endpoint::Endpoint,
     event::{EventType, Label, NewEvent, Payload},
     id::EndpointId,
-    record::{EventAccepted, Record},
+    record::EventAccepted,
     time::Timestamp,
 };
 
@@ -94,7 +94,7 @@ impl Notice {
         let mut record = shared.record_for(event, hash, None, shared.clock.now(), Vec::new());
         record.fan_out = audience(shared, self.about, &record).await;
         record.notice_for = self.about.filter(|_| self.pays);
-        shared.write(&Record::EventAccepted(record)).await?;
+        shared.data.accept_notice(record).await?;
         Ok(())
     }
 }

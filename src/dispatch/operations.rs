@@ -13,7 +13,7 @@ use crate::{
         endpoint::Endpoint,
         event::{Label, NewEvent, Payload},
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
-        record::{DeliveriesEnded, DeliveriesRetried, EventReplayed, Record},
+        record::{DeliveriesEnded, DeliveriesRetried, EventReplayed},
     },
     storage::local::index::{Store, rows::EventRow},
 };
@@ -32,9 +32,7 @@ impl Engine {
             keys: vec![delivery.key],
             due: self.now(),
         };
-        shared
-            .write_and_apply(&Record::DeliveriesRetried(retried))
-            .await?;
+        shared.data.retry_deliveries(retried).await?;
         self.delivery(id).await
     }
 
@@ -56,7 +54,7 @@ impl Engine {
             at: self.now(),
             stage: Stage::Cancelled,
         };
-        shared.write_and_apply(&Record::DeliveriesEnded(ended)).await?;
+        shared.data.end_deliveries(ended).await?;
         self.delivery(id).await
     }
 
@@ -97,7 +95,8 @@ impl Engine {
             due: self.now(),
             fan_out,
         };
-        let at = shared.write_and_apply(&Record::EventReplayed(replayed)).await?;
+        let at = shared.data.replay_events(vec![replayed]).await?;
+        let at = at.first().copied().unwrap_or_default();
         (0..count)
             .map(|index| {
                 let delivery = store.delivery(DeliveryKey::new(at, index)).map_err(failure)?;
@@ -148,9 +147,7 @@ impl Engine {
         let seen = attempt::send(shared, &endpoint, accepted, lease, &mut slot).await;
         drop(slot);
         let record = attempt::standalone(id, about, started_at, 1, seen);
-        let lsn = shared
-            .write_and_apply(&Record::AttemptSettled(record.clone()))
-            .await?;
+        let lsn = shared.data.record_standalone_attempt(record.clone()).await?;
         let id = AttemptId::new(started_at, DeliveryKey::new(lsn, 0));
         Ok(shared.clock.show(queries::attempt_view(id, None, &record, true)))
     }

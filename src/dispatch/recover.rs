@@ -18,7 +18,7 @@ use crate::{
         delivery::Delivery,
         endpoint::Endpoint,
         id::{EndpointId, Lsn},
-        record::{DeliveriesRetried, EventReplayed, Record},
+        record::{DeliveriesRetried, EventReplayed},
         subscription,
         time::Timestamp,
     },
@@ -154,7 +154,7 @@ impl Engine {
         let mut left = request.limit.unwrap_or(usize::MAX);
         while place != Place::End && left > 0 {
             let portion = left.min(AT_ONCE);
-            let (records, next) = match &place {
+            let (again, next) = match &place {
                 Place::Failed(Some(key)) if !key.starts_with(&keys::failed_of(id)) => {
                     return Err(queries::bad_cursor());
                 }
@@ -167,8 +167,8 @@ impl Engine {
                 }
                 Place::End => break,
             };
-            if !records.is_empty() && !request.dry_run {
-                shared.write_all_and_apply(&records).await?;
+            if !request.dry_run {
+                shared.carry_out(again).await?;
             }
             left -= portion;
             place = next;
@@ -210,8 +210,23 @@ impl RecoverRequest {
     }
 }
 
+/// A portion of a recovery.
+#[derive(Default)]
+struct Again {
+    retried: Option<DeliveriesRetried>,
+    replayed: Vec<EventReplayed>,
+}
+
 impl Shared {
-    /// A portion of the failed deliveries, as one record.
+    async fn carry_out(&self, again: Again) -> Result<(), EngineError> {
+        if let Some(retried) = again.retried {
+            self.data.retry_deliveries(retried).await?;
+        }
+        self.data.replay_events(again.replayed).await?;
+        Ok(())
+    }
+
+    /// A portion of the failed deliveries, as one change.
     fn failed(
         &self,
         store: &Store,
@@ -220,7 +235,7 @@ impl Shared {
         beyond: Option<Vec<u8>>,
         portion: usize,
         recovered: &mut Recovered,
-    ) -> Result<(Vec<Record>, Place), EngineError> {
+    ) -> Result<(Again, Place), EngineError> {
         let failure = |error| self.storage.failure(error);
         let window = Window {
             prefix: keys::failed_of(id).to_vec(),
@@ -251,13 +266,15 @@ impl Shared {
             stopped => Place::Failed(stopped),
         };
         if due.is_empty() {
-            return Ok((Vec::new(), next));
+            return Ok((Again::default(), next));
         }
         let retried = DeliveriesRetried {
             keys: due,
             due: self.clock.now(),
         };
-        Ok((vec![Record::DeliveriesRetried(retried)], next))
+        let retried = Some(retried);
+        let replayed = Vec::new();
+        Ok((Again { retried, replayed }, next))
     }
 
     /// A portion of the events that the endpoint wants and has no delivery of, a record each.
@@ -269,7 +286,7 @@ impl Shared {
         from: Option<Lsn>,
         portion: usize,
         recovered: &mut Recovered,
-    ) -> Result<(Vec<Record>, Place), EngineError> {
+    ) -> Result<(Again, Place), EngineError> {
         let failure = |error| self.storage.failure(error);
         let from = match from {
             Some(lsn) => lsn,
@@ -284,7 +301,7 @@ impl Shared {
             Some((lsn, _)) if !past_the_end => Place::Missing(Some(lsn + 1)),
             _ => Place::End,
         };
-        let mut records = Vec::new();
+        let mut replayed = Vec::new();
         let last = events.last().map(|(lsn, _)| *lsn);
         for (lsn, row) in events {
             if pass().await == Pace::Finish && Some(lsn) != last {
@@ -295,15 +312,16 @@ impl Shared {
                 continue;
             }
             if let Some(due) = self.lacks(store, endpoint, lsn, &row)? {
-                records.push(Record::EventReplayed(EventReplayed {
+                replayed.push(EventReplayed {
                     event: lsn,
                     due,
                     fan_out: vec![endpoint.id],
-                }));
+                });
             }
         }
-        recovered.missing += records.len() as u64;
-        Ok((records, next))
+        recovered.missing += replayed.len() as u64;
+        let retried = None;
+        Ok((Again { retried, replayed }, next))
     }
 
     /// When an event is due at the endpoint that wants it, as its subscription is now, and has no delivery of it: now, or

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{engine::Shared, error::chain};
 use crate::{
     domain::record::Record,
-    storage::{Events as _, Outcome, StorageError},
+    storage::{Outcome, StorageError},
 };
 
 /// Verdicts that may wait to be written. The scheduler never has more out.
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut verdicts: mpsc::Receiver<Record
 async fn write(shared: &Shared, outcomes: &[Outcome]) -> bool {
     let mut said = false;
     loop {
-        match shared.local.record_outcomes(outcomes).await {
+        match shared.data.record_outcomes(outcomes).await {
             Ok(()) => return true,
             Err(error @ (StorageError::Full | StorageError::Short)) if !shared.stopping.is_cancelled() => {
                 if !said {

@@ -26,7 +26,6 @@ use crate::{
         handshake::Handshake,
         id::{EndpointId, EventId},
         outcome::{Class, Outcome, Reason},
-        record::Record,
         verification::{Blame, Code, Shortfall, Tried, Verification},
     },
     runtime::random,
@@ -238,7 +237,7 @@ async fn ask(
         (seen.excerpt, seen.location) = (Bytes::new(), None);
     }
     let record = attempt::standalone(endpoint.id, about, started_at, number, seen);
-    shared.write_and_apply(&Record::AttemptSettled(record)).await?;
+    shared.data.record_standalone_attempt(record).await?;
     Ok(verdict)
 }
 

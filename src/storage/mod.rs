@@ -1,12 +1,17 @@
 //! Storage: events, deliveries, attempts and configuration, durable and searchable.
 
 mod configuration;
+mod deliveries;
 mod error;
 mod events;
 mod host;
 pub mod local;
 
 pub use configuration::ConfigurationStore;
+pub use deliveries::Deliveries;
 pub use error::StorageError;
 pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent, Outcome, Unread};
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};
+
+/// Where an engine keeps everything: the operations of its parts.
+pub trait Storage: Events + Deliveries + ConfigurationStore {}

@@ -20,7 +20,7 @@ use crate::{
         id::EndpointId,
         record::EventTypePut,
     },
-    storage::{ConfigurationStore as _, StorageError},
+    storage::StorageError,
 };
 
 /// Runs it in a life whose disk and store take their time.
@@ -168,6 +168,7 @@ fn changes_that_do_not_fit_into_one_record_are_refused_before_anything_is_writte
         for (count, fits) in [(250, true), (300, false), (3000, false)] {
             let saved = life
                 .shared
+                .data
                 .save_configuration((0..count).map(declare).collect())
                 .await;
             match saved {

@@ -20,6 +20,7 @@ pub mod reclaim;
 mod rewriter;
 mod served;
 mod unreadable;
+mod writes;
 
 use std::{
     sync::{Arc, Weak},
@@ -36,6 +37,7 @@ use self::{
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
 };
+use super::Storage;
 pub use readers::Readers;
 pub use served::ServedIndex;
 
@@ -59,6 +61,8 @@ pub struct LocalStorage {
     /// How long an idempotency key is remembered.
     idempotency_window: Duration,
 }
+
+impl Storage for LocalStorage {}
 
 impl LocalStorage {
     /// Waits for what is on its way to the journal.

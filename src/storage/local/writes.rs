@@ -1,0 +1,96 @@
+//! Writes that may use the space kept in reserve: [`Deliveries`] and [`ConfigurationStore`] over the journal.
+
+use async_trait::async_trait;
+
+use super::{LocalStorage, codec, events::encode_failure, journal::MAX_BODY};
+use crate::{
+    domain::{
+        configuration::{ConfigChange, Configured},
+        id::Lsn,
+        record::{
+            AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, PayloadErased,
+            Record,
+        },
+    },
+    storage::{ConfigurationStore, Deliveries, StorageError},
+};
+
+impl LocalStorage {
+    /// Makes records durable as one group; answers the sequence of the first.
+    async fn write(&self, records: &[Record]) -> Result<Lsn, StorageError> {
+        let drafts = records.iter().map(codec::encode);
+        let drafts = drafts.collect::<Result<Vec<_>, _>>().map_err(encode_failure)?;
+        let written = self.journal.append_lazy(drafts).await?;
+        // Nothing more to write: this answers when all that was written before is synced. It is written by now, whatever
+        // the answer.
+        let synced = self.journal.append(Vec::new()).await;
+        synced.map_err(|_| StorageError::Unknown)?;
+        Ok(written.first)
+    }
+
+    /// Makes records durable as one group, and waits until the index, and with it everyone, knows; answers the sequence of
+    /// the first.
+    async fn write_visibly(&self, records: &[Record]) -> Result<Lsn, StorageError> {
+        let first = self.write(records).await?;
+        self.served
+            .caught_up_with(first + records.len() as u64 - 1)
+            .await?;
+        Ok(first)
+    }
+}
+
+#[async_trait]
+impl Deliveries for LocalStorage {
+    async fn retry_deliveries(&self, retried: DeliveriesRetried) -> Result<(), StorageError> {
+        self.write_visibly(&[Record::DeliveriesRetried(retried)])
+            .await
+            .map(drop)
+    }
+
+    async fn end_deliveries(&self, ended: DeliveriesEnded) -> Result<(), StorageError> {
+        self.write_visibly(&[Record::DeliveriesEnded(ended)])
+            .await
+            .map(drop)
+    }
+
+    async fn replay_events(&self, replayed: Vec<EventReplayed>) -> Result<Vec<Lsn>, StorageError> {
+        if replayed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records: Vec<Record> = replayed.into_iter().map(Record::EventReplayed).collect();
+        let first = self.write_visibly(&records).await?;
+        Ok((first..).take(records.len()).collect())
+    }
+
+    async fn erase_event(&self, erased: PayloadErased) -> Result<(), StorageError> {
+        self.write_visibly(&[Record::PayloadErased(erased)])
+            .await
+            .map(drop)
+    }
+
+    async fn record_standalone_attempt(&self, attempt: AttemptSettled) -> Result<Lsn, StorageError> {
+        self.write_visibly(&[Record::AttemptSettled(attempt)]).await
+    }
+
+    async fn accept_notice(&self, notice: EventAccepted) -> Result<(), StorageError> {
+        self.write(&[Record::EventAccepted(notice)]).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl ConfigurationStore for LocalStorage {
+    async fn save_configuration(&self, changes: Vec<ConfigChange>) -> Result<(), StorageError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.served.get()?;
+        let record = Record::Configured(Configured { changes });
+        // What the codec refuses is larger still than what the journal refuses.
+        let draft = codec::encode(&record).map_err(|_| StorageError::TooLarge { limit: MAX_BODY })?;
+        let written = self.journal.append_lazy(vec![draft]).await?;
+        let synced = self.journal.append(Vec::new()).await;
+        synced.map_err(|_| StorageError::Unknown)?;
+        let seen = self.served.caught_up_with(written.first).await;
+        seen.map(drop).map_err(|_| StorageError::NotVisible)
+    }
+}
