@@ -6,12 +6,12 @@ use super::{Once, Part, Room, Work, samples, words::encoded};
 use crate::{
     dispatch::LANE_PAGE,
     domain::{
-        id::{DeliveryKey, Lsn},
+        id::Lsn,
         record::{Place, Record},
-        time::Timestamp,
     },
     storage::local::index::{Placed, Store, TableOptions, open},
     storage::local::journal::{Journal, Options, measured::Measured},
+    storage::schedule::FRONT,
 };
 
 /// Records of a group, and of a batch that is applied.
@@ -129,17 +129,13 @@ fn folding(room: Room<'_>) -> Work {
 #[allow(clippy::expect_used, reason = "a bench's disk works")]
 fn popping(room: Room<'_>) -> Work {
     let filled = Filled::new(room.folder, room.depth);
-    let floor = Rc::new(RefCell::new((Timestamp::EPOCH, DeliveryKey::MIN)));
+    let floor = Rc::new(RefCell::new(FRONT));
     Box::new(move || -> Once {
         let (store, floor) = (filled.store.clone(), floor.clone());
         Box::new(move || {
             let from = *floor.borrow();
-            let scan = store.due(samples::RECEIVER, from, samples::NOW, LANE_PAGE, |_| false);
-            let rows = scan.expect("a page").rows;
-            let next = rows.last().filter(|_| rows.len() == LANE_PAGE);
-            *floor.borrow_mut() = next.map_or((Timestamp::EPOCH, DeliveryKey::MIN), |row| {
-                (row.due, DeliveryKey::new(row.delivery.key.lsn + 1, 0))
-            });
+            let page = store.due(samples::RECEIVER, from, samples::NOW, LANE_PAGE);
+            *floor.borrow_mut() = page.expect("a page").next.unwrap_or(FRONT);
         })
     })
 }

@@ -29,8 +29,7 @@ use crate::{
     },
     runtime::{clock, disk, memory::Lease, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
-    storage::Unread,
-    storage::local::index::DueRow,
+    storage::{Unread, schedule::DueDelivery},
     wire::{
         self,
         encoding::Encoding,
@@ -42,7 +41,7 @@ use crate::{
 /// An attempt that ended, and whose it was.
 pub(super) struct Finished {
     pub endpoint: Arc<Endpoint>,
-    pub row: DueRow,
+    pub row: DueDelivery,
     pub trigger: Trigger,
     pub started_at: Timestamp,
     pub seen: Seen,
@@ -104,7 +103,7 @@ impl Seen {
 pub(super) async fn deliver(
     shared: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
-    row: &DueRow,
+    row: &DueDelivery,
     slot: &mut Slot,
 ) -> Seen {
     if shared.erasures.has(row.delivery.event) {
@@ -313,7 +312,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
 }
 
 /// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
-fn read(shared: &Shared, row: &DueRow) -> Result<EventAccepted, Box<Seen>> {
+fn read(shared: &Shared, row: &DueDelivery) -> Result<EventAccepted, Box<Seen>> {
     shared
         .event_or_why(row.delivery.event, row.place)
         .map_err(|unread| {

@@ -1,10 +1,15 @@
 //! A lane: one endpoint's due deliveries on their way out.
 //!
-//! A lane exists only while its endpoint has work, or its token bucket is still filling. It holds a page of due rows at
-//! most, however deep the backlog, and asks the store for the next page from where it stopped.
+//! A lane exists only while its endpoint has work, or its token bucket is still filling. It holds a page of due deliveries
+//! at most, however deep the backlog, and asks for the next page from where it stopped.
+//!
+//! A page comes later than it is asked for. While a read is out, the lane begins nothing, and changes to its deliveries
+//! wait: they are taken note of once the page is taken in. So a page is never older than what the lane knows. It may be
+//! newer, and a change that comes afterwards says what the page said already. When the lane begins anew meanwhile, since
+//! its endpoint has changed or the store is another, the read is given up: its page is dropped when it comes.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     breaker::{Breaker, Permit},
     bucket::Bucket,
-    order::{Busy, Order, Surveyed},
+    order::{Busy, Order, Portions},
     supervision::{Late, Why},
     turns::Ticket,
 };
@@ -28,27 +33,34 @@ use crate::{
         settle,
         time::Timestamp,
     },
-    storage::local::index::{DueRow, Scan, Store, StoreError, query::Position, rows::Slot},
+    storage::schedule::{DueDelivery, DuePage, Entry, FRONT, Portion, Position, ScheduleRead, behind},
 };
 
 /// Rows read ahead for one lane: enough to spread a range scan's cost, little enough to forget.
 pub const PAGE: usize = 128;
+/// Changes that may wait for a page. With more, the lane begins anew rather than hold them.
+const MOST_CHANGES: usize = 4096;
 /// The longest that trouble of our own is waited out before the next try.
 const LONGEST_TROUBLE_PAUSE: Duration = Duration::from_secs(300);
 
 pub(super) struct Lane {
     pub endpoint: Arc<Endpoint>,
-    pub health: Health,
+    /// How the endpoint fared so far; `None` until the first page says so.
+    pub health: Option<Health>,
     pub breaker: Breaker,
     bucket: Bucket,
     concurrency: u16,
     /// The schedule entry to read on from.
     floor: Position,
-    ready: VecDeque<DueRow>,
+    ready: VecDeque<DueDelivery>,
+    /// The read that is out.
+    reading: Option<Reading>,
     /// Read and not yet settled in the store: not to be read again.
     busy: Busy,
     /// Taken because they expired; the record that ends them is on its way.
     expiring: HashSet<DeliveryKey>,
+    /// Found expired in line, and not yet taken.
+    expired: VecDeque<DueDelivery>,
     /// Whose turn it is, where the endpoint keeps an order; it reads the schedule then.
     order: Option<Box<Order>>,
     pub in_flight: usize,
@@ -72,28 +84,61 @@ pub(super) struct Lane {
     pub wake: Option<Timestamp>,
 }
 
+/// A read that is out.
+struct Reading {
+    /// No other read of any lane has this number.
+    number: u64,
+    asked_at: Timestamp,
+    /// What has changed since.
+    changes: Vec<Change>,
+}
+
+/// A change to one of the lane's deliveries.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Change {
+    /// A schedule entry appeared.
+    Scheduled(Entry),
+    /// The store has settled a delivery that was out.
+    Settled(DeliveryKey),
+    /// A delivery was moved or ended without an attempt.
+    Moved(DeliveryKey),
+}
+
+/// The answers to what a lane has asked.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub due: Option<DuePage>,
+    pub portions: Portions,
+    pub health: Option<Health>,
+}
+
 /// What a lane does with its turn.
 pub(super) enum Turn {
-    Start(Box<DueRow>, Trigger),
+    Start(Box<DueDelivery>, Trigger),
     /// It expired before it could be sent.
-    Expired(Box<DueRow>),
-    /// Nothing yet, and there is more to look at right away.
-    Look,
+    Expired(Box<DueDelivery>),
+    /// Something is to be read first; `find` says that deliveries are wanted, and not only a look through what is
+    /// scheduled.
+    Ask {
+        find: bool,
+    },
     /// Nothing before this time, or before something changes.
     Wait(Option<Timestamp>),
 }
 
 impl Lane {
-    pub fn new(endpoint: Arc<Endpoint>, health: Health, default_concurrency: u16, now: Instant) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, default_concurrency: u16, now: Instant) -> Self {
         Self {
-            health,
+            health: None,
             breaker: Breaker::default(),
             bucket: Bucket::new(endpoint.rate(), now),
             concurrency: endpoint.spec.concurrency.unwrap_or(default_concurrency),
-            floor: (Timestamp::EPOCH, DeliveryKey::MIN),
+            floor: FRONT,
             ready: VecDeque::new(),
+            reading: None,
             busy: HashMap::new(),
             expiring: HashSet::new(),
+            expired: VecDeque::new(),
             order: Order::of(endpoint.spec.ordering, &HashMap::new()),
             in_flight: 0,
             next_due: Some(Timestamp::EPOCH),
@@ -109,22 +154,40 @@ impl Lane {
         }
     }
 
-    /// A schedule entry appeared.
-    pub fn scheduled(&mut self, due: Timestamp, key: DeliveryKey, slot: Slot) {
+    /// Takes note of a change, now or when the page is taken in that is on its way.
+    pub fn note(&mut self, change: Change) {
+        match &mut self.reading {
+            Some(reading) if reading.changes.len() < MOST_CHANGES => reading.changes.push(change),
+            Some(_) => {
+                self.reread();
+                self.apply(change);
+            }
+            None => self.apply(change),
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Scheduled(entry) => self.scheduled(entry),
+            Change::Settled(key) => self.settled(key),
+            Change::Moved(key) => self.moved(key),
+        }
+    }
+
+    fn scheduled(&mut self, entry: Entry) {
         if let Some(order) = &mut self.order {
-            order.scheduled((due, key), slot);
-            let mut ready = self.ready.iter();
-            if ready.any(|row| order.is_behind(row.delivery.key, (due, key), slot)) {
+            order.scheduled(entry);
+            if order.is_overtaken(self.ready.iter().map(|row| row.delivery.key), entry) {
                 self.reread();
             }
             return;
         }
-        self.floor = self.floor.min((due, key));
+        let due = entry.at.0;
+        self.floor = self.floor.min(entry.at);
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    /// The store has settled a delivery that was out.
-    pub fn settled(&mut self, key: DeliveryKey) {
+    fn settled(&mut self, key: DeliveryKey) {
         self.busy.remove(&key);
         if self.stopped_by == Some(key) {
             self.stopped_by = None;
@@ -135,15 +198,17 @@ impl Lane {
         }
     }
 
-    /// A delivery was moved or ended without an attempt: what was read of it is stale. One that is out stays busy
-    /// until its attempt is settled.
-    pub fn moved(&mut self, key: DeliveryKey) {
+    /// What was read of the delivery is stale. One that is out stays busy until its attempt is settled.
+    fn moved(&mut self, key: DeliveryKey) {
         let before = self.ready.len();
         self.ready.retain(|row| row.delivery.key != key);
-        if self.ready.len() < before || self.expiring.remove(&key) {
+        if self.expiring.remove(&key) {
+            self.expired.retain(|row| row.delivery.key != key);
+            self.settled(key);
+        } else if self.ready.len() < before {
             self.settled(key);
         } else if let Some(order) = &mut self.order {
-            order.forget(key);
+            order.moved(key);
         }
     }
 
@@ -158,7 +223,7 @@ impl Lane {
         self.endpoint = endpoint;
         if reopened {
             self.breaker = Breaker::default();
-            self.health = self.health.forgiven();
+            self.health = self.health.map(Health::forgiven);
             self.not_before = Timestamp::EPOCH;
         }
         self.reread();
@@ -195,10 +260,25 @@ impl Lane {
         }
     }
 
+    /// The endpoint is gone: nothing more goes out.
+    pub fn end(&mut self) {
+        self.reread();
+        self.stopped = true;
+        self.stopped_by = None;
+    }
+
+    /// A delivery's attempt left no record: it is read again.
+    pub fn forget(&mut self, key: DeliveryKey) {
+        self.note(Change::Settled(key));
+        self.reread();
+    }
+
     /// Begins anew over another store, with nothing but what is out.
     pub fn restart(&mut self, out: Vec<DeliveryKey>) {
+        self.reading = None;
         self.ready.clear();
         self.expiring.clear();
+        self.expired.clear();
         let was = std::mem::take(&mut self.busy);
         let strand = |key: &DeliveryKey| was.get(key).copied().flatten();
         self.busy = out.into_iter().map(|key| (key, strand(&key))).collect();
@@ -207,14 +287,27 @@ impl Lane {
         self.reread();
     }
 
-    /// Forgets what was read ahead, and reads from the front again.
+    /// Forgets what was read ahead, gives up a read that is out, and reads from the front again.
     pub fn reread(&mut self) {
+        self.catch_up();
         for row in self.ready.drain(..) {
             self.busy.remove(&row.delivery.key);
         }
-        self.floor = (Timestamp::EPOCH, DeliveryKey::MIN);
-        self.next_due = Some(Timestamp::EPOCH);
+        for row in self.expired.drain(..) {
+            self.busy.remove(&row.delivery.key);
+            self.expiring.remove(&row.delivery.key);
+        }
+        self.floor = FRONT;
+        self.next_due = Some(FRONT.0);
         self.order = Order::of(self.endpoint.spec.ordering, &self.busy);
+    }
+
+    /// Takes note of the changes that wait; no page is waited for any more.
+    fn catch_up(&mut self) {
+        let reading = self.reading.take();
+        for change in reading.into_iter().flat_map(|reading| reading.changes) {
+            self.apply(change);
+        }
     }
 
     /// Nothing left to do, and nothing worth remembering.
@@ -224,6 +317,7 @@ impl Lane {
             Some(order) => order.is_idle(),
         };
         self.busy.is_empty()
+            && self.reading.is_none()
             && (self.stopped || !self.endpoint.is_active() || done)
             && self.bucket.full_in(now).is_zero()
     }
@@ -256,47 +350,44 @@ impl Lane {
     }
 
     /// Takes the lane's next step at engine time `now`.
-    pub fn turn(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Turn, StoreError> {
-        if self.stopped || !self.endpoint.is_active() {
-            return Ok(Turn::Wait(None));
+    pub fn turn(&mut self, now: Timestamp, tick: Instant) -> Turn {
+        if self.stopped || !self.endpoint.is_active() || self.reading.is_some() {
+            return Turn::Wait(None);
+        }
+        if let Some(row) = self.expired.pop_front() {
+            return Turn::Expired(Box::new(row));
         }
         let Some(order) = &mut self.order else {
-            return self.step(store, now, tick);
+            return self.step(now, tick);
         };
-        let looking = match order.survey(store, self.endpoint.id, now, &self.busy)? {
-            Surveyed::Expired(row) => {
-                self.busy.insert(row.delivery.key, row.key);
-                self.expiring.insert(row.delivery.key);
-                return Ok(Turn::Expired(row));
-            }
-            Surveyed::More { ready: false } => return Ok(Turn::Look),
-            Surveyed::More { ready: true } => true,
-            Surveyed::Done => false,
-        };
+        let surveys = order.surveys(now, &self.busy);
+        if !order.is_surveyed() {
+            return Turn::Ask { find: false };
+        }
         let survey = order.next_survey();
-        Ok(match self.step(store, now, tick)? {
-            Turn::Wait(_) if looking => Turn::Look,
+        match self.step(now, tick) {
+            Turn::Wait(_) if surveys => Turn::Ask { find: false },
             Turn::Wait(until) => Turn::Wait(until.into_iter().chain(survey).min()),
             other => other,
-        })
+        }
     }
 
     /// The next step as far as what is due goes.
-    fn step(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Turn, StoreError> {
+    fn step(&mut self, now: Timestamp, tick: Instant) -> Turn {
         let out = self.in_flight + self.asked;
         let permit = match self.breaker.permit(now, out, self.concurrency) {
-            Permit::Busy => return Ok(Turn::Wait(None)),
-            Permit::At(at) => return Ok(Turn::Wait(Some(at))),
+            Permit::Busy => return Turn::Wait(None),
+            Permit::At(at) => return Turn::Wait(Some(at)),
             permit @ (Permit::Go | Permit::Probe) => permit,
         };
         if now < self.not_before {
-            return Ok(Turn::Wait(Some(self.not_before)));
+            return Turn::Wait(Some(self.not_before));
         }
         if self.troubled && self.in_flight > 0 {
-            return Ok(Turn::Wait(None));
+            return Turn::Wait(None);
         }
-        if self.ready.is_empty() && self.read(store, now)? {
-            return Ok(Turn::Look);
+        if self.ready.is_empty() && self.finds(now) {
+            return Turn::Ask { find: true };
         }
         let Some(row) = self.ready.front() else {
             let full = self.bucket.full_in(tick);
@@ -305,18 +396,18 @@ impl Lane {
                 None => self.next_due,
                 Some(order) => order.next_look(),
             };
-            return Ok(Turn::Wait(next_due.or(rested)));
+            return Turn::Wait(next_due.or(rested));
         };
         if row.delivery.expires_at.is_some_and(|at| at <= now) {
-            return Ok(self.expire());
+            return self.expire();
         }
         if let Err(wait) = self.bucket.take(tick) {
-            return Ok(Turn::Wait(Some(now.plus(wait))));
+            return Turn::Wait(Some(now.plus(wait)));
         }
-        Ok(match self.ready.pop_front() {
+        match self.ready.pop_front() {
             None => Turn::Wait(None),
             Some(row) => self.start(row, permit),
-        })
+        }
     }
 
     fn expire(&mut self) -> Turn {
@@ -326,7 +417,7 @@ impl Lane {
         })
     }
 
-    fn start(&mut self, row: DueRow, permit: Permit) -> Turn {
+    fn start(&mut self, row: DueDelivery, permit: Permit) -> Turn {
         self.in_flight += 1;
         let trigger = if permit == Permit::Probe {
             self.breaker.probe_began();
@@ -337,30 +428,102 @@ impl Lane {
         Turn::Start(Box::new(row), trigger)
     }
 
-    /// Reads what is due; answers whether there is more to look at before something is found.
-    fn read(&mut self, store: &Store, now: Timestamp) -> Result<bool, StoreError> {
+    /// Whether there is something to be read that may be due.
+    fn finds(&mut self, now: Timestamp) -> bool {
+        match &mut self.order {
+            None => self.next_due.is_some_and(|due| due <= now),
+            Some(order) => order.finds(now, &self.busy),
+        }
+    }
+
+    /// Says what the lane wants to read. From now on it waits for the answers.
+    pub fn ask(&mut self, number: u64, find: bool, read: &mut ScheduleRead) {
+        let endpoint = self.endpoint.id;
+        self.reading = Some(Reading {
+            number,
+            asked_at: read.now,
+            changes: Vec::new(),
+        });
+        if self.health.is_none() {
+            read.health.push(endpoint);
+        }
+        match &mut self.order {
+            None => read.due.push(Portion {
+                endpoint,
+                from: self.floor,
+                limit: PAGE,
+            }),
+            Some(order) => order.ask(endpoint, find, read),
+        }
+    }
+
+    pub const fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    fn waits_for(&self, number: u64) -> bool {
+        self.reading
+            .as_ref()
+            .is_some_and(|reading| reading.number == number)
+    }
+
+    /// Takes in the answers to the read with this number, unless it was given up.
+    pub fn take(&mut self, number: u64, answers: Answers) {
+        let Some(reading) = self.reading.as_ref().filter(|reading| reading.number == number) else {
+            return;
+        };
+        let asked_at = reading.asked_at;
+        self.health = self.health.or(answers.health);
+        match (&mut self.order, answers.due) {
+            (Some(order), _) => {
+                let found = order.take(answers.portions, asked_at, &self.busy);
+                self.ready(found.ready);
+                let expired = found.expired.into_iter();
+                self.expired
+                    .extend(expired.filter(|row| self.busy.insert(row.delivery.key, row.strand).is_none()));
+                self.expiring
+                    .extend(self.expired.iter().map(|row| row.delivery.key));
+            }
+            (None, Some(page)) => {
+                let last = page
+                    .deliveries
+                    .last()
+                    .map(|row| behind((row.due, row.delivery.key)));
+                self.floor = page.next.or(last).unwrap_or(self.floor);
+                self.next_due = page.next.map(|next| next.0);
+                self.ready(page.deliveries);
+            }
+            (None, None) => {}
+        }
+        self.catch_up();
+    }
+
+    /// The read with this number has failed; answers whether the lane waited for it.
+    pub fn unread(&mut self, number: u64) -> bool {
+        if !self.waits_for(number) {
+            return false;
+        }
         if let Some(order) = &mut self.order {
-            let found = order.find(store, self.endpoint.id, now, &self.busy)?;
-            self.busy
-                .extend(found.rows.iter().map(|row| (row.delivery.key, row.key)));
-            self.ready = found.rows.into();
-            return Ok(found.more);
+            order.unread();
         }
-        if self.next_due.is_none_or(|due| due > now) {
-            return Ok(false);
+        self.catch_up();
+        true
+    }
+
+    /// Keeps deliveries that were read, unless the lane has them already: they are out, or their verdict is on its way,
+    /// or they moved while the schedule was read.
+    fn ready(&mut self, mut rows: Vec<DueDelivery>) {
+        rows.retain(|row| match self.busy.entry(row.delivery.key) {
+            hash_map::Entry::Occupied(_) => false,
+            hash_map::Entry::Vacant(place) => {
+                place.insert(row.strand);
+                true
+            }
+        });
+        if self.ready.is_empty() {
+            self.ready = rows.into();
+        } else {
+            self.ready.extend(rows);
         }
-        let busy = &self.busy;
-        let scan = store.due(self.endpoint.id, self.floor, now, PAGE, |key| {
-            busy.contains_key(&key)
-        })?;
-        let Scan { rows, next_due } = scan;
-        if let Some(last) = rows.last() {
-            self.floor = (last.due, last.delivery.key);
-        }
-        self.busy
-            .extend(rows.iter().map(|row| (row.delivery.key, row.key)));
-        self.ready = rows.into();
-        self.next_due = next_due;
-        Ok(false)
     }
 }

@@ -1,19 +1,21 @@
 //! All lanes, and whose turn it is.
 //!
 //! Lanes with something to do stand in line ([`Turns`]) and take one step each in turn, for which they need a slot
-//! ([`Slots`]), so that a deep backlog waits behind nobody but itself; the others sleep until a known time, or until
-//! something changes. This part does no IO but the store's reads and knows no tasks: the scheduler drives it, and so does
-//! the model test.
+//! ([`Slots`]), so that a deep backlog waits behind nobody but itself; the others sleep until a known time, until
+//! something changes, or until what they want to read is there. Lanes of one pass read together ([`Batch`]). This part
+//! does no IO and knows no tasks: the scheduler drives it, and so does the model test.
 
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    lane::{Lane, Turn},
+    batch::Batch,
+    lane::{Change, Lane, Turn},
     registry::Registry,
     slots::{Refused, Slot, Slots},
     supervision::{LaneReport, Why},
@@ -23,20 +25,38 @@ use crate::{
     domain::{
         delivery::{Stage, Trigger},
         endpoint::Endpoint,
-        health::Health,
         id::{DeliveryKey, EndpointId},
         outcome::Outcome,
         settle::{Verdict, settle},
         time::Timestamp,
     },
-    storage::local::index::{DueRow, Effect, Store, StoreError, query::Position, rows},
+    storage::{
+        local::{self, index::Effect},
+        schedule::{DueDelivery, ScheduleAnswer},
+    },
 };
+
+/// Lanes that read at once: enough for the cost of a round trip to be shared, few enough that none waits long for the
+/// pages of the others.
+const BATCH: usize = 32;
+/// Reads that may be out at once.
+const MOST_READS: usize = 2;
+/// After a read that failed.
+const READ_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Lanes {
     lanes: HashMap<EndpointId, Lane>,
     turns: Turns,
     slots: Arc<Slots>,
     wakes: BTreeSet<(Timestamp, EndpointId)>,
+    /// What this pass wants to read.
+    batch: Batch,
+    /// Reads that are out.
+    reads: usize,
+    /// The last read's number.
+    numbered: u64,
+    /// Lanes that want to read when another read has come back.
+    queued: BTreeSet<EndpointId>,
     /// Attempts at once to one endpoint, unless it says otherwise.
     concurrency: u16,
     /// Transient failures in a row that open a breaker.
@@ -47,20 +67,20 @@ pub(super) struct Lanes {
 pub(super) enum Step {
     Start {
         endpoint: Arc<Endpoint>,
-        row: Box<DueRow>,
+        row: Box<DueDelivery>,
         trigger: Trigger,
         slot: Slot,
     },
-    Expire(Box<DueRow>),
-    /// Nothing: a lane has looked through a portion of its schedule, and there is more of it.
-    Look,
+    Expire(Box<DueDelivery>),
+    /// This is to be read, and to be handed to [`Lanes::take_in`] or [`Lanes::unread`].
+    Read(Batch),
 }
 
 /// An attempt that ended, as far as judging it needs.
 pub(super) struct Ended<'a> {
     /// The endpoint as it was when the attempt began.
     pub endpoint: &'a Endpoint,
-    pub row: &'a DueRow,
+    pub row: &'a DueDelivery,
     pub trigger: Trigger,
     pub started_at: Timestamp,
     pub outcome: &'a Outcome,
@@ -73,63 +93,80 @@ impl Lanes {
             turns: Turns::default(),
             slots,
             wakes: BTreeSet::new(),
+            batch: Batch::default(),
+            reads: 0,
+            numbered: 0,
+            queued: BTreeSet::new(),
             concurrency,
             breaker_after,
         }
     }
 
-    /// Begins from what a store holds: a lane for every endpoint that has something scheduled. Of lanes from before,
-    /// over another store, only what is out is kept: what was settled meanwhile is in the store, but nobody said so.
-    pub fn begin(
-        &mut self,
-        store: &Store,
-        registry: &Registry,
-        mut out: HashMap<EndpointId, Vec<DeliveryKey>>,
-    ) -> Result<(), StoreError> {
+    /// Begins anew over a store. Of lanes from before, over another store, only what is out is kept: what was settled
+    /// meanwhile is in the store, but nobody said so. [`Lanes::work`] is to follow, for every endpoint that has something
+    /// scheduled.
+    pub fn begin(&mut self, registry: &Registry, mut out: HashMap<EndpointId, Vec<DeliveryKey>>) {
         self.turns.clear();
         self.wakes.clear();
+        self.queued.clear();
+        let mut kept = Vec::new();
         self.lanes.retain(|id, lane| {
             let keys = out.remove(id);
             lane.stopped |= registry.get(*id).is_none();
-            keys.map(|keys| lane.restart(keys)).is_some()
+            keys.map(|keys| {
+                lane.restart(keys);
+                kept.push(*id);
+            })
+            .is_some()
         });
-        for endpoint in registry.all() {
-            if store.first_due(endpoint.id)?.is_some() {
-                self.look_at(store, &endpoint)?;
+        kept.sort();
+        for id in kept {
+            match registry.get(id) {
+                Some(endpoint) => self.look_at(&endpoint),
+                None => self.enqueue(id),
             }
         }
-        Ok(())
+    }
+
+    /// An endpoint has something scheduled, as far as it was read.
+    pub fn work(&mut self, endpoint: &Arc<Endpoint>) {
+        if !self.lanes.contains_key(&endpoint.id) {
+            self.look_at(endpoint);
+        }
     }
 
     /// Takes note of what was applied to the store.
-    pub fn effect(&mut self, store: &Store, registry: &Registry, effect: Effect) -> Result<(), StoreError> {
+    pub fn effect(&mut self, registry: &Registry, effect: Effect) {
         match effect {
             Effect::Due {
                 endpoint,
                 due,
                 key,
                 slot,
-            } => self.due(store, registry, endpoint, (due, key), slot)?,
-            Effect::Settled { endpoint, key } => self.with(endpoint, |lane| lane.settled(key)),
-            Effect::Moved { endpoint, key } => self.with(endpoint, |lane| lane.moved(key)),
+            } => {
+                let entry = local::entry((due, key), slot);
+                if let Some(lane) = self.lanes.get_mut(&endpoint) {
+                    lane.note(Change::Scheduled(entry));
+                    self.enqueue(endpoint);
+                } else if let Some(endpoint) = registry.get(endpoint) {
+                    self.look_at(&endpoint);
+                }
+            }
+            Effect::Settled { endpoint, key, .. } => {
+                self.with(endpoint, |lane| lane.note(Change::Settled(key)));
+            }
+            Effect::Moved { endpoint, key } => self.with(endpoint, |lane| lane.note(Change::Moved(key))),
             Effect::Endpoint(id) => match registry.get(id) {
-                Some(endpoint) => self.look_at(store, &endpoint)?,
-                None => self.with(id, |lane| {
-                    lane.stopped = true;
-                    lane.stopped_by = None;
-                }),
+                Some(endpoint) => self.look_at(&endpoint),
+                None => self.with(id, Lane::end),
             },
             Effect::ApiKeys | Effect::EventType(_) => {}
         }
-        Ok(())
     }
 
     /// A delivery whose attempt left no record is to be read again.
     pub fn forget(&mut self, id: EndpointId, key: DeliveryKey) {
-        self.with(id, |lane| {
-            lane.settled(key);
-            lane.reread();
-        });
+        self.with(id, |lane| lane.forget(key));
     }
 
     fn with(&mut self, id: EndpointId, change: impl FnOnce(&mut Lane)) {
@@ -139,39 +176,21 @@ impl Lanes {
         }
     }
 
-    fn due(
-        &mut self,
-        store: &Store,
-        registry: &Registry,
-        id: EndpointId,
-        at: Position,
-        slot: rows::Slot,
-    ) -> Result<(), StoreError> {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.scheduled(at.0, at.1, slot);
-            self.enqueue(id);
-        } else if let Some(endpoint) = registry.get(id) {
-            self.look_at(store, &endpoint)?;
-        }
-        Ok(())
-    }
-
     /// Puts an endpoint's lane in line, with its present configuration.
-    fn look_at(&mut self, store: &Store, endpoint: &Arc<Endpoint>) -> Result<(), StoreError> {
+    fn look_at(&mut self, endpoint: &Arc<Endpoint>) {
         let now = Instant::now();
         if let Some(lane) = self.lanes.get_mut(&endpoint.id) {
             lane.changed(endpoint.clone(), self.concurrency, now);
         } else if endpoint.is_active() {
-            let health = store.tally(endpoint.id)?.health;
-            let lane = Lane::new(endpoint.clone(), health, self.concurrency, now);
+            let lane = Lane::new(endpoint.clone(), self.concurrency, now);
             self.lanes.insert(endpoint.id, lane);
         }
         self.enqueue(endpoint.id);
-        Ok(())
     }
 
+    /// Puts a lane in line. One that waits for a read has nothing to do before that comes.
     fn enqueue(&mut self, id: EndpointId) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
+        let Some(lane) = self.lanes.get_mut(&id).filter(|lane| !lane.is_reading()) else {
             return;
         };
         let (tenant, is_first) = (&lane.endpoint.spec.tenant, lane.in_flight == 0);
@@ -207,13 +226,16 @@ impl Lanes {
 
     /// The next step of the lanes in line; `None` when all that may go on have had their turn, and none has more to do
     /// now.
-    pub fn next(&mut self, store: &Store, now: Timestamp, tick: Instant) -> Result<Option<Step>, StoreError> {
-        while let Some((id, slot, asked)) = self.choose() {
+    pub fn next(&mut self, now: Timestamp, tick: Instant) -> Option<Step> {
+        while self.batch.len() < BATCH {
+            let Some((id, slot, asked)) = self.choose() else {
+                break;
+            };
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
             };
             lane.asked = asked;
-            let step = match lane.turn(store, now, tick)? {
+            let step = match lane.turn(now, tick) {
                 Turn::Start(row, trigger) => Step::Start {
                     endpoint: lane.endpoint.clone(),
                     row,
@@ -221,16 +243,58 @@ impl Lanes {
                     slot,
                 },
                 Turn::Expired(row) => Step::Expire(row),
-                Turn::Look => Step::Look,
+                Turn::Ask { find } => {
+                    self.ask(id, find, now);
+                    continue;
+                }
                 Turn::Wait(until) => {
                     self.rest(id, until, tick);
                     continue;
                 }
             };
             self.enqueue(id);
-            return Ok(Some(step));
+            return Some(step);
         }
-        Ok(None)
+        if self.batch.len() == 0 {
+            return None;
+        }
+        self.reads += 1;
+        Some(Step::Read(std::mem::take(&mut self.batch)))
+    }
+
+    /// Notes what a lane wants to read, unless as much is out as may be.
+    fn ask(&mut self, id: EndpointId, find: bool, now: Timestamp) {
+        if self.reads >= MOST_READS {
+            self.queued.insert(id);
+        } else if let Some(lane) = self.lanes.get_mut(&id) {
+            self.numbered += 1;
+            self.batch.ask(lane, self.numbered, find, now);
+        }
+    }
+
+    /// Hands what was read to the lanes that still wait for it.
+    pub fn take_in(&mut self, batch: Batch, answer: ScheduleAnswer) {
+        for (id, number, answers) in batch.answers(answer) {
+            self.with(id, |lane| lane.take(number, answers));
+        }
+        self.read_ended();
+    }
+
+    /// A read has failed: its lanes try again after a pause.
+    pub fn unread(&mut self, batch: &Batch, now: Timestamp) {
+        for (id, number) in batch.lanes() {
+            if self.lanes.get_mut(&id).is_some_and(|lane| lane.unread(number)) {
+                self.rest(id, Some(now.plus(READ_PAUSE)), Instant::now());
+            }
+        }
+        self.read_ended();
+    }
+
+    fn read_ended(&mut self) {
+        self.reads -= 1;
+        for id in std::mem::take(&mut self.queued) {
+            self.enqueue(id);
+        }
     }
 
     /// Takes a lane out of line whose turn it is, with the slot that it may use, and how many tests and handshakes use
@@ -303,7 +367,8 @@ impl Lanes {
         let health = self
             .lanes
             .get(&id)
-            .map_or_else(Health::default, |lane| lane.health);
+            .and_then(|lane| lane.health)
+            .unwrap_or_default();
         let mut verdict = settle(
             row.delivery.progress,
             health,
@@ -328,7 +393,7 @@ impl Lanes {
         let breaker_after = self.breaker_after;
         self.with(id, |lane| {
             lane.in_flight = lane.in_flight.saturating_sub(1);
-            lane.health = verdict.health;
+            lane.health = Some(verdict.health);
             if verdict.disable.is_some() && !lane.stopped {
                 lane.stopped = true;
                 lane.stopped_by = Some(row.delivery.key);

@@ -68,13 +68,16 @@ pub struct StartOptions {
 impl StartOptions {
     /// What storage needs of it.
     pub(super) fn local(&self) -> std::io::Result<LocalOptions> {
-        let readers = if self.work.has_threads() {
-            Readers::start(READERS, READS)?
-        } else {
-            Readers::inline()
+        let readers = |bound| {
+            if self.work.has_threads() {
+                Readers::start(READERS, bound).map(Arc::new)
+            } else {
+                Ok(Arc::new(Readers::inline()))
+            }
         };
         Ok(LocalOptions {
-            readers: Arc::new(readers),
+            readers: readers(READS)?,
+            schedule_readers: readers(SCHEDULE_READS)?,
             journal: self.journal.clone(),
             index: self.store,
             index_rewrite_bytes: self.store_rewrite_bytes,
@@ -93,8 +96,10 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Threads that read the index.
+/// Threads that read the index, and as many that do so for the scheduler.
 const READERS: usize = 2;
+/// Reads of the scheduler that may wait. It has few out at once; those that it has given up wait on.
+const SCHEDULE_READS: usize = 64;
 /// Reads that may wait for one of them.
 const READS: usize = 4096;
 
@@ -201,7 +206,8 @@ impl Running {
         let applier_stop = applier.stopper();
         let applier_ended = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(Scheduler::new(shared.clone(), verdicts).run(inbox), deliveries);
+        let scheduler = Scheduler::new(shared.clone(), shared.local.clone(), verdicts);
+        tasks.spawn_on(scheduler.run(inbox), deliveries);
         tasks.spawn_on(settler::run(shared.clone(), to_write), deliveries);
         let mut background = JoinSet::new();
         background.spawn(herald::run(shared.clone()));

@@ -4,7 +4,7 @@
 //!
 //! The [`engine::Engine`] is what the API calls: one set of named operations. The **applier** thread follows the
 //! journal, applies each record to the store and tells the others what changed. The **scheduler** task keeps a
-//! lane for each endpoint that has work, takes due deliveries from the store, makes attempts and judges them.
+//! lane for each endpoint that has work, reads which deliveries are due, makes attempts and judges them.
 //! The **settler** task writes verdicts to the journal. The **herald** task turns a disabled endpoint into an
 //! operational event. The **verifier** task has endpoints prove themselves before they are sent to. The **registry** holds
 //! endpoints and keys in memory, [`event_types`] what event types are declared.
@@ -19,7 +19,9 @@
 //!
 //! A delivery is in one place at a time: its schedule entry stays in the store until the record that settles it is
 //! applied, and its key stays in the lane's `busy` set for as long, so that it can neither be lost nor be out twice
-//! in one life of the process. After a crash between an attempt and its record, the attempt is made again.
+//! in one life of the process. What a lane reads comes later than it is asked for; changes to the lane's deliveries wait
+//! for it, so that it is never older than what the lane knows. After a crash between an attempt and its record, the
+//! attempt is made again.
 //!
 //! # What it does not
 //!
@@ -30,6 +32,7 @@ mod accept;
 pub mod apply;
 mod attempt;
 pub mod backup;
+mod batch;
 mod breaker;
 mod bucket;
 mod clock;
@@ -60,6 +63,7 @@ mod order;
 mod outage;
 pub mod preview;
 mod queries;
+mod reads;
 pub mod recover;
 mod registry;
 mod rotation;

@@ -1,7 +1,7 @@
 //! The scheduler: makes the attempts that are due, and hands on what came of them.
 //!
-//! One task owns all lanes. It is woken by what the applier changed, by attempts that ended, and by the earliest time
-//! at which a lane is to be looked at.
+//! One task owns all lanes. It is woken by what the applier changed, by attempts that ended, by what it has read, and by
+//! the earliest time at which a lane is to be looked at. It never waits for the disk.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,7 +14,9 @@ use tokio::{
 use super::{
     attempt::{self, Finished, Seen},
     engine::Shared,
+    error::chain,
     lanes::{Ended, Lanes, Step},
+    reads::{Read, Reads, may_pass},
     slots::Slot,
 };
 use crate::{
@@ -27,14 +29,16 @@ use crate::{
         settle::Verdict,
         time::Timestamp,
     },
-    storage::local::index::{DueRow, Effect, Store, StoreError},
+    storage::{
+        StorageError,
+        local::index::Effect,
+        schedule::{DueDelivery, Schedule},
+    },
     telemetry::metrics,
 };
 
 /// The longest sleep. A step of the wall clock is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
-/// Portions of schedules looked through before signals and ended attempts are seen to again.
-const LOOKS: usize = 4;
 /// Between two reports on the lanes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Messages from the applier that may wait.
@@ -55,12 +59,15 @@ pub(super) struct Scheduler {
     verdicts: mpsc::Sender<Record>,
     lanes: Lanes,
     attempts: JoinSet<Finished>,
+    reads: Reads,
     /// Whose attempt a task is, in case it panics.
     out: HashMap<Id, Out>,
     /// Judged, and not yet settled in the store: the attempt's number of each.
     judged: HashMap<DeliveryKey, (EndpointId, u32)>,
     /// The store is there, caught up.
     running: bool,
+    /// How often a store was begun; what was read before the last time is stale.
+    life: u64,
     /// When the lanes were last reported on.
     reported: Option<Instant>,
     /// What that report said.
@@ -70,13 +77,16 @@ pub(super) struct Scheduler {
 /// An attempt that is out.
 struct Out {
     endpoint: Arc<Endpoint>,
-    row: DueRow,
+    row: DueDelivery,
     trigger: Trigger,
     started_at: Timestamp,
 }
 
 impl Scheduler {
-    pub fn new(shared: Arc<Shared>, verdicts: mpsc::Sender<Record>) -> Self {
+    pub fn new(shared: Arc<Shared>, schedule: Arc<dyn Schedule>, verdicts: mpsc::Sender<Record>) -> Self {
+        #[cfg(test)]
+        let schedule = super::simulation::LateReads::of(shared.clone(), schedule);
+        let reads = Reads::new(schedule);
         let slots = shared.slots.clone();
         let lanes = Lanes::new(slots, shared.options.concurrency, shared.options.breaker_after);
         Self {
@@ -84,9 +94,11 @@ impl Scheduler {
             verdicts,
             lanes,
             attempts: JoinSet::new(),
+            reads,
             out: HashMap::new(),
             judged: HashMap::new(),
             running: false,
+            life: 0,
             reported: None,
             nobody_late: true,
         }
@@ -107,6 +119,7 @@ impl Scheduler {
                     Some(signal) => self.signal(signal),
                 },
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
+                Some(read) = self.reads.next() => self.read(read),
                 // Seen to by the next pass.
                 () = self.shared.slots.freed() => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -164,70 +177,109 @@ impl Scheduler {
     }
 
     fn signal(&mut self, signal: Signal) {
-        let done = match (signal, self.shared.storage.get()) {
-            (Signal::Suspend, _) => {
-                self.running = false;
-                Ok(())
+        match signal {
+            Signal::Suspend => self.running = false,
+            Signal::Begin => self.begin(),
+            Signal::Applied(effects) if self.running => {
+                effects.into_iter().for_each(|effect| self.effect(effect));
             }
-            (Signal::Begin, Ok(store)) => {
-                self.running = true;
-                self.busy(&store)
-                    .and_then(|busy| self.lanes.begin(&store, &self.shared.registry, busy))
-            }
-            (Signal::Applied(effects), Ok(store)) if self.running => effects
-                .into_iter()
-                .try_for_each(|effect| self.effect(&store, effect)),
             // The store has gone meanwhile; when it is back, everything begins from what it holds.
-            (Signal::Begin | Signal::Applied(_), _) => Ok(()),
-        };
-        if let Err(error) = done {
-            self.failure(error);
+            Signal::Applied(_) => {}
         }
     }
 
-    fn effect(&mut self, store: &Store, effect: Effect) -> Result<(), StoreError> {
-        if let Effect::Settled { key, .. } = &effect {
-            self.judged.remove(key);
+    fn effect(&mut self, effect: Effect) {
+        if let Effect::Settled { key, number, .. } = effect {
+            match self.judged.get(&key) {
+                Some((_, judged)) if *judged == number => _ = self.judged.remove(&key),
+                // It was read already that this verdict is in the store, and the delivery may be out again.
+                Some(_) | None => return,
+            }
         }
-        self.lanes.effect(store, &self.shared.registry, effect)
+        self.lanes.effect(&self.shared.registry, effect);
     }
 
-    /// What a new store must not be believed to hold as due: what is out, and what is judged while its verdict is
-    /// still on its way.
-    fn busy(&mut self, store: &Store) -> Result<HashMap<EndpointId, Vec<DeliveryKey>>, StoreError> {
+    /// Begins from what a store holds. What must not be believed to be due is what is out, and what is judged while its
+    /// verdict is still on its way; of that, what the store holds already is read, since nobody will say so.
+    fn begin(&mut self) {
+        self.running = true;
+        self.life += 1;
         let mut busy: HashMap<EndpointId, Vec<DeliveryKey>> = HashMap::new();
         for attempt in self.out.values() {
             busy.entry(attempt.endpoint.id)
                 .or_default()
                 .push(attempt.row.delivery.key);
         }
-        for (key, (endpoint, number)) in std::mem::take(&mut self.judged) {
-            if store
-                .delivery(key)?
-                .is_some_and(|delivery| delivery.attempts < number)
-            {
-                busy.entry(endpoint).or_default().push(key);
-                self.judged.insert(key, (endpoint, number));
-            }
+        for (key, (endpoint, _)) in &self.judged {
+            busy.entry(*endpoint).or_default().push(*key);
         }
-        Ok(busy)
+        self.lanes.begin(&self.shared.registry, busy);
+        self.reads.work(self.life, None);
+        if !self.judged.is_empty() {
+            let mut judged: Vec<_> = self.judged.keys().copied().collect();
+            judged.sort_unstable();
+            self.reads.attempts(self.life, judged);
+        }
     }
 
-    fn failure(&mut self, error: StoreError) {
-        self.running = false;
-        self.shared.storage.failure(error);
+    /// Takes in what was read.
+    fn read(&mut self, read: Read) {
+        match read {
+            Read::Schedules { life, batch, answer } => match answer {
+                Ok(answer) => self.lanes.take_in(batch, answer),
+                Err(error) => {
+                    self.lanes.unread(&batch, self.shared.clock.now());
+                    self.failure(life, &error);
+                }
+            },
+            Read::Work { life, endpoints } if life == self.life => match endpoints {
+                Ok(endpoints) => self.work(&endpoints),
+                Err(error) => self.failure(life, &error),
+            },
+            Read::Attempts { life, recorded } if life == self.life => match recorded {
+                Ok(recorded) => self.recorded(recorded),
+                Err(error) => self.failure(life, &error),
+            },
+            Read::Work { .. } | Read::Attempts { .. } => {}
+        }
+    }
+
+    fn work(&mut self, endpoints: &[EndpointId]) {
+        for endpoint in endpoints.iter().filter_map(|id| self.shared.registry.get(*id)) {
+            self.lanes.work(&endpoint);
+        }
+        if let Some(last) = endpoints.last() {
+            self.reads.work(self.life, Some(*last));
+        }
+    }
+
+    /// Verdicts that the store holds already, or whose deliveries are gone, are not waited for any more.
+    fn recorded(&mut self, recorded: Vec<(DeliveryKey, Option<u32>)>) {
+        for (key, attempts) in recorded {
+            if let Some(&(endpoint, number)) = self.judged.get(&key)
+                && attempts.is_none_or(|attempts| attempts >= number)
+            {
+                self.judged.remove(&key);
+                self.lanes.forget(endpoint, key);
+            }
+        }
+    }
+
+    /// A read has failed. When the store is gone, or is to be opened again, everything begins anew once it is back.
+    fn failure(&mut self, life: u64, error: &StorageError) {
+        if may_pass(error) {
+            tracing::warn!(error = %chain(error), "due deliveries could not be read; trying again");
+        } else if life == self.life {
+            self.running = false;
+        }
     }
 
     /// Begins what is due while there is room; answers how long to sleep.
     fn pump(&mut self) -> Duration {
         let now = self.shared.clock.now();
         self.lanes.wake(now);
-        if let (true, Ok(store)) = (self.running, self.shared.storage.get()) {
-            match self.take_steps(&store, now) {
-                Ok(true) => return Duration::ZERO,
-                Ok(false) => {}
-                Err(error) => self.failure(error),
-            }
+        if self.running {
+            self.take_steps(now);
         }
         let wake = self
             .lanes
@@ -242,13 +294,11 @@ impl Scheduler {
         wake.clamp(Duration::from_millis(1), longest)
     }
 
-    /// Answers whether there is more to look at right away.
-    fn take_steps(&mut self, store: &Store, now: Timestamp) -> Result<bool, StoreError> {
+    fn take_steps(&mut self, now: Timestamp) {
         let tick = Instant::now();
-        let mut looks = 0;
         self.lanes.begin_pass();
         while self.has_room() {
-            match self.lanes.next(store, now, tick)? {
+            match self.lanes.next(now, tick) {
                 None => break,
                 Some(Step::Start {
                     endpoint,
@@ -257,11 +307,9 @@ impl Scheduler {
                     slot,
                 }) => self.start(endpoint, *row, trigger, slot, now),
                 Some(Step::Expire(row)) => self.expire(&row, now),
-                Some(Step::Look) if looks == LOOKS => return Ok(true),
-                Some(Step::Look) => looks += 1,
+                Some(Step::Read(batch)) => self.reads.schedules(self.life, batch),
             }
         }
-        Ok(false)
     }
 
     /// Whether the verdict of one more attempt is sure to find room with the settler.
@@ -272,7 +320,7 @@ impl Scheduler {
     fn start(
         &mut self,
         endpoint: Arc<Endpoint>,
-        row: DueRow,
+        row: DueDelivery,
         trigger: Trigger,
         mut slot: Slot,
         now: Timestamp,
@@ -306,7 +354,7 @@ impl Scheduler {
         self.out.insert(handle.id(), out);
     }
 
-    fn expire(&self, row: &DueRow, now: Timestamp) {
+    fn expire(&self, row: &DueDelivery, now: Timestamp) {
         metrics::delivery_settled(Stage::Expired.as_str());
         #[cfg(test)]
         if let Some(stage) = self.shared.stage.get() {
@@ -442,7 +490,7 @@ impl Scheduler {
     }
 
     /// What the store knows of an event whose record could not be read.
-    fn about(&self, row: &DueRow) -> Option<attempt::About> {
+    fn about(&self, row: &DueDelivery) -> Option<attempt::About> {
         let event = self.shared.storage.get().ok()?.event(row.delivery.event).ok()??;
         Some(attempt::About {
             event_id: event.id,

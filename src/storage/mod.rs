@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod host;
 pub mod local;
+pub mod schedule;
 
 pub use configuration::ConfigurationStore;
 pub use deliveries::Deliveries;

@@ -8,6 +8,7 @@
 mod fact;
 mod op;
 mod past;
+mod reads;
 mod world;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::reads::Pace;
 use crate::domain::{
     duration::Span,
     outcome::{Fault, Observation, Outcome, RetryAfter, classify},
@@ -33,6 +34,10 @@ pub(super) enum Op {
     Retry(u8),
     Cancel(u8),
     Wait(u16),
+    /// Reads are answered, and come, at these times from now on.
+    Reads(Pace),
+    /// Reads that are on their way come, but so many of the last, which fail.
+    Come(u8),
     /// The wall clock is set.
     Step(i32),
     /// The process dies; verdicts at the end of the journal may be lost, and the store is behind or gone.
@@ -61,6 +66,12 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(Op::Retry),
         1 => any::<u8>().prop_map(Op::Cancel),
         4 => (1..30u16).prop_map(Op::Wait),
+        1 => (0..3u8).prop_map(|pace| Op::Reads(match pace {
+            0 => Pace::AtOnce,
+            1 => Pace::Old,
+            _ => Pace::Fresh,
+        })),
+        4 => (0..8u8).prop_map(|fail| Op::Come(fail.saturating_sub(5))),
         1 => (-7200..7200i32).prop_map(Op::Step),
         1 => (0..3u8, any::<bool>()).prop_map(|(lose, rebuild)| Op::Crash { lose, rebuild }),
     ]

@@ -22,6 +22,7 @@ use super::{
     ENDPOINTS, RETRIES, START,
     fact::Fact,
     op::{Op, outcome},
+    reads::{Pace, Reads},
 };
 use crate::{
     domain::{
@@ -38,9 +39,12 @@ use crate::{
         time::Timestamp,
     },
     runtime::{clock::SteppedClock, seal::Sealer},
-    storage::local::index::{
-        DueRow, Effect, Placed, Store,
-        open::{self, Trust},
+    storage::{
+        local::index::{
+            Effect, Placed, Store,
+            open::{self, Trust},
+        },
+        schedule::DueDelivery,
     },
 };
 
@@ -51,7 +55,7 @@ const SLOTS: usize = 1000;
 
 struct Out {
     endpoint: Arc<Endpoint>,
-    row: DueRow,
+    row: DueDelivery,
     trigger: Trigger,
     started_at: Timestamp,
     _slot: Slot,
@@ -63,9 +67,9 @@ pub(super) struct World {
     journal: Vec<Record>,
     applied: usize,
     registry: Registry,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     wall: Arc<SteppedClock>,
-    clock: EngineClock,
+    pub(super) clock: EngineClock,
     sealer: Sealer,
     out: Vec<Out>,
     /// Out, or ended and not yet applied.
@@ -74,6 +78,7 @@ pub(super) struct World {
     endpoints: Vec<EndpointId>,
     /// The newest acceptance: what is not delayed takes its place no earlier.
     accepted_at: Timestamp,
+    pub(super) reads: Reads,
 }
 
 /// The orders that an endpoint may keep; one of each to begin with.
@@ -104,6 +109,7 @@ impl World {
             facts: BTreeMap::new(),
             endpoints: Vec::new(),
             accepted_at: Timestamp::EPOCH,
+            reads: Reads::default(),
         };
         for place in 0..ENDPOINTS {
             let id = EndpointId::new(START, place as u128);
@@ -132,7 +138,7 @@ impl World {
             })));
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         self.store.clone().unwrap()
     }
 
@@ -162,21 +168,23 @@ impl World {
                 Effect::Settled { key, .. } => _ = self.busy.remove(key),
                 Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys | Effect::EventType(_) => {}
             }
-            self.lanes.effect(&store, &self.registry, effect).unwrap();
+            self.lanes.effect(&self.registry, effect);
         }
     }
 
     fn begin(&mut self, most: usize) {
-        let store = self.store();
         let now = self.clock.now();
         self.lanes.wake(now);
         self.lanes.begin_pass();
         let mut begun = 0;
         while begun < most {
             begun += 1;
-            match self.lanes.next(&store, now, Instant::now()).unwrap() {
+            match self.lanes.next(now, Instant::now()) {
                 None => return,
-                Some(Step::Look) => begun -= 1,
+                Some(Step::Read(batch)) => {
+                    begun -= 1;
+                    self.read(batch);
+                }
                 Some(Step::Start {
                     endpoint,
                     row,
@@ -209,7 +217,7 @@ impl World {
     }
 
     /// What the model has to say about an attempt that begins.
-    fn may_begin(&mut self, endpoint: &Endpoint, row: &DueRow, now: Timestamp) {
+    fn may_begin(&mut self, endpoint: &Endpoint, row: &DueDelivery, now: Timestamp) {
         let key = row.delivery.key;
         let fact = &self.facts[&key];
         assert!(self.busy.insert(key), "{key:?} is out twice");
@@ -447,9 +455,11 @@ impl World {
             self.registry.change(vec![endpoint], &[]);
         }
         self.lanes = Lanes::new(Slots::new(SLOTS), 2, 3);
-        self.lanes
-            .begin(&store, &self.registry, Default::default())
-            .unwrap();
+        self.reads.out.clear();
+        self.lanes.begin(&self.registry, Default::default());
+        for id in store.endpoints_with_work(None, usize::MAX).unwrap() {
+            self.lanes.work(&self.registry.get(id).unwrap());
+        }
         let saved = Some(self.clock.saved(false));
         self.clock = EngineClock::new(self.wall.clone(), saved, store.newest().unwrap());
         self.remember(&store);
@@ -499,6 +509,8 @@ impl World {
             Op::Retry(which) => self.retry(which),
             Op::Cancel(which) => self.cancel(which),
             Op::Wait(secs) => tokio::time::advance(Duration::from_secs(secs.into())).await,
+            Op::Reads(pace) => self.reads.pace = pace,
+            Op::Come(fail) => self.come(fail.into()),
             Op::Step(secs) => self.wall.step(i64::from(secs) * 1000),
             Op::Crash { lose, rebuild } => self.crash(lose, rebuild),
         }
@@ -507,6 +519,8 @@ impl World {
     /// Everything heals: endpoints are enabled, receivers accept, time goes on.
     pub(super) async fn heal(&mut self) {
         self.apply(usize::MAX / 2);
+        self.reads.pace = Pace::AtOnce;
+        self.come(0);
         for endpoint in self.registry.all() {
             if !endpoint.is_active() {
                 self.change(endpoint.id, StateChange::Enable { discard: false });

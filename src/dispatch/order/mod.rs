@@ -16,6 +16,10 @@
 //! due; all of them are known by heart (`waiting`), learned by a survey of the schedule when the lane begins and from
 //! effects from then on.
 //!
+//! Nothing here waits for the disk. [`Order::ask`] says which portions of the schedule are wanted, [`Order::take`] draws
+//! the conclusions from them; the lane lets nothing else happen to the order in between. Deliveries are **chosen** by
+//! their entries, and read one round later.
+//!
 //! # What it guarantees
 //!
 //! Of one strand never two at once; with `block` none before all of a lower rank have ended. It rests on the store
@@ -33,27 +37,22 @@ mod survey;
 mod tests;
 mod waiting;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::ControlFlow,
-};
+use std::collections::{BTreeSet, HashMap};
 
+pub(super) use self::reading::Portions;
 use self::{
-    survey::{FRONT, Survey},
+    reading::{Asked, Limits},
+    survey::Survey,
     waiting::{Waiter, Waiting},
 };
 use crate::{
     domain::{
-        id::{DeliveryKey, EndpointId},
+        id::DeliveryKey,
         limits,
         ordering::{Ordering, Strand},
         time::Timestamp,
     },
-    storage::local::index::{
-        DueRow, Store, StoreError,
-        query::{Position, Walk},
-        rows::Slot,
-    },
+    storage::schedule::{Entry, FRONT, Position},
 };
 
 /// What a lane has read and not yet settled, with what each event's ordering key makes of it.
@@ -83,25 +82,11 @@ pub(super) struct Order {
     looked_at: Strand,
     waiting: Waiting,
     survey: Survey,
-}
-
-/// What was found for an order's lane to do.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub rows: Vec<DueRow>,
-    /// There is more to look at right away.
-    pub more: bool,
-}
-
-/// What a survey has come to.
-pub(super) enum Surveyed {
-    /// This one has expired.
-    Expired(Box<DueRow>),
-    /// There is more to look at; `ready` says whether attempts may be begun meanwhile.
-    More {
-        ready: bool,
-    },
-    Done,
+    /// Taken, and not yet read.
+    chosen: Vec<Position>,
+    /// What the read is for that is out.
+    asked: Asked,
+    limits: Limits,
 }
 
 impl Order {
@@ -126,19 +111,23 @@ impl Order {
             looked_at: Strand::WHOLE,
             waiting: Waiting::default(),
             survey: Survey::default(),
+            chosen: Vec::new(),
+            asked: Asked::default(),
+            limits: Limits::of(ordering),
         };
         for (key, of_event) in busy {
             if let Some(strand) = ordering.strand(*of_event) {
-                order.take(*key, strand, FRONT);
+                order.take_strand(*key, strand, FRONT);
             }
         }
         order
     }
 
     /// A schedule entry appeared.
-    pub fn scheduled(&mut self, at: Position, slot: Slot) {
-        self.survey.expires(slot.expires_at);
-        match self.waiter(at, slot) {
+    pub fn scheduled(&mut self, entry: Entry) {
+        let at = entry.at;
+        self.survey.expires(entry.expires_at);
+        match self.waiter(entry) {
             Some(waiter) => self.waiting.insert(at.1, waiter),
             None => {
                 self.parked &= self.floor <= at;
@@ -148,12 +137,18 @@ impl Order {
         }
     }
 
-    /// Whether a delivery that was taken comes after one that has only now appeared. What is delayed may have been read
-    /// before one that was accepted earlier was in the store.
-    pub fn is_behind(&self, key: DeliveryKey, at: Position, slot: Slot) -> bool {
-        let taken = self.taken.get(&key).copied();
-        let rank = (slot.since.unwrap_or(at.0), at.1);
-        taken.is_some_and(|(strand, behind)| rank < behind && self.ordering.strand(slot.key) == Some(strand))
+    /// Whether one of these, or one that is chosen, comes after one that has only now appeared. What is delayed may have
+    /// been read before one that was accepted earlier was in the store.
+    pub fn is_overtaken(&self, ready: impl IntoIterator<Item = DeliveryKey>, entry: Entry) -> bool {
+        let Some(strand) = self.ordering.strand(entry.strand) else {
+            return false;
+        };
+        let rank = (entry.since.unwrap_or(entry.at.0), entry.at.1);
+        let chosen = self.chosen.iter().map(|at| at.1);
+        ready.into_iter().chain(chosen).any(|key| {
+            let taken = self.taken.get(&key);
+            taken.is_some_and(|(of_taken, behind)| *of_taken == strand && rank < *behind)
+        })
     }
 
     /// A delivery's attempt is settled in the store, or it will not be made.
@@ -170,8 +165,19 @@ impl Order {
         self.forget(key);
     }
 
+    /// A delivery was moved or ended without an attempt.
+    pub fn moved(&mut self, key: DeliveryKey) {
+        let before = self.chosen.len();
+        self.chosen.retain(|at| at.1 != key);
+        if self.chosen.len() < before {
+            self.settled(key);
+        } else {
+            self.forget(key);
+        }
+    }
+
     /// What was known of a delivery's place in the schedule is stale.
-    pub fn forget(&mut self, key: DeliveryKey) {
+    fn forget(&mut self, key: DeliveryKey) {
         if let Some(strand) = self.waiting.remove(key) {
             self.give_back(strand);
         }
@@ -184,6 +190,7 @@ impl Order {
             && self.next_due.is_none()
             && self.waiting.len() == 0
             && self.passed.is_empty()
+            && self.chosen.is_empty()
     }
 
     /// When there is something to look at without anything having changed.
@@ -197,55 +204,38 @@ impl Order {
         self.survey.due()
     }
 
-    /// Goes on with a survey, a bounded portion at a time.
-    pub fn survey(
-        &mut self,
-        store: &Store,
-        endpoint: EndpointId,
-        now: Timestamp,
-        busy: &Busy,
-    ) -> Result<Surveyed, StoreError> {
-        while let Some(at) = self.survey.expired.pop_front() {
-            if !busy.contains_key(&at.1)
-                && let Some(row) = store.due_at(endpoint, at)?
-            {
-                return Ok(Surveyed::Expired(Box::new(row)));
-            }
-        }
+    /// Whether a survey is under way, which begins now if it is time.
+    pub fn surveys(&mut self, now: Timestamp, busy: &Busy) -> bool {
         if self.survey.overflowed && self.waiting.len() < self.most_waiting / 2 {
             self.survey = Survey::default();
         }
         self.survey.begin(now);
-        let Some(from) = self.survey.at else {
-            return Ok(Surveyed::Done);
-        };
-        let walk = store.walk(endpoint, from, limits::ORDER_LOOKS, |at, slot| {
-            self.look(at, slot, now, busy);
-            ControlFlow::Continue(())
-        })?;
-        match walk {
-            Walk::Limit(next) => self.survey.at = Some(next),
-            Walk::End | Walk::Stopped => self.survey.end(now),
+        while let Some(at) = self.survey.expired.front()
+            && busy.contains_key(&at.1)
+        {
+            self.survey.expired.pop_front();
         }
-        let ready = self.survey.complete;
-        if self.survey.at.is_none() && self.survey.expired.is_empty() {
-            return Ok(Surveyed::Done);
-        }
-        Ok(Surveyed::More { ready })
+        self.survey.at.is_some() || !self.survey.expired.is_empty()
+    }
+
+    /// Whether all who wait are known, so that attempts may be begun.
+    pub const fn is_surveyed(&self) -> bool {
+        self.survey.complete
     }
 
     /// One entry of a survey.
-    fn look(&mut self, at: Position, slot: Slot, now: Timestamp, busy: &Busy) {
+    fn look(&mut self, entry: Entry, now: Timestamp, busy: &Busy) {
         self.survey.looked();
-        if busy.contains_key(&at.1) {
+        let (at, expires_at) = (entry.at, entry.expires_at);
+        if busy.contains_key(&at.1) || self.taken.contains_key(&at.1) {
             return;
         }
-        if slot.expires_at.is_some_and(|expires| expires <= now) {
+        if expires_at.is_some_and(|expires| expires <= now) {
             self.survey.expired.push_back(at);
         } else {
-            self.survey.expires(slot.expires_at);
+            self.survey.expires(expires_at);
         }
-        if let Some(waiter) = self.waiter(at, slot) {
+        if let Some(waiter) = self.waiter(entry) {
             self.learn(at.1, waiter);
         }
     }
@@ -273,17 +263,17 @@ impl Order {
         self.survey.overflowed || self.waiting.len() >= self.most_waiting
     }
 
-    fn waiter(&self, at: Position, slot: Slot) -> Option<Waiter> {
-        let strand = self.ordering.strand(slot.key)?;
-        let rank = (slot.since?, at.1);
+    fn waiter(&self, entry: Entry) -> Option<Waiter> {
+        let strand = self.ordering.strand(entry.strand)?;
+        let rank = (entry.since?, entry.at.1);
         Some(Waiter {
             strand,
             rank,
-            due: at.0,
+            due: entry.at.0,
         })
     }
 
-    fn take(&mut self, key: DeliveryKey, strand: Strand, rank: Position) {
+    fn take_strand(&mut self, key: DeliveryKey, strand: Strand, rank: Position) {
         self.taken.insert(key, (strand, rank));
         *self.strands.entry(strand).or_default() += 1;
     }

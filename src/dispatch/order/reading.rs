@@ -1,53 +1,194 @@
 //! Reading the schedule: on from the floor, again from where a strand was passed over, and those whose retry is due.
 
-use std::{
-    ops::{Bound, ControlFlow},
-    time::Duration,
-};
+use std::{ops::Bound, time::Duration};
 
-use super::{Busy, Found, Order, PAGE, waiting::Waiter};
+use super::{Busy, Order, PAGE, waiting::Waiter};
 use crate::{
     domain::{
         id::{DeliveryKey, EndpointId},
         limits,
-        ordering::{Mode, Strand},
+        ordering::{Mode, Ordering, Strand},
         time::Timestamp,
     },
-    storage::local::index::{
-        Store, StoreError,
-        query::{Position, Walk},
-        rows::Slot,
-    },
+    storage::schedule::{DueDelivery, Entry, EntryPage, Portion, Position, ScheduleRead, behind},
 };
 
-impl Order {
-    /// Reads what may be sent now. Every row is taken until it is settled.
-    pub fn find(
-        &mut self,
-        store: &Store,
-        endpoint: EndpointId,
-        now: Timestamp,
-        busy: &Busy,
-    ) -> Result<Found, StoreError> {
-        let mut fresh = Vec::new();
-        let mut more = false;
-        if !self.is_full() {
-            more |= self.look_again(store, endpoint, busy, &mut fresh)?;
-            more |= self.read_on(store, endpoint, now, busy, &mut fresh)?;
-        }
-        let mut found = Found {
-            rows: Vec::new(),
-            more,
+/// Strands that are looked for in one read.
+const STRANDS: usize = 16;
+/// Entries that are looked at for one strand to begin with, or for the only strand there is: its next is near.
+const FEW: usize = 16;
+/// A portion in which nothing was found is followed by one so many times as large.
+const GROWTH: usize = 8;
+
+/// What was found for an order's lane to do.
+#[derive(Debug, Default)]
+pub(in crate::dispatch) struct Found {
+    /// To be sent. Every one is taken until it is settled.
+    pub ready: Vec<DueDelivery>,
+    /// These have expired.
+    pub expired: Vec<DueDelivery>,
+}
+
+/// The answers to what an order has asked.
+#[derive(Debug, Default)]
+pub(in crate::dispatch) struct Portions {
+    pub entries: Vec<EntryPage>,
+    pub at: Vec<Option<DueDelivery>>,
+}
+
+/// What a read is for, in the order of its questions.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    expired: Vec<Position>,
+    survey: bool,
+    chosen: bool,
+    again: Vec<Strand>,
+    on: bool,
+}
+
+/// Entries that the next read asks for.
+#[derive(Debug)]
+pub(super) struct Limits {
+    first: usize,
+    on: usize,
+    again: usize,
+}
+
+impl Limits {
+    pub const fn of(ordering: Ordering) -> Self {
+        let first = match ordering.mode() {
+            Mode::Strict => FEW,
+            Mode::Key | Mode::None => PAGE,
         };
-        for at in self.due(now, busy).into_iter().chain(fresh) {
-            match store.due_at(endpoint, at)? {
-                Some(row) => found.rows.push(row),
-                // The store is ahead: what moved it away will be said.
-                None => self.settled(at.1),
+        Self {
+            first,
+            on: first,
+            again: FEW,
+        }
+    }
+}
+
+fn grown(limit: usize) -> usize {
+    (limit * GROWTH).min(limits::ORDER_LOOKS)
+}
+
+impl Order {
+    /// Whether something may be found by reading now, or is chosen already.
+    pub fn finds(&mut self, now: Timestamp, busy: &Busy) -> bool {
+        if self.chosen.is_empty() && !self.scans(now) {
+            self.chosen = self.due(now, busy);
+        }
+        !self.chosen.is_empty() || self.scans(now)
+    }
+
+    fn scans(&mut self, now: Timestamp) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.freed
+            .retain(|strand| self.passed.contains_key(strand) && !self.strands.contains_key(strand));
+        !self.freed.is_empty() || self.reads_on(now)
+    }
+
+    fn reads_on(&self, now: Timestamp) -> bool {
+        !self.parked && self.next_due.is_some_and(|due| due <= now)
+    }
+
+    /// Says which portions of the schedule are wanted: for a survey that is under way, and, when `find` is set, for what
+    /// may be sent now.
+    pub fn ask(&mut self, endpoint: EndpointId, find: bool, read: &mut ScheduleRead) {
+        let now = read.now;
+        let portion = |from, limit| Portion {
+            endpoint,
+            from,
+            limit,
+        };
+        let expired = self.survey.expired.len().min(PAGE);
+        self.asked = Asked {
+            expired: self.survey.expired.drain(..expired).collect(),
+            survey: self.survey.at.is_some(),
+            ..Asked::default()
+        };
+        read.at
+            .extend(self.asked.expired.iter().map(|at| (endpoint, *at)));
+        let survey = self.survey.at.map(|from| portion(from, limits::ORDER_LOOKS));
+        read.entries.extend(survey);
+        if !find {
+            return;
+        }
+        if !self.chosen.is_empty() {
+            read.at.extend(self.chosen.iter().map(|at| (endpoint, *at)));
+            self.asked.chosen = true;
+            return;
+        }
+        let strands = (limits::ORDER_LOOKS / self.limits.again).clamp(1, STRANDS);
+        for strand in self.next_freed(strands) {
+            let Some(from) = self.passed.get(&strand) else {
+                continue;
+            };
+            read.entries.push(portion(*from, self.limits.again));
+            self.asked.again.push(strand);
+        }
+        if self.reads_on(now) {
+            read.entries.push(portion(self.floor, self.limits.on));
+            self.asked.on = true;
+        }
+    }
+
+    /// Draws the conclusions from what was read, which was asked for at `now`.
+    pub fn take(&mut self, portions: Portions, now: Timestamp, busy: &Busy) -> Found {
+        let asked = std::mem::take(&mut self.asked);
+        let mut pages = portions.entries.into_iter();
+        if asked.survey
+            && let Some(page) = pages.next()
+        {
+            self.surveyed(&page, now, busy);
+        }
+        let mut found = Found::default();
+        let mut rows = portions.at.into_iter();
+        let expired = rows.by_ref().take(asked.expired.len()).flatten();
+        found.expired.extend(expired.filter(|row| {
+            // It may have been begun anew since.
+            row.delivery.expires_at.is_some_and(|at| at <= now)
+        }));
+        if asked.chosen {
+            for (at, row) in std::mem::take(&mut self.chosen).into_iter().zip(rows) {
+                match row {
+                    Some(row) => found.ready.push(row),
+                    // The store is ahead: what moved it away will be said.
+                    None => self.settled(at.1),
+                }
             }
         }
-        found.more &= found.rows.is_empty();
-        Ok(found)
+        if asked.on || !asked.again.is_empty() {
+            let mut fresh = Vec::new();
+            self.looked_again(&asked.again, pages.by_ref(), busy, &mut fresh);
+            if asked.on
+                && let Some(page) = pages.next()
+            {
+                self.read_on(&page, now, busy, &mut fresh);
+            }
+            self.chosen = self.due(now, busy);
+            self.chosen.append(&mut fresh);
+        }
+        found
+    }
+
+    /// What was asked for was not read: it is asked for again.
+    pub fn unread(&mut self) {
+        self.survey
+            .expired
+            .append(&mut std::mem::take(&mut self.asked).expired.into());
+    }
+
+    fn surveyed(&mut self, page: &EntryPage, now: Timestamp, busy: &Busy) {
+        for entry in &page.entries {
+            self.look(*entry, now, busy);
+        }
+        match page.next {
+            Some(next) => self.survey.at = Some(next),
+            None => self.survey.end(now),
+        }
     }
 
     /// Takes those whose retry is due.
@@ -66,7 +207,7 @@ impl Order {
                 break;
             }
             self.waiting.remove(key);
-            self.take(key, strand, rank);
+            self.take_strand(key, strand, rank);
             due.push((waiter.due, key));
         }
         due
@@ -90,49 +231,40 @@ impl Order {
         true
     }
 
-    /// The freed strand whose turn it is: the next one in a circle, so that none is forgotten over the others.
-    fn next_freed(&self) -> Option<Strand> {
+    /// The freed strands whose turn it is: the next ones in a circle, so that none is forgotten over the others.
+    fn next_freed(&self, most: usize) -> Vec<Strand> {
         let beyond = (Bound::Excluded(self.looked_at), Bound::Unbounded);
-        self.freed.range(beyond).next().or(self.freed.first()).copied()
+        let up_to = (Bound::Unbounded, Bound::Included(self.looked_at));
+        let circle = self.freed.range(beyond).chain(self.freed.range(up_to));
+        circle.take(most).copied().collect()
     }
 
     /// Finds the next member of each strand that was passed over and is free now.
-    fn look_again(
+    fn looked_again(
         &mut self,
-        store: &Store,
-        endpoint: EndpointId,
+        strands: &[Strand],
+        pages: impl Iterator<Item = EntryPage>,
         busy: &Busy,
         fresh: &mut Vec<Position>,
-    ) -> Result<bool, StoreError> {
-        let mut looks = limits::ORDER_LOOKS;
-        while fresh.len() < PAGE
-            && let Some(strand) = self.next_freed()
-        {
-            let from = self.passed.get(&strand).copied();
-            let Some(from) = from.filter(|_| !self.strands.contains_key(&strand)) else {
-                self.freed.remove(&strand);
-                continue;
-            };
-            if looks == 0 {
-                return Ok(true);
-            }
-            let (floor, ordering) = (self.floor, self.ordering);
-            let mut next = None;
-            let walk = store.walk(endpoint, from, looks, |at, slot| {
-                if at >= floor {
-                    return ControlFlow::Break(());
+    ) {
+        let mut again = FEW;
+        for (strand, page) in strands.iter().copied().zip(pages) {
+            let mut within = page.entries.iter().take_while(|entry| entry.at < self.floor);
+            let next = within.find(|entry| {
+                let waits = entry.since.is_some();
+                !waits
+                    && self.ordering.strand(entry.strand) == Some(strand)
+                    && !busy.contains_key(&entry.at.1)
+            });
+            match (
+                next.map(|entry| entry.at),
+                page.next.filter(|next| *next < self.floor),
+            ) {
+                (None, Some(next)) => {
+                    self.passed.insert(strand, next);
+                    again = grown(self.limits.again);
                 }
-                looks -= 1;
-                let waits = slot.since.is_some();
-                if waits || ordering.strand(slot.key) != Some(strand) || busy.contains_key(&at.1) {
-                    return ControlFlow::Continue(());
-                }
-                next = Some(at);
-                ControlFlow::Break(())
-            })?;
-            match (next, walk) {
-                (None, Walk::Limit(at)) => _ = self.passed.insert(strand, at),
-                (None, Walk::End | Walk::Stopped) => {
+                (None, None) => {
                     self.passed.remove(&strand);
                     self.freed.remove(&strand);
                     self.waiting.unstall(strand);
@@ -144,63 +276,52 @@ impl Order {
                         self.passed.insert(strand, at);
                         self.waiting.unstall(strand);
                     } else {
-                        self.passed.insert(strand, after(at));
-                        self.take(at.1, strand, at);
+                        self.passed.insert(strand, behind(at));
+                        self.take_strand(at.1, strand, at);
                         fresh.push(at);
                     }
                 }
             }
         }
-        Ok(!self.freed.is_empty() && fresh.len() < PAGE)
+        self.limits.again = again;
     }
 
     /// Reads on from the floor.
-    fn read_on(
-        &mut self,
-        store: &Store,
-        endpoint: EndpointId,
-        now: Timestamp,
-        busy: &Busy,
-        fresh: &mut Vec<Position>,
-    ) -> Result<bool, StoreError> {
-        if self.parked || self.next_due.is_none_or(|due| due > now) || fresh.len() >= PAGE {
-            return Ok(false);
-        }
-        let mut stopped_at = None;
-        let walk = store.walk(endpoint, self.floor, limits::ORDER_LOOKS, |at, slot| {
-            if at.0 > now || fresh.len() >= PAGE || !self.consider(at, slot, busy, fresh) {
-                stopped_at = Some(at);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-        let next = match walk {
-            Walk::Limit(at) => Some(at),
-            Walk::End | Walk::Stopped => stopped_at,
+    fn read_on(&mut self, page: &EntryPage, now: Timestamp, busy: &Busy, fresh: &mut Vec<Position>) {
+        let before = fresh.len();
+        let stopped = page
+            .entries
+            .iter()
+            .find(|entry| entry.at.0 > now || fresh.len() >= PAGE || !self.consider(**entry, busy, fresh));
+        let next = stopped.map(|entry| entry.at).or(page.next);
+        self.limits.on = if stopped.is_none() && page.next.is_some() && fresh.len() == before {
+            grown(self.limits.on)
+        } else {
+            self.limits.first
         };
         self.next_due = next.map(|at| at.0);
         // All that is due by now was met; what appears later will be said.
         let beyond_now = (now.plus(Duration::from_millis(1)), DeliveryKey::MIN);
         self.floor = next.map_or(beyond_now, |at| at.min(beyond_now)).max(self.floor);
-        Ok(matches!(walk, Walk::Limit(_)))
     }
 
     /// Takes one entry, passes it over, or answers that reading is to stop there.
-    fn consider(&mut self, at: Position, slot: Slot, busy: &Busy, fresh: &mut Vec<Position>) -> bool {
+    fn consider(&mut self, entry: Entry, busy: &Busy, fresh: &mut Vec<Position>) -> bool {
+        let at = entry.at;
         if busy.contains_key(&at.1) {
             return true;
         }
-        let Some(strand) = self.ordering.strand(slot.key) else {
+        let Some(strand) = self.ordering.strand(entry.strand) else {
             fresh.push(at);
             return true;
         };
-        if let Some(waiter) = self.waiter(at, slot) {
+        if let Some(waiter) = self.waiter(entry) {
             self.learn(at.1, waiter);
             return true;
         }
-        let behind = self.passed.contains_key(&strand);
-        if !behind && !self.strands.contains_key(&strand) && !self.is_blocked(strand, at) {
-            self.take(at.1, strand, at);
+        let is_behind = self.passed.contains_key(&strand);
+        if !is_behind && !self.strands.contains_key(&strand) && !self.is_blocked(strand, at) {
+            self.take_strand(at.1, strand, at);
             fresh.push(at);
             return true;
         }
@@ -212,9 +333,4 @@ impl Order {
         *first = (*first).min(at);
         true
     }
-}
-
-/// The position right after another.
-const fn after(at: Position) -> Position {
-    (at.0, DeliveryKey::new(at.1.lsn, at.1.index + 1))
 }

@@ -4,12 +4,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    domain::{id::DeliveryKey, limits, time::Timestamp},
-    storage::local::index::query::Position,
+    domain::{limits, time::Timestamp},
+    storage::schedule::{FRONT, Position},
 };
-
-/// Before every entry of a schedule.
-pub(super) const FRONT: Position = (Timestamp::EPOCH, DeliveryKey::MIN);
 
 #[derive(Debug)]
 pub(super) struct Survey {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     domain::{id::DeliveryKey, ordering::Strand, time::Timestamp},
-    storage::local::index::query::Position,
+    storage::schedule::Position,
 };
 
 /// One delivery that waits.

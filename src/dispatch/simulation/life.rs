@@ -138,6 +138,7 @@ impl World {
         let (journal, recovery, stepper) =
             Stepper::open(options.journal.clone(), self.plate.clone()).unwrap();
         self.stage.born(recovery.last_lsn);
+        self.stage.set_reads(profile.read_millis, profile.read_failures);
         let follower = journal.follow(recovery.last_lsn);
         let opening = Opening::over(&folder, (journal.clone(), recovery), options.local().unwrap()).unwrap();
         let (running, applier) = Running::assemble(folder, opening, options).unwrap();

@@ -8,6 +8,7 @@
 //! possible, all of them absent from the program that is shipped: an attempt's request goes to
 //! [`stage::Stage::exchange`] in place of the sender; the journal's committer and the store's applier, which are threads
 //! otherwise, are stepped by tasks ([`life`]); and the scheduler says when it begins and judges an attempt.
+//! What lanes read comes late, or not at all, as the seed has it ([`late_reads`]).
 //!
 //! Driving the lanes and the pure rules from a loop of our own would have been simpler, and is done in
 //! `model_tests`; but what goes wrong in years goes wrong between tasks: an effect that comes while a page is read, a
@@ -37,6 +38,7 @@ mod deeds;
 mod driver;
 mod judging;
 mod lane_facts;
+mod late_reads;
 mod life;
 mod log;
 mod model;
@@ -57,13 +59,13 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::stage::Stage;
 use self::{
     driver::Driver,
     life::{Death, START, World, scratch},
     log::Log,
     profile::Profile,
 };
+pub(super) use self::{late_reads::LateReads, stage::Stage};
 use crate::runtime::seed::{is_soak, number, seed};
 use crate::storage::local::journal::in_place::Plate;
 

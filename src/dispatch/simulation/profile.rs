@@ -60,6 +60,9 @@ pub(super) struct Profile {
     pub sync_millis: u64,
     pub apply_millis: u64,
     pub segment_bytes: u64,
+    /// How long what lanes read may be on its way, and how many reads of a hundred fail.
+    pub read_millis: u64,
+    pub read_failures: u8,
     kinds: Vec<(Kind, u32)>,
 }
 
@@ -89,6 +92,8 @@ impl Profile {
             sync_millis: [0, 2, 20, 300][rng.usize(..4)],
             apply_millis: [0, 2, 20, 300][rng.usize(..4)],
             segment_bytes: if rng.bool() { 16 * 1024 } else { 64 * 1024 * 1024 },
+            read_millis: [0, 0, 2, 20, 300, 2000][rng.usize(..6)],
+            read_failures: [0, 0, 0, 10][rng.usize(..4)],
             kinds,
         }
     }

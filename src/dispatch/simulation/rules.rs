@@ -12,7 +12,7 @@ use crate::{
         record::Record,
         time::Timestamp,
     },
-    storage::local::index::DueRow,
+    storage::schedule::DueDelivery,
 };
 
 /// Nothing that may be sent waits for longer, in milliseconds.
@@ -98,7 +98,7 @@ impl Inner {
         &mut self,
         shared: &Shared,
         endpoint: &Endpoint,
-        row: &DueRow,
+        row: &DueDelivery,
         trigger: Trigger,
         now: Timestamp,
     ) {
@@ -147,7 +147,14 @@ impl Inner {
         }
     }
 
-    fn is_due(&mut self, key: DeliveryKey, known: &Known, row: &DueRow, endpoint: &Endpoint, now: Timestamp) {
+    fn is_due(
+        &mut self,
+        key: DeliveryKey,
+        known: &Known,
+        row: &DueDelivery,
+        endpoint: &Endpoint,
+        now: Timestamp,
+    ) {
         if let Some(how) = known.ended {
             self.wrong(format!("{key:?} goes out although it is {how}"));
         }

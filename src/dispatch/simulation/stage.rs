@@ -27,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     sender::{Exchange, KeptHeaders, Unreached},
-    storage::local::index::DueRow,
+    storage::schedule::DueDelivery,
     wire::request::OutboundRequest,
 };
 
@@ -72,6 +72,14 @@ pub(super) struct Inner {
     /// When somebody set the wall clock, or a process began to look at it.
     pub wall_set_at: u64,
     pub begun: u64,
+    reads: Reads,
+}
+
+/// How what lanes read comes.
+struct Reads {
+    rng: fastrand::Rng,
+    most_millis: u64,
+    failures: u8,
 }
 
 pub(super) struct Out {
@@ -101,6 +109,11 @@ impl Stage {
             wall: Timestamp::EPOCH,
             wall_set_at: 0,
             begun: 0,
+            reads: Reads {
+                rng: fastrand::Rng::with_seed(!seed),
+                most_millis: 0,
+                failures: 0,
+            },
         }))
     }
 
@@ -117,7 +130,7 @@ impl Stage {
         &self,
         shared: &Shared,
         endpoint: &Endpoint,
-        row: &DueRow,
+        row: &DueDelivery,
         trigger: Trigger,
         now: Timestamp,
     ) {
@@ -166,7 +179,7 @@ impl Stage {
     }
 
     /// A delivery is found expired.
-    pub(in crate::dispatch) fn expires(&self, row: &DueRow, now: Timestamp) {
+    pub(in crate::dispatch) fn expires(&self, row: &DueDelivery, now: Timestamp) {
         let mut inner = self.lock();
         let key = row.delivery.key;
         inner.say(&format!("expire {}.{}", key.lsn, key.index));
@@ -210,6 +223,37 @@ impl Stage {
             unreached: Some(on_a_network_of_its_own(endpoint.id)),
             duration: plan.after,
         }
+    }
+
+    /// How long a read may be on its way, and how many of a hundred fail.
+    pub(super) fn set_reads(&self, most_millis: u64, failures: u8) {
+        let mut inner = self.lock();
+        inner.reads.most_millis = most_millis;
+        inner.reads.failures = failures;
+    }
+
+    /// What is read comes at once, some steps later, or some time later.
+    pub(in crate::dispatch) async fn delays_a_read(&self) {
+        let (steps, millis) = {
+            let reads = &mut self.lock().reads;
+            let millis = reads.rng.u64(..=reads.most_millis);
+            (reads.rng.u8(..4), if reads.rng.bool() { millis } else { 0 })
+        };
+        for _ in 0..steps {
+            tokio::task::yield_now().await;
+        }
+        if millis > 0 {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+    }
+
+    pub(in crate::dispatch) fn fails_a_read(&self) -> bool {
+        let mut inner = self.lock();
+        let fails = inner.reads.rng.u8(..100) < inner.reads.failures;
+        if fails {
+            inner.say("a read fails");
+        }
+        fails
     }
 
     pub(super) fn wall_is_set(&self) {

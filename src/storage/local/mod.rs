@@ -18,6 +18,7 @@ mod readers;
 mod reading;
 pub mod reclaim;
 mod rewriter;
+mod schedule;
 mod served;
 mod unreadable;
 mod writes;
@@ -39,12 +40,17 @@ use self::{
 };
 use super::Storage;
 pub use readers::Readers;
+#[cfg(test)]
+pub(crate) use schedule::answer;
+pub use schedule::entry;
 pub use served::ServedIndex;
 
 /// Storage in one data folder.
 pub struct LocalStorage {
     pub journal: Journal,
     pub served: Arc<ServedIndex>,
+    /// These read for the scheduler alone, so that it waits for nobody else's reads.
+    schedule_readers: Arc<Readers>,
     claims: Arc<Claims>,
     accepting: Accepting,
     /// Events that are on their way to the journal, whether or not somebody waits for them.

@@ -43,6 +43,8 @@ pub struct LocalOptions {
     pub idempotency_window: Duration,
     /// Who reads from the index.
     pub readers: Arc<Readers>,
+    /// Those that read for the scheduler.
+    pub schedule_readers: Arc<Readers>,
 }
 
 /// Indexes up to this size are read and compared whole at every start: well under a second.
@@ -171,6 +173,7 @@ impl Opening {
         let storage = Arc::new_cyclic(|me| LocalStorage {
             journal,
             served,
+            schedule_readers: options.schedule_readers,
             claims,
             accepting,
             writing: TaskTracker::new(),

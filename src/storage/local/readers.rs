@@ -19,6 +19,7 @@ use crate::storage::StorageError;
 
 /// How long a read may take. A portion of a schedule takes milliseconds; a disk that needs this long is in trouble.
 const DEADLINE: Duration = Duration::from_secs(10);
+
 type Read = Box<dyn FnOnce() + Send>;
 
 /// The threads. They end when this is dropped, each after the read that it is at.
@@ -169,13 +170,14 @@ mod tests {
         let readers = Readers::start(1, QUEUE).unwrap();
         let (begun, began) = sync_channel::<()>(1);
         let (release, gate) = sync_channel::<()>(0);
-        let hangs = readers.run(move || {
+        let mut hangs = Box::pin(readers.run(move || {
             _ = begun.send(());
             _ = gate.recv();
             Ok(())
-        });
-        assert!(matches!(hangs.await, Err(StorageError::TimedOut)));
+        }));
+        assert!(futures_util::poll!(&mut hangs).is_pending());
         began.recv().unwrap();
+        assert!(matches!(hangs.await, Err(StorageError::TimedOut)));
         let waiting = (0..=QUEUE).map(|_| readers.run(|| Ok(())));
         let answers = futures_util::future::join_all(waiting).await;
         assert!(

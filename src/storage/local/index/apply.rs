@@ -31,8 +31,12 @@ pub enum Effect {
         key: DeliveryKey,
         slot: Slot,
     },
-    /// An attempt's verdict is in the store.
-    Settled { endpoint: EndpointId, key: DeliveryKey },
+    /// The verdict of a delivery's attempt is in the store; `number` counts its attempts from one.
+    Settled {
+        endpoint: EndpointId,
+        key: DeliveryKey,
+        number: u32,
+    },
     /// A delivery ended, or was moved, without an attempt.
     Moved { endpoint: EndpointId, key: DeliveryKey },
     /// An endpoint was created, changed, or deleted.
@@ -398,6 +402,7 @@ impl Writer<'_> {
         self.effects.push(Effect::Settled {
             endpoint: delivery.endpoint,
             key: delivery.key,
+            number: attempt.number,
         });
         self.restage(&mut delivery, stage, slot)
     }

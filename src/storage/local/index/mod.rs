@@ -45,7 +45,6 @@ pub use carry::{Belongings, CarriedRow, Newest};
 pub use check::CheckReport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use draft::decode as decode_row;
-pub use query::{DueRow, Scan};
 pub use table::{Options as TableOptions, Row};
 
 use crate::{

@@ -13,25 +13,14 @@ use crate::{
         delivery::Delivery,
         event::EventType,
         id::{DeliveryKey, EndpointId, Lsn},
-        ordering::Strand,
-        record::{KeyPut, Place},
+        record::KeyPut,
         time::Timestamp,
     },
     runtime::hex,
+    storage::schedule::{DueDelivery, DuePage},
 };
 
-/// A delivery that is due, with where its event lies.
-#[derive(Clone, Debug)]
-pub struct DueRow {
-    pub due: Timestamp,
-    pub delivery: Delivery,
-    pub place: Place,
-    /// What the event's ordering key makes of it.
-    pub key: Option<Strand>,
-}
-
-/// Where something stands in an endpoint's schedule.
-pub type Position = (Timestamp, DeliveryKey);
+pub use crate::storage::schedule::Position;
 
 /// How a walk along a schedule ended.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -42,15 +31,6 @@ pub enum Walk {
     Stopped,
     /// So many entries were looked at; the walk goes on here.
     Limit(Position),
-}
-
-/// A bounded look at a lane's schedule.
-#[derive(Clone, Debug, Default)]
-pub struct Scan {
-    /// Due by now, earliest first.
-    pub rows: Vec<DueRow>,
-    /// The due time of the first row that was left: later than now, or past the limit.
-    pub next_due: Option<Timestamp>,
 }
 
 /// Rows in key order, and the key to go on after when the scan stopped before the end.
@@ -75,49 +55,44 @@ pub struct Window {
 }
 
 impl Store {
-    /// The endpoint's deliveries due by `now`, from the schedule entry `from` on, at most `limit`; entries for which
-    /// `skip` holds are passed over.
+    /// The endpoint's deliveries due by `now`, at most `limit`, from the position `from` of its schedule on.
     ///
     /// # Errors
     /// When sled fails or a row is damaged.
     pub fn due(
         &self,
         endpoint: EndpointId,
-        from: (Timestamp, DeliveryKey),
+        from: Position,
         now: Timestamp,
         limit: usize,
-        skip: impl Fn(DeliveryKey) -> bool,
-    ) -> Result<Scan, StoreError> {
+    ) -> Result<DuePage, StoreError> {
         let start = keys::due(endpoint, from.0, from.1);
         let end = keys::after(&keys::due_of(endpoint));
-        let mut scan = Scan::default();
+        let mut page = DuePage::default();
         for entry in self.table.range(&start, Some(&end)) {
             let (entry, _) = entry?;
             let (due, key) = (keys::due_in(&entry), keys::delivery_in(&entry));
-            if skip(key) {
-                continue;
-            }
-            if due > now || scan.rows.len() == limit {
-                scan.next_due = Some(due);
+            if due > now || page.deliveries.len() == limit {
+                page.next = Some((due, key));
                 break;
             }
             match self.due_row(due, key) {
                 // It was settled, and has gone with its event, since the schedule was read.
                 Err(StoreError::Missing(_)) if !self.table.contains(&entry)? => {}
-                row => scan.rows.push(row?),
+                row => page.deliveries.push(row?),
             }
         }
-        Ok(scan)
+        Ok(page)
     }
 
-    fn due_row(&self, due: Timestamp, key: DeliveryKey) -> Result<DueRow, StoreError> {
+    fn due_row(&self, due: Timestamp, key: DeliveryKey) -> Result<DueDelivery, StoreError> {
         let delivery: Delivery = self.expect(&keys::delivery(key))?;
         let event: EventRow = self.expect(&keys::event(delivery.event))?;
-        Ok(DueRow {
+        Ok(DueDelivery {
             due,
             delivery,
             place: event.place,
-            key: event.key,
+            strand: event.key,
         })
     }
 
@@ -125,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// When sled fails or a row is damaged.
-    pub fn due_at(&self, endpoint: EndpointId, at: Position) -> Result<Option<DueRow>, StoreError> {
+    pub fn due_at(&self, endpoint: EndpointId, at: Position) -> Result<Option<DueDelivery>, StoreError> {
         let entry = keys::due(endpoint, at.0, at.1);
         let stands = || self.table.contains(&entry);
         if !stands()? {
@@ -160,7 +135,7 @@ impl Store {
             let mut slot: Slot = decode(&entry, &value)?;
             if slot.unsaid {
                 let row = self.due_row(at.0, at.1)?;
-                slot = Slot::of_old(&row.delivery, row.key);
+                slot = Slot::of_old(&row.delivery, row.strand);
             }
             if visit(at, slot).is_break() {
                 return Ok(Walk::Stopped);
@@ -174,13 +149,28 @@ impl Store {
             .ok_or_else(|| StoreError::Missing(hex::encode(key)))
     }
 
-    /// When the endpoint's earliest scheduled delivery is due.
+    /// Endpoints that have anything scheduled, at most `limit` beyond `after`, by their ids.
     ///
     /// # Errors
     /// When sled fails.
-    pub fn first_due(&self, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
-        let first = self.table.prefix(&keys::due_of(endpoint)).next().transpose()?;
-        Ok(first.map(|(key, _)| keys::due_in(&key)))
+    pub fn endpoints_with_work(
+        &self,
+        after: Option<EndpointId>,
+        limit: usize,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        let beyond = |id| keys::after(&keys::due_of(id));
+        let mut start = after.map_or_else(|| vec![keys::DUE], beyond);
+        let end = keys::after(&[keys::DUE]);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let first = self.table.range(&start, Some(&end)).next().transpose()?;
+            let Some(id) = first.and_then(|(key, _)| keys::endpoint_in(&key)) else {
+                break;
+            };
+            start = beyond(id);
+            found.push(id);
+        }
+        Ok(found)
     }
 
     /// Some of the endpoint's scheduled deliveries, earliest first, but those for which `skip` holds.
