@@ -19,7 +19,7 @@ use crate::{
         event::{EventType, NewEvent},
         facts::Facts,
         id::{DeliveryId, EventId},
-        record::{EventAccepted, KeyPut},
+        record::{EventAccepted, KeyPut, Record},
         subscription::Pattern,
         time::Timestamp,
     },
@@ -63,6 +63,10 @@ pub fn journal_record(input: &[u8]) {
         location,
     };
     let Ok(record) = decode_record(&entry) else { return };
+    // Of what is read of earlier versions not everything can be written.
+    if entry.version != Record::version_of(entry.kind) {
+        return;
+    }
     let Ok(draft) = encode_record(&record) else {
         panic!("a record that was read cannot be written: {record:?}");
     };

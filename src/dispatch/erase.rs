@@ -31,8 +31,7 @@ use crate::{
         delivery::Delivery,
         event::{Label, Payload},
         id::{EventId, Lsn},
-        reclaim::{Carried, Home},
-        record::{EventAccepted, PayloadErased, Record},
+        record::{EventAccepted, PayloadErased},
     },
     runtime::disk::waiting,
     storage::local::index::{Store, rows::EventRow},
@@ -234,11 +233,10 @@ impl Shared {
             }
             Err(error) => return Err(failed(error)),
         };
-        let blank = codec::decode(&entry).ok().and_then(blanked);
-        let Some(Ok(draft)) = blank.map(|record| codec::encode(&record)) else {
+        let Some(body) = codec::blanked(&entry) else {
             return Ok(());
         };
-        match waiting(|| self.journal.overwrite(entry.location, draft.body)) {
+        match waiting(|| self.journal.overwrite(entry.location, body)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(COPIED),
             Err(ReadError::NoSegment { .. }) => Ok(()),
@@ -258,31 +256,4 @@ fn without_payload(event: EventAccepted) -> EventAccepted {
         },
         ..event
     }
-}
-
-/// The record with zeros for the payload, as long as it was.
-fn blanked(record: Record) -> Option<Record> {
-    match record {
-        Record::EventAccepted(mut event) => {
-            blank(&mut event);
-            Some(Record::EventAccepted(event))
-        }
-        Record::Carried(Carried {
-            rows,
-            home: Home::Event { lsn, mut event },
-            configuration,
-        }) => {
-            blank(&mut event);
-            Some(Record::Carried(Carried {
-                rows,
-                home: Home::Event { lsn, event },
-                configuration,
-            }))
-        }
-        _ => None,
-    }
-}
-
-fn blank(event: &mut EventAccepted) {
-    event.payload.bytes = vec![0; event.payload.bytes.len()].into();
 }

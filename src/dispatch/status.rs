@@ -9,8 +9,8 @@ use super::{
     view::{ClockView, CountsView, JournalView, StatsView, StatusView, StoreView},
 };
 use crate::{
-    domain::{duration::Span, endpoint::EndpointState, id::EndpointId},
-    storage::local::index::rows::{Counts, Totals},
+    domain::{delivery::Counts, duration::Span, endpoint::EndpointState, id::EndpointId},
+    storage::local::index::rows::Totals,
     storage::local::journal::Durability,
     telemetry::metrics,
 };

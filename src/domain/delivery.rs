@@ -94,7 +94,32 @@ pub struct LastAttempt {
     pub status: Option<u16>,
 }
 
-/// One event's obligation to one endpoint. Persisted in the store; the row format's version is the store's.
+/// Counts of deliveries by state, and of attempts. Persisted: append members only with new versions of what holds it.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub scheduled: u64,
+    pub delivered: u64,
+    pub failed: u64,
+    pub expired: u64,
+    pub cancelled: u64,
+    pub attempts: u64,
+}
+
+impl Counts {
+    /// The count that a delivery in this stage is part of.
+    pub const fn of(&mut self, stage: Stage) -> &mut u64 {
+        match stage {
+            Stage::Scheduled { .. } => &mut self.scheduled,
+            Stage::Delivered => &mut self.delivered,
+            Stage::Failed => &mut self.failed,
+            Stage::Expired => &mut self.expired,
+            Stage::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+/// One event's obligation to one endpoint. Persisted, in rows of the index and in records of what is carried, each with a
+/// version of its own.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     pub key: DeliveryKey,

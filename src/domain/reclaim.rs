@@ -1,52 +1,208 @@
 //! What the journal says again, or says is gone, so that its oldest segments can be deleted.
 //!
-//! A [`Carried`] record holds rows of the store as they were at its place in the journal, exactly: nothing was appended
-//! between the look at them and the record. Where the records before it are still there it says nothing new, where
-//! they are gone it says all that is left of them. The others are about things that may be gone already, and then
-//! change nothing.
+//! A [`Carried`] record holds state as it was at its place in the journal, exactly: nothing was appended between the look
+//! at it and the record. Where the records before it are still there it says nothing new, where they are gone it says all
+//! that is left of them. The others are about things that may be gone already, and then change nothing.
+//!
+//! The state is the domain's, not a storage engine's: an index makes rows of it as it makes them of any record. Version 1 of
+//! these records held rows of the index; see [`State::Row`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{DeliveryKey, EndpointId, Lsn},
-    record::{EventAccepted, EventTypePut},
+    delivery::{Counts, Delivery},
+    endpoint::Standing,
+    event::{ContentHash, EventType, Label},
+    health::Health,
+    id::{DeliveryKey, EndpointId, EventId, Lsn},
+    ordering::Strand,
+    record::{EventAccepted, EventTypePut, KeyPut, Place},
     time::Timestamp,
 };
 
-/// A row of the store as it stands: key, and version with value.
+/// A part of the state. Ordinals are persisted: append only, before `Row`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    Event(Box<EventFacts>),
+    Delivery(Box<DeliveryFacts>),
+    Attempt(AttemptLink),
+    Endpoint(Box<EndpointFacts>),
+    ApiKey(Box<KeyPut>),
+    EventType(Box<EventTypeFacts>),
+    Tally(Box<EndpointTally>),
+    Totals(Box<Totals>),
+    Forgotten(Box<Forgotten>),
+    /// A row of the index as version 1 carried it, where a single row does not say enough to be read as state. It is
+    /// applied as it is, and never written.
+    #[serde(skip)]
+    Row(RowCopy),
+}
+
+/// What is known of an event beside its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFacts {
+    /// The record that accepted it.
+    pub lsn: Lsn,
+    pub id: EventId,
+    pub event_type: EventType,
+    pub tenant: Option<Label>,
+    pub accepted_at: Timestamp,
+    pub content_hash: ContentHash,
+    /// Deliveries of its fan-out.
+    pub deliveries: u32,
+    /// What its ordering key makes of it.
+    pub strand: Option<Strand>,
+    /// Its idempotency key, if that still stands for it.
+    pub idempotency: Option<IdempotencyClaim>,
+    pub erased: Option<Erasure>,
+    /// Its record could not be read, and goes: nothing is left of the event but this.
+    pub lost: bool,
+}
+
+/// An idempotency key that stands for an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyClaim {
+    /// As the event's record has it.
+    pub key: String,
+    pub until: Timestamp,
+}
+
+/// When an event's payload was erased, who asked for it, and where in the journal it stood: there it is overwritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    pub at: Timestamp,
+    pub by: String,
+    pub from: Place,
+}
+
+/// A delivery of an event that was carried before it. One that the event's own record did not make was added by a replay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryFacts {
+    pub delivery: Delivery,
+    /// When it took its place in line, if it is scheduled and was tried since.
+    pub since: Option<Timestamp>,
+}
+
+/// Which attempt of a delivery came before one whose own record stays.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptLink {
+    /// The record that settled the attempt.
+    pub lsn: Lsn,
+    pub previous: Option<Lsn>,
+}
+
+/// An endpoint, or what is left of a deleted one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointFacts {
+    pub id: EndpointId,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub deleted_at: Option<Timestamp>,
+    pub standing: Standing,
+    /// The whole configuration with its secrets, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// A declared event type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTypeFacts {
+    pub name: EventType,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub declaration: Declaration,
+}
+
+/// Where an event type's declaration is. Ordinals are persisted: append only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Declaration {
+    /// In the record that carries this.
+    Here,
+    /// In a record that stays.
+    Elsewhere,
+    /// It could not be read, and goes.
+    Lost,
+}
+
+/// One endpoint's counts and health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointTally {
+    pub endpoint: EndpointId,
+    pub deliveries: Counts,
+    pub health: Health,
+}
+
+/// Counts over everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub events: u64,
+    /// Events whose fan-out was empty.
+    pub unmatched: u64,
+    pub deliveries: Counts,
+    /// The newest time at which an event was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// What is counted, and is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    pub events: u64,
+    /// Deliveries by the state in which they ended, and attempts.
+    pub deliveries: Counts,
+}
+
+/// A row of the index as it stood: key, and version with value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCopy {
     pub key: Bytes,
     pub row: Bytes,
 }
 
-impl RowCopy {
-    /// What it takes in a record, in bytes.
+impl State {
+    /// About what it takes in a record, in bytes; never less.
     pub fn size(&self) -> usize {
-        self.key.len() + self.row.len() + 16
+        let texts = match self {
+            Self::Event(event) => {
+                let claim = event.idempotency.as_ref().map_or(0, |claim| claim.key.len());
+                let tenant = event.tenant.as_ref().map_or(0, |tenant| tenant.as_str().len());
+                let erased = event.erased.as_ref().map_or(0, |erased| erased.by.len());
+                event.id.as_str().len() + event.event_type.as_str().len() + tenant + claim + erased
+            }
+            Self::Endpoint(endpoint) => endpoint.sealed.len(),
+            Self::ApiKey(key) => {
+                key.name.len() + key.tenant.as_ref().map_or(0, |tenant| tenant.as_str().len())
+            }
+            Self::EventType(declared) => declared.name.as_str().len(),
+            Self::Row(copy) => copy.key.len() + copy.row.len(),
+            Self::Attempt(_) => return 24,
+            Self::Delivery(_) | Self::Tally(_) | Self::Totals(_) | Self::Forgotten(_) => 0,
+        };
+        texts + FIXED
     }
 }
+
+/// More than what a part of the state takes beside its texts.
+const FIXED: usize = 192;
 
 /// What else stood in the record that is about to be deleted, and now stands here. Ordinals are persisted: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Home {
     None,
-    /// The event that the record at `lsn` accepted; its row points here from now on.
+    /// The event that the record at `lsn` accepted; it is read from here from now on.
     Event {
         lsn: Lsn,
         event: Box<EventAccepted>,
     },
-    /// A declaration, whose row points here from now on.
+    /// A declaration, which is read from here from now on.
     EventType(Box<EventTypePut>),
 }
 
-/// Rows carried forward. Applying it puts them, whatever there was.
+/// State carried forward. Applying it makes the state be so, whatever it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
-    pub rows: Vec<RowCopy>,
+    pub state: Vec<State>,
     pub home: Home,
-    /// Rows of endpoints, API keys or event types are among them.
+    /// Endpoints, API keys or event types are among it.
     pub configuration: bool,
 }
 
@@ -89,9 +245,7 @@ pub struct FloorRaised {
     /// The newest time at which an event below the floor was accepted.
     pub accepted_at: Timestamp,
     /// Endpoints that were deleted below the floor.
-    pub deleted: Vec<EndpointId>,
-    /// Their rows.
-    pub rows: Vec<RowCopy>,
+    pub deleted: Vec<EndpointFacts>,
 }
 
 impl FloorRaised {
@@ -101,7 +255,6 @@ impl FloorRaised {
             floor,
             accepted_at: Timestamp::EPOCH,
             deleted: Vec::new(),
-            rows: Vec::new(),
         }
     }
 }

@@ -235,6 +235,8 @@ impl Record {
         match kind {
             // AttemptSettled: in version 1 a success ended also what had ended before. The body is the same.
             2 => 2,
+            // Carried and FloorRaised: version 1 held rows of the index.
+            13 | 17 => 2,
             _ => 1,
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `lock` | locked by the process that owns the folder |
 //! | `format` | the folder's format version, and a text sealed with the sealing key that proves a key right |
-//! | `format.1` | the same as it was before a folder of format 1 was migrated |
+//! | `format.1`, `format.2` | the same as it was before a folder of that format was migrated |
 //! | `key` | the sealing key, 64 hexadecimal digits, readable by its owner alone |
 //! | `boot` | the kernel's boot id when the store was last opened |
 //! | `clock` | what the engine knew of time when it last noted it, see `dispatch/clock/`; written anew when it is missing |
@@ -29,9 +29,10 @@ use super::{hex, random, seal::Sealer, shortage};
 /// A folder of a newer one is refused untouched. An older one is migrated when it is begun to be written ([`Folder::begin`]).
 ///
 /// Format 2 has records that say what was carried forward and what is gone. Whoever does not know them would take a
-/// journal without its oldest segments for a damaged one, and lose what they say. Nothing else is different, so that a
-/// folder of format 1 is migrated by saying so; its `format` is kept as `format.1`.
-pub const FORMAT: u32 = 2;
+/// journal without its oldest segments for a damaged one, and lose what they say. Format 3 has one record for all changes of
+/// configuration of a request, and a second version of two others, of which the same holds. Nothing else is different, so that a folder of an older format is migrated by saying so;
+/// its `format` is kept as `format.1` or `format.2`.
+pub const FORMAT: u32 = 3;
 
 /// A key file is not longer than this, in bytes; what is longer is none.
 pub const KEY_FILE: u64 = 4096;

@@ -72,7 +72,7 @@ fn a_folder_of_format_1_is_migrated_when_it_is_begun_and_can_be_put_back() {
     drop(Folder::open(dir.path(), None).unwrap());
     let format = dir.path().join("format");
     let new = fs::read_to_string(&format).unwrap();
-    let old = new.replace("format 2", "format 1");
+    let old = new.replace(&format!("format {FORMAT}"), "format 1");
     fs::write(&format, &old).unwrap();
     let read = || fs::read_to_string(&format).unwrap();
     let folder = Folder::open(dir.path(), None).unwrap();
@@ -133,11 +133,11 @@ fn a_newer_format_is_refused_untouched() {
     let format = dir.path().join("format");
     let newer = fs::read_to_string(&format)
         .unwrap()
-        .replace("format 2", "format 3");
+        .replace(&format!("format {FORMAT}"), &format!("format {}", FORMAT + 1));
     fs::write(&format, &newer).unwrap();
     assert!(matches!(
         Folder::open(dir.path(), None),
-        Err(FolderError::Newer { found: 3, .. })
+        Err(FolderError::Newer { found, .. }) if found == FORMAT + 1
     ));
     assert_eq!(fs::read_to_string(&format).unwrap(), newer);
     fs::write(&format, "").unwrap();

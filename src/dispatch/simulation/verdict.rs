@@ -3,10 +3,10 @@
 use super::{driver::Driver, life::Life, model::Model, stage::Inner};
 use crate::{
     domain::{
-        delivery::{Delivery, Stage},
+        delivery::{Counts, Delivery, Stage},
         endpoint::EndpointState,
     },
-    storage::local::index::{Store, rows::Counts},
+    storage::local::index::Store,
 };
 
 impl Inner {

@@ -8,13 +8,13 @@ use crate::{
         configuration::ConfigChange,
         event::EventType,
         id::{EndpointId, KeyId, Lsn},
-        reclaim::{Carried, Home},
+        reclaim::{Carried, EventTypeFacts, Home, State},
         record::{EventTypePut, KeyPut, Place, Record},
         time::Timestamp,
     },
     runtime::chain::chain,
     storage::local::index::{
-        CarriedRow, Store, StoreError,
+        Store, StoreError,
         rows::{EndpointRow, EventTypeRow},
     },
     storage::local::journal::{Entry, ReadError},
@@ -150,24 +150,41 @@ impl Gathered {
         }
     }
 
-    /// Rows as they stood then, whatever was known before.
+    /// State as it was then, whatever was known before.
     fn carried(&mut self, carried: &Carried) {
-        for copy in &carried.rows {
-            match CarriedRow::read(copy) {
-                Some(CarriedRow::Endpoint(id, row)) => _ = self.endpoints.insert(id, *row),
-                Some(CarriedRow::ApiKey(key)) => _ = self.keys.insert(key.id, *key),
-                Some(CarriedRow::EventType(name, row)) => match &carried.home {
-                    Home::EventType(put) if put.event_type == name => {
-                        _ = self.types.insert(name, (row, (**put).clone()))
-                    }
-                    Home::None | Home::Event { .. } | Home::EventType(_) => {
-                        // The declaration lies elsewhere; the row says since when it is declared.
-                        if let Some((known, _)) = self.types.get_mut(&name) {
-                            *known = row;
-                        }
-                    }
-                },
-                None => {}
+        for part in &carried.state {
+            match part {
+                State::Endpoint(facts) => {
+                    self.endpoints.insert(facts.id, EndpointRow::from(&**facts));
+                }
+                State::ApiKey(key) => _ = self.keys.insert(key.id, (**key).clone()),
+                State::EventType(declared) => self.carried_type(declared, &carried.home),
+                State::Event(_)
+                | State::Delivery(_)
+                | State::Attempt(_)
+                | State::Tally(_)
+                | State::Totals(_)
+                | State::Forgotten(_)
+                | State::Row(_) => {}
+            }
+        }
+    }
+
+    fn carried_type(&mut self, declared: &EventTypeFacts, home: &Home) {
+        let row = EventTypeRow {
+            created_at: declared.created_at,
+            updated_at: declared.updated_at,
+            place: Place::default(),
+        };
+        match home {
+            Home::EventType(put) if put.event_type == declared.name => {
+                self.types.insert(declared.name.clone(), (row, (**put).clone()));
+            }
+            Home::None | Home::Event { .. } | Home::EventType(_) => {
+                // The declaration lies elsewhere; this says since when it is declared.
+                if let Some((known, _)) = self.types.get_mut(&declared.name) {
+                    *known = row;
+                }
             }
         }
     }

@@ -272,7 +272,7 @@ impl Writer<'_> {
     }
 
     /// What an event's ordering key makes of its deliveries.
-    fn order_of(&self, event: Lsn) -> Result<Option<Strand>, StoreError> {
+    pub(super) fn order_of(&self, event: Lsn) -> Result<Option<Strand>, StoreError> {
         let row: Option<EventRow> = self.draft.get(&keys::event(event))?;
         Ok(row.and_then(|row| row.key))
     }

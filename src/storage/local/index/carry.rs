@@ -1,18 +1,19 @@
-//! Questions of reclaim: what belongs to an event, what lies below a sequence number, rows as they stand.
+//! Questions of reclaim: what belongs to an event, what lies below a sequence number, the state as it is.
 
 use super::{
     Store, StoreError,
     draft::decode,
     keys,
     query::Window,
-    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, FloorRow, Forgotten, IdempotencyRow},
+    rows::{AttemptRow, EventRow, EventTypeRow, FloorRow, Forgotten, IdempotencyRow, Slot, Tally, Totals},
 };
 use crate::domain::{
     delivery::Delivery,
     event::EventType,
-    id::{DeliveryKey, EndpointId, Lsn},
-    reclaim::RowCopy,
-    record::KeyPut,
+    id::{DeliveryKey, EndpointId, KeyId, Lsn},
+    ordering::Strand,
+    reclaim::{AttemptLink, Declaration, DeliveryFacts, EventFacts, State},
+    record::{KeyPut, Place},
     time::Timestamp,
 };
 
@@ -34,31 +35,12 @@ impl Belongings {
     }
 }
 
-/// A row of configuration that was carried forward.
-#[derive(Clone, Debug)]
-pub enum CarriedRow {
-    Endpoint(EndpointId, Box<EndpointRow>),
-    ApiKey(Box<KeyPut>),
-    EventType(EventType, EventTypeRow),
-}
-
-impl CarriedRow {
-    /// Nothing when it is another row, or does not decode.
-    pub fn read(copy: &RowCopy) -> Option<Self> {
-        let key = &copy.key[..];
-        match *key.first()? {
-            keys::ENDPOINT => {
-                let row = decode(key, &copy.row).ok()?;
-                Some(Self::Endpoint(keys::endpoint_in(key)?, Box::new(row)))
-            }
-            keys::API_KEY => Some(Self::ApiKey(Box::new(decode(key, &copy.row).ok()?))),
-            keys::EVENT_TYPE => Some(Self::EventType(
-                keys::event_type_in(key)?,
-                decode(key, &copy.row).ok()?,
-            )),
-            _ => None,
-        }
-    }
+/// What configuration a record is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mention {
+    Endpoint(EndpointId),
+    ApiKey(KeyId),
+    EventType(EventType),
 }
 
 /// The newest times below a sequence number.
@@ -120,55 +102,98 @@ impl Store {
         Ok(true)
     }
 
-    /// Every row that an event has, as it stands: of its attempts those that were settled from `floor` on, and that
-    /// of its idempotency key, if it stands for this event.
-    pub fn copies_of_event(
+    /// All state of an event: of its attempts those that were settled from `floor` on, and its idempotency key, if that
+    /// stands for this event.
+    pub fn state_of_event(
         &self,
         event: Lsn,
         belongings: &Belongings,
         idempotency_key: Option<&str>,
         floor: Lsn,
-    ) -> Result<Vec<RowCopy>, StoreError> {
-        let mut keys = vec![keys::event(event)];
-        keys.extend(self.rows_of_id(event, &belongings.row)?);
-        if let Some(text) = idempotency_key {
-            keys.extend(self.rows_of_key(belongings.row.tenant.as_ref(), text, event)?);
-        }
-        keys.extend(belongings.added.iter().map(|added| keys::added(event, *added)));
+        lost: bool,
+    ) -> Result<Vec<State>, StoreError> {
+        let row = &belongings.row;
+        let facts = EventFacts {
+            lsn: event,
+            id: row.id.clone(),
+            event_type: row.event_type.clone(),
+            tenant: row.tenant.clone(),
+            accepted_at: row.accepted_at,
+            content_hash: row.content_hash,
+            deliveries: row.deliveries,
+            strand: row.key,
+            idempotency: match idempotency_key {
+                Some(text) => self.claim(row.tenant.as_ref(), text, event)?,
+                None => None,
+            },
+            erased: row.erased.clone(),
+            lost,
+        };
+        let mut state = vec![State::Event(Box::new(facts))];
         for delivery in &belongings.deliveries {
-            let (endpoint, key) = (delivery.endpoint, delivery.key);
-            keys.push(keys::delivery(key));
-            keys.push(match delivery.stage.due() {
-                Some(due) => keys::due(endpoint, due, key),
-                None => keys::failed(endpoint, key),
-            });
+            state.push(State::Delivery(Box::new(DeliveryFacts {
+                delivery: *delivery,
+                since: self.since(delivery, row.key)?,
+            })));
         }
-        let attempts = belongings.attempts.iter().filter(|lsn| **lsn >= floor);
-        keys.extend(attempts.map(|lsn| keys::attempt(*lsn)));
-        let copies = keys.into_iter().map(|key| self.copy(&key));
-        copies.filter_map(Result::transpose).collect()
+        for lsn in belongings.attempts.iter().filter(|lsn| **lsn >= floor) {
+            let attempt = self.attempt(*lsn)?;
+            state.extend(attempt.map(|attempt| {
+                State::Attempt(AttemptLink {
+                    lsn: *lsn,
+                    previous: attempt.previous,
+                })
+            }));
+        }
+        Ok(state)
     }
 
-    /// A row as it stands.
-    pub fn copy(&self, key: &[u8]) -> Result<Option<RowCopy>, StoreError> {
-        let row = self.table.get(key)?;
-        Ok(row.map(|row| RowCopy {
-            key: key.to_vec().into(),
-            row: row.into(),
-        }))
-    }
-
-    /// All rows of a kind as they stand.
-    pub fn copies(&self, kind: u8) -> Result<Vec<RowCopy>, StoreError> {
-        let rows = self.table.prefix(&[kind]);
-        rows.map(|entry| {
-            let (key, row) = entry?;
-            Ok(RowCopy {
-                key: key.into(),
-                row: row.into(),
-            })
+    /// When a scheduled delivery took its place in line, if it was tried since.
+    fn since(&self, delivery: &Delivery, strand: Option<Strand>) -> Result<Option<Timestamp>, StoreError> {
+        let Some(due) = delivery.stage.due() else {
+            return Ok(None);
+        };
+        let slot: Option<Slot> = self.row(&keys::due(delivery.endpoint, due, delivery.key))?;
+        Ok(match slot {
+            Some(slot) if !slot.unsaid => slot.since,
+            _ => Slot::of_old(delivery, strand).since,
         })
-        .collect()
+    }
+
+    /// What is mentioned, as it is, and where the declaration lies of what is one.
+    pub fn mentioned(&self, mention: &Mention) -> Result<Option<(State, Option<Place>)>, StoreError> {
+        Ok(match mention {
+            Mention::Endpoint(id) => self.endpoint_facts(*id)?.map(|facts| (facts, None)),
+            Mention::ApiKey(id) => {
+                let key: Option<KeyPut> = self.row(&keys::api_key(*id))?;
+                key.map(|key| (State::ApiKey(Box::new(key)), None))
+            }
+            Mention::EventType(name) => {
+                let row: Option<EventTypeRow> = self.row(&keys::event_type(name))?;
+                row.map(|row| {
+                    let facts = row.facts(name.clone(), Declaration::Elsewhere);
+                    (State::EventType(Box::new(facts)), Some(row.place))
+                })
+            }
+        })
+    }
+
+    fn endpoint_facts(&self, id: EndpointId) -> Result<Option<State>, StoreError> {
+        let row = self.endpoint(id)?;
+        Ok(row.map(|row| State::Endpoint(Box::new(row.facts(id)))))
+    }
+
+    /// All counts.
+    pub fn counts(&self) -> Result<Vec<State>, StoreError> {
+        let mut state = Vec::new();
+        state.extend(self.row::<Totals>(&keys::totals())?.map(State::from));
+        state.extend(self.row::<Forgotten>(&keys::forgotten())?.map(State::from));
+        for entry in self.table.prefix(&[keys::ENDPOINT_TALLY]) {
+            let (key, row) = entry?;
+            let tally: Tally = decode(&key, &row)?;
+            state.extend(keys::endpoint_in(&key).map(|id| tally.state(id)));
+        }
+        Ok(state)
     }
 
     /// How many rows there are of a kind.

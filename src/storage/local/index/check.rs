@@ -9,11 +9,11 @@ use super::{
     Store, StoreError,
     draft::decode,
     keys,
-    rows::{AttemptRow, Counts, EventRow, EventTypeRow, Tally},
+    rows::{AttemptRow, EventRow, EventTypeRow, Tally},
 };
 use crate::{
     domain::{
-        delivery::{Delivery, Stage},
+        delivery::{Counts, Delivery, Stage},
         id::EndpointId,
     },
     runtime::hex,

@@ -12,7 +12,7 @@ use super::{
     table::{Change, Changes},
 };
 use crate::{
-    domain::{id::EndpointId, reclaim::RowCopy},
+    domain::{delivery::Counts, id::EndpointId, reclaim::RowCopy},
     runtime::{
         codec::{CodecError, decode_row, encode_row},
         hex,
@@ -123,18 +123,14 @@ impl<'a> Draft<'a> {
         Ok(self.forgotten.insert(found))
     }
 
-    /// Puts a row as it stood in another store. Counts are kept apart until the batch is committed.
-    pub fn put_copy(&mut self, copy: &RowCopy) -> Result<(), StoreError> {
-        let key = &copy.key[..];
-        match (key.first(), keys::endpoint_in(key)) {
-            (Some(&keys::ENDPOINT_TALLY), Some(endpoint)) => {
-                self.tallies.insert(endpoint, decode(key, &copy.row)?);
-            }
-            _ if *key == *keys::totals() => self.totals = decode(key, &copy.row)?,
-            _ if *key == *keys::forgotten() => self.forgotten = Some(decode(key, &copy.row)?),
-            _ => _ = self.changes.insert(key.into(), Change::Put((&*copy.row).into())),
-        }
-        Ok(())
+    /// Puts a row as it stood in another store.
+    pub fn put_copy(&mut self, copy: &RowCopy) {
+        let row = Change::Put((&*copy.row).into());
+        self.changes.insert(copy.key[..].into(), row);
+    }
+
+    pub fn set_tally(&mut self, endpoint: EndpointId, tally: rows::Tally) {
+        self.tallies.insert(endpoint, tally);
     }
 
     /// The keys from `low` on and below `high`, those of this batch among them.
@@ -156,11 +152,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Changes one endpoint's counts and the totals alike.
-    pub fn count(
-        &mut self,
-        endpoint: EndpointId,
-        change: impl Fn(&mut rows::Counts),
-    ) -> Result<(), StoreError> {
+    pub fn count(&mut self, endpoint: EndpointId, change: impl Fn(&mut Counts)) -> Result<(), StoreError> {
         change(&mut self.totals.deliveries);
         change(&mut self.tally(endpoint)?.deliveries);
         Ok(())

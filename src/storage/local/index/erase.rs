@@ -1,14 +1,10 @@
 //! Applying an erasure: the event points at what is left of it, and what was scheduled of it is cancelled.
 
-use super::{
-    Placed, StoreError,
-    apply::Writer,
-    keys,
-    rows::{Erasure, EventRow},
-};
+use super::{Placed, StoreError, apply::Writer, keys, rows::EventRow};
 use crate::domain::{
     delivery::{Delivery, Stage},
     id::DeliveryKey,
+    reclaim::Erasure,
     record::{DeliveriesEnded, PayloadErased},
 };
 

@@ -19,6 +19,7 @@ use crate::{
     domain::{
         event::Label,
         id::{EventId, Lsn},
+        reclaim::{EventFacts, IdempotencyClaim},
         record::EventAccepted,
     },
     runtime::hex,
@@ -118,35 +119,26 @@ impl Store {
 
     /// Whether an idempotency key, as its record has it, stands for this event.
     pub fn stands_for(&self, tenant: Option<&Label>, key: &str, event: Lsn) -> Result<bool, StoreError> {
-        Ok(!self.rows_of_key(tenant, key, event)?.is_empty())
+        Ok(self.claim(tenant, key, event)?.is_some())
     }
 
-    /// The rows in which an idempotency key stands for this event.
-    pub(super) fn rows_of_key(
+    /// An idempotency key, as its record has it, if it stands for this event.
+    pub(super) fn claim(
         &self,
         tenant: Option<&Label>,
         key: &str,
         event: Lsn,
-    ) -> Result<Vec<Key>, StoreError> {
-        let mut found = Vec::new();
+    ) -> Result<Option<IdempotencyClaim>, StoreError> {
         for place in key_places(tenant, key) {
             let row: Option<IdempotencyRow> = self.row(&place)?;
-            if row.is_some_and(|row| row.event == event) {
-                found.push(place);
+            if let Some(row) = row.filter(|row| row.event == event) {
+                return Ok(Some(IdempotencyClaim {
+                    key: key.to_owned(),
+                    until: row.until,
+                }));
             }
         }
-        Ok(found)
-    }
-
-    /// The rows in which an event's id stands for it.
-    pub(super) fn rows_of_id(&self, event: Lsn, row: &EventRow) -> Result<Vec<Key>, StoreError> {
-        let mut found = Vec::new();
-        for place in id_places(row.tenant.as_ref(), &row.id) {
-            if self.row::<Lsn>(&place)? == Some(event) {
-                found.push(place);
-            }
-        }
-        Ok(found)
+        Ok(None)
     }
 }
 
@@ -194,19 +186,41 @@ impl Writer<'_> {
         self.draft.put(place, &row)
     }
 
-    /// Takes away what stands for an event that is forgotten: its id, and its idempotency key.
+    /// Has an event that is carried keep its id, and its idempotency key if it has one: each in the place that it has
+    /// today, wherever an earlier version put it.
+    pub(super) fn keep_names(&mut self, event: &EventFacts) -> Result<(), StoreError> {
+        let tenant = event.tenant.as_ref();
+        let claim = event.idempotency.as_ref();
+        self.release(
+            event.lsn,
+            (tenant, &event.id),
+            claim.map(|claim| claim.key.as_str()),
+        )?;
+        self.draft.put(keys::event_id(tenant, &event.id), &event.lsn)?;
+        let Some(claim) = claim else { return Ok(()) };
+        let row = IdempotencyRow {
+            event: event.lsn,
+            until: claim.until,
+        };
+        match key_places(tenant, &claim.key).next() {
+            Some(place) => self.draft.put(place, &row),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away what stands for an event: its id within its tenant, and its idempotency key.
     pub(super) fn release(
         &mut self,
         event: Lsn,
-        row: &EventRow,
+        (tenant, id): (Option<&Label>, &EventId),
         idempotency_key: Option<&str>,
     ) -> Result<(), StoreError> {
-        for place in id_places(row.tenant.as_ref(), &row.id) {
+        for place in id_places(tenant, id) {
             if self.draft.get::<Lsn>(&place)? == Some(event) {
                 self.draft.remove(place);
             }
         }
-        let places = idempotency_key.map(|text| key_places(row.tenant.as_ref(), text));
+        let places = idempotency_key.map(|text| key_places(tenant, text));
         for place in places.into_iter().flatten() {
             let found: Option<IdempotencyRow> = self.draft.get(&place)?;
             if found.is_some_and(|found| found.event == event) {
@@ -227,12 +241,11 @@ mod tests {
     use crate::{
         domain::{
             event::Payload,
-            reclaim::{EventsForgotten, ForgottenEvent},
+            reclaim::{Carried, EventsForgotten, ForgottenEvent, Home},
             record::Record,
             time::Timestamp,
         },
-        runtime::codec::encode_row,
-        storage::local::index::{Placed, TableOptions, open::open_as_is, rows::Row, table::Change},
+        storage::local::index::{Placed, TableOptions, open::open_as_is, table::Change},
     };
 
     const JOURNAL: [u8; 16] = [7; 16];
@@ -382,28 +395,41 @@ mod tests {
         assert_eq!(store.count(keys::IDEMPOTENCY).unwrap(), 2);
     }
 
+    /// Every key of an id, or of an idempotency key.
+    fn names(store: &Store) -> Vec<Vec<u8>> {
+        let rows = store.dump().unwrap().into_iter();
+        let names = rows.filter(|(key, _)| [keys::EVENT_ID, keys::IDEMPOTENCY].contains(&key[0]));
+        names.map(|(key, _)| key.to_vec()).collect()
+    }
+
     #[test]
-    fn what_is_carried_is_carried_from_where_it_lies() {
+    fn what_is_carried_keeps_its_names_in_the_places_of_today() {
         let (_dir, store) = store();
         apply(&store, 1, accepted("x", Some("a"), "k"));
-        let copied = || {
+        let today = names(&store);
+        let carry = |lsn: Lsn| {
             let belongings = store.belongings(1).unwrap().unwrap();
-            let copies = store.copies_of_event(1, &belongings, Some("k"), 0).unwrap();
-            copies
-                .into_iter()
-                .map(|copy| copy.key.to_vec())
-                .collect::<Vec<_>>()
+            let state = store.state_of_event(1, &belongings, Some("k"), 0, false).unwrap();
+            let carried = Carried {
+                state,
+                home: Home::None,
+                configuration: false,
+            };
+            apply(&store, lsn, Record::Carried(carried));
         };
-        let own = copied();
-        assert_eq!(own.len(), 3);
         make_earlier(&store, "a", "x", ("k", "k"));
-        let earlier = copied();
-        assert_eq!(earlier[1..], [b"\x21x".to_vec(), b"\x22k".to_vec()]);
-        assert!(own[1..].iter().all(|key| key.ends_with(b"\0a")));
-        // An event of another's that stands there by now is not carried with it.
-        apply(&store, 2, accepted("x", None, "k"));
-        assert_eq!(copied(), own);
-        let lsn = encode_row(Lsn::VERSION, &2_u64).unwrap();
-        assert_eq!(store.table.get(b"\x21x").unwrap().unwrap(), lsn);
+        assert_eq!(names(&store), [b"\x21x".to_vec(), b"\x22k".to_vec()]);
+        carry(2);
+        assert_eq!(names(&store), today);
+        // An event of another's that stands there by now is left alone.
+        apply(&store, 3, accepted("x", None, "k"));
+        carry(4);
+        for (owner, lsn) in [(Some("a"), 1), (None, 3)] {
+            assert_eq!(
+                found(&store, owner, "x", "k"),
+                (Some(lsn), Some(lsn)),
+                "{owner:?}"
+            );
+        }
     }
 }

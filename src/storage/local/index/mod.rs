@@ -25,6 +25,7 @@
 //! since a batch on one tree is atomic without sled's multi-tree transactions.
 
 mod apply;
+mod carried;
 mod carry;
 mod check;
 mod draft;
@@ -41,7 +42,8 @@ mod table;
 use std::path::Path;
 
 pub use apply::Effect;
-pub use carry::{Belongings, CarriedRow, Newest};
+pub use carried::{endpoint_of_row, state_of_row};
+pub use carry::{Belongings, Mention, Newest};
 pub use check::CheckReport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use draft::decode as decode_row;

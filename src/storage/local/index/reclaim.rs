@@ -2,18 +2,15 @@
 //! is made from what is left of the journal; then it changes nothing.
 
 use super::{
-    Placed, Store, StoreError,
+    Store, StoreError,
     apply::Writer,
     keys::{self, Key},
-    rows::{Applied, EndpointRow, EventRow, EventTypeRow, FloorRow, IdempotencyRow},
+    rows::{Applied, EndpointRow, EventRow, FloorRow, IdempotencyRow},
 };
 use crate::domain::{
     delivery::{Delivery, Stage},
     id::DeliveryKey,
-    reclaim::{
-        AttemptsForgotten, Carried, EndpointsForgotten, FloorRaised, ForgottenEvent, Home,
-        IdempotencyForgotten,
-    },
+    reclaim::{AttemptsForgotten, EndpointsForgotten, FloorRaised, ForgottenEvent, IdempotencyForgotten},
 };
 
 impl Store {
@@ -24,8 +21,10 @@ impl Store {
     pub fn begin_at(&self, journal: [u8; 16], raised: &FloorRaised) -> Result<(), StoreError> {
         let mut writer = Writer::new(self)?;
         writer.draft.totals().accepted_at = raised.accepted_at;
-        for copy in &raised.rows {
-            writer.draft.put_copy(copy)?;
+        for endpoint in &raised.deleted {
+            writer
+                .draft
+                .put(keys::endpoint(endpoint.id), &EndpointRow::from(endpoint))?;
         }
         writer.floor_raised(raised)?;
         let lsn = raised.floor.saturating_sub(1);
@@ -34,42 +33,6 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Puts the rows. Where they are what is there already, only the place of what moved in changes.
-    pub(super) fn carried(&mut self, placed: &Placed, carried: &Carried) -> Result<(), StoreError> {
-        for copy in &carried.rows {
-            self.draft.put_copy(copy)?;
-        }
-        match &carried.home {
-            Home::None => Ok(()),
-            Home::Event { lsn, .. } => {
-                let key = keys::event(*lsn);
-                match self.draft.get::<EventRow>(&key)? {
-                    None => Ok(()),
-                    Some(row) => self.draft.put(
-                        key,
-                        &EventRow {
-                            place: placed.place,
-                            ..row
-                        },
-                    ),
-                }
-            }
-            Home::EventType(put) => {
-                let key = keys::event_type(&put.event_type);
-                match self.draft.get::<EventTypeRow>(&key)? {
-                    None => Ok(()),
-                    Some(row) => self.draft.put(
-                        key,
-                        &EventTypeRow {
-                            place: placed.place,
-                            ..row
-                        },
-                    ),
-                }
-            }
-        }
-    }
-
     /// Takes an event away with all that belongs to it. What is not settled is never taken, whatever a record says.
     pub(super) fn event_forgotten(&mut self, gone: &ForgottenEvent) -> Result<(), StoreError> {
         let key = keys::event(gone.event);
@@ -99,7 +62,8 @@ impl Writer<'_> {
         for added in &gone.added {
             self.draft.remove(keys::added(gone.event, *added));
         }
-        self.release(gone.event, &row, gone.idempotency_key.as_deref())?;
+        let name = (row.tenant.as_ref(), &row.id);
+        self.release(gone.event, name, gone.idempotency_key.as_deref())?;
         self.draft.remove(key);
         self.draft.forgotten()?.events += 1;
         Ok(())
@@ -148,7 +112,7 @@ impl Writer<'_> {
         let row = FloorRow {
             floor: raised.floor,
             accepted_at: raised.accepted_at,
-            deleted: raised.deleted.clone(),
+            deleted: raised.deleted.iter().map(|endpoint| endpoint.id).collect(),
         };
         self.draft.put(keys::floor(), &row)
     }

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         configuration::EndpointFact,
-        delivery::{Delivery, Stage},
+        delivery::{Counts, Delivery},
         endpoint::{EndpointState, Standing, StateChange},
         event::{ContentHash, EventType, Label},
         health::Health,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
         ordering::Strand,
         outcome::{Class, Reason},
+        reclaim::Erasure,
         record::{KeyPut, Place},
         time::Timestamp,
     },
@@ -66,14 +67,6 @@ pub struct EventRow {
     pub key: Option<Strand>,
     /// Its payload was erased; since version 3.
     pub erased: Option<Erasure>,
-}
-
-/// When an event's payload was erased, who asked for it, and where it stood: there it is overwritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Erasure {
-    pub at: Timestamp,
-    pub by: String,
-    pub from: Place,
 }
 
 #[derive(Deserialize)]
@@ -285,30 +278,6 @@ impl EventTypeRow {
     }
 }
 
-/// Counts of deliveries by state, and of attempts.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    pub scheduled: u64,
-    pub delivered: u64,
-    pub failed: u64,
-    pub expired: u64,
-    pub cancelled: u64,
-    pub attempts: u64,
-}
-
-impl Counts {
-    /// The count that a delivery in this stage is part of.
-    pub const fn of(&mut self, stage: Stage) -> &mut u64 {
-        match stage {
-            Stage::Scheduled { .. } => &mut self.scheduled,
-            Stage::Delivered => &mut self.delivered,
-            Stage::Failed => &mut self.failed,
-            Stage::Expired => &mut self.expired,
-            Stage::Cancelled => &mut self.cancelled,
-        }
-    }
-}
-
 /// Counts over everything.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -393,6 +362,7 @@ mod tests {
     use crate::{
         domain::{
             configuration::ConfigChange,
+            delivery::Stage,
             endpoint::StateChange,
             record::{EndpointChanged, EndpointPut, Record},
         },

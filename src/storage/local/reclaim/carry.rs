@@ -4,13 +4,13 @@ use super::{Bench, Trouble, at_most, reading::Standing, weigh::remembers};
 use crate::{
     domain::{
         id::Lsn,
-        reclaim::{Carried, EventsForgotten, ForgottenEvent, Home, RowCopy},
+        reclaim::{Carried, Declaration, EventTypeFacts, EventsForgotten, ForgottenEvent, Home, State},
         record::{Place, Record},
         time::Timestamp,
     },
     runtime::chain::chain,
     storage::local::codec,
-    storage::local::index::{Belongings, CarriedRow},
+    storage::local::index::Belongings,
     storage::local::journal::{Journal, ReadError},
 };
 
@@ -61,7 +61,6 @@ impl Sorted {
     ) -> Result<(), Trouble> {
         let lsn = standing.event;
         let key = standing.idempotency_key.as_deref();
-        let rows = bench.store.copies_of_event(lsn, found, key, before)?;
         let home = match read(bench.journal, found.row.place)?.and_then(codec::event) {
             Some(event) => Home::Event {
                 lsn,
@@ -73,10 +72,12 @@ impl Sorted {
                 Home::None
             }
         };
-        self.bytes += rows.iter().map(RowCopy::size).sum::<usize>() + found.row.place.len as usize;
+        let lost = matches!(home, Home::None);
+        let state = bench.store.state_of_event(lsn, found, key, before, lost)?;
+        self.bytes += state.iter().map(State::size).sum::<usize>() + found.row.place.len as usize;
         self.carried += 1;
-        let mut records: Vec<Record> = in_portions(rows, false).collect();
-        // The event itself goes with its last rows: all of them are there when its place changes.
+        let mut records: Vec<Record> = in_portions(state, false).collect();
+        // The event itself goes with the last of its state: all of that is there when its place changes.
         if let Some(Record::Carried(last)) = records.last_mut() {
             last.home = home;
         }
@@ -95,44 +96,46 @@ impl Sorted {
     }
 }
 
-/// Rows as records of a bounded size.
-pub(super) fn in_portions(rows: Vec<RowCopy>, configuration: bool) -> impl Iterator<Item = Record> {
-    let mut rows = rows.into_iter().peekable();
+/// State as records of a bounded size.
+pub(super) fn in_portions(state: Vec<State>, configuration: bool) -> impl Iterator<Item = Record> {
+    let mut state = state.into_iter().peekable();
     std::iter::from_fn(move || {
-        rows.peek()?;
+        state.peek()?;
         let (mut portion, mut bytes) = (Vec::new(), 0);
         while bytes < at_most::CARRIED_BYTES
-            && let Some(row) = rows.next()
+            && let Some(part) = state.next()
         {
-            bytes += row.size();
-            portion.push(row);
+            bytes += part.size();
+            portion.push(part);
         }
         Some(Record::Carried(Carried {
-            rows: portion,
+            state: portion,
             home: Home::None,
             configuration,
         }))
     })
 }
 
-/// An event type's row with its declaration, if that stands below and can be read.
-pub(super) fn declaration(bench: &Bench<'_>, copy: &RowCopy, before: Lsn) -> Result<Option<Record>, Trouble> {
-    let Some(CarriedRow::EventType(name, row)) = CarriedRow::read(copy) else {
-        return Ok(None);
-    };
-    if row.place.segment >= before {
-        return Ok(None);
+/// An event type, with its declaration if that stands below and can be read.
+pub(super) fn event_type(
+    bench: &Bench<'_>,
+    mut declared: EventTypeFacts,
+    place: Option<Place>,
+    before: Lsn,
+) -> Result<Record, Trouble> {
+    let mut home = Home::None;
+    if let Some(place) = place.filter(|place| place.segment < before) {
+        let record = read(bench.journal, place)?;
+        let put = record
+            .as_ref()
+            .and_then(|record| codec::event_type(record, &declared.name));
+        declared.declaration = put.as_ref().map_or(Declaration::Lost, |_| Declaration::Here);
+        home = put.map_or(Home::None, |put| Home::EventType(Box::new(put.clone())));
     }
-    let record = read(bench.journal, row.place)?;
-    let put = record
-        .as_ref()
-        .and_then(|record| codec::event_type(record, &name));
-    Ok(put.map(|put| {
-        Record::Carried(Carried {
-            rows: vec![copy.clone()],
-            home: Home::EventType(Box::new(put.clone())),
-            configuration: true,
-        })
+    Ok(Record::Carried(Carried {
+        state: vec![State::EventType(Box::new(declared))],
+        home,
+        configuration: true,
     }))
 }
 

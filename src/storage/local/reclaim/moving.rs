@@ -10,15 +10,12 @@ use super::{
 use crate::{
     domain::{
         id::{EndpointId, Lsn},
-        reclaim::{EndpointsForgotten, FloorRaised, RowCopy},
+        reclaim::{EndpointFacts, EndpointsForgotten, FloorRaised, State},
         record::Record,
         time::Timestamp,
     },
     runtime::chain::chain,
-    storage::local::index::{
-        Store, StoreError,
-        keys::{self, Key},
-    },
+    storage::local::index::{Mention, Store, StoreError},
     storage::local::journal::SegmentRecords,
     telemetry::metrics,
 };
@@ -32,9 +29,9 @@ pub(super) struct Move {
     accepted_at: Timestamp,
     /// Endpoints deleted below.
     deleted: BTreeSet<EndpointId>,
-    /// Keys of the rows of configuration that records below are about.
-    mentions: BTreeSet<Key>,
-    /// Events whose record cannot be read; their rows were carried without it.
+    /// The configuration that records below are about.
+    mentions: BTreeSet<Mention>,
+    /// Events whose record cannot be read; they were carried without it.
     unreadable: BTreeSet<Lsn>,
 }
 
@@ -52,7 +49,7 @@ enum Stage {
         searches: usize,
     },
     Attempts,
-    Configuration(VecDeque<Key>),
+    Configuration(VecDeque<Mention>),
     Last,
 }
 
@@ -241,20 +238,22 @@ impl Move {
             return Ok(());
         }
         let pause = bench.pause()?;
-        let (mut records, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut records, mut state, mut bytes) = (Vec::new(), Vec::new(), 0);
         while bytes < at_most::CARRIED_BYTES
-            && let Some(key) = left.pop_front()
+            && let Some(mention) = left.pop_front()
         {
-            let Some(copy) = bench.store.copy(&key)? else {
+            let Some((part, place)) = bench.store.mentioned(&mention)? else {
                 continue;
             };
-            bytes += copy.size();
-            match carry::declaration(bench, &copy, self.before)? {
-                Some(record) => records.push(record),
-                None => rows.push(copy),
+            bytes += part.size();
+            match part {
+                State::EventType(declared) => {
+                    records.push(carry::event_type(bench, *declared, place, self.before)?);
+                }
+                part => state.push(part),
             }
         }
-        records.extend(carry::in_portions(rows, true));
+        records.extend(carry::in_portions(state, true));
         bench.append(&pause, &records)
     }
 
@@ -263,14 +262,10 @@ impl Move {
     fn last(&self, bench: &mut Bench<'_>) -> Result<(), Trouble> {
         let pause = bench.pause()?;
         let store = bench.store;
-        let (deleted, rows) = self.deleted(store)?;
+        let deleted = self.deleted(store)?;
         let gone = self.past_memory(bench, &deleted)?;
-        let mut counts: Vec<RowCopy> = Vec::new();
-        counts.extend(store.copy(&keys::totals())?);
-        counts.extend(store.copy(&keys::forgotten())?);
-        let tallies = store.copies(keys::ENDPOINT_TALLY)?.into_iter();
-        counts
-            .extend(tallies.filter(|copy| keys::endpoint_in(&copy.key).is_none_or(|id| !gone.contains(&id))));
+        let mut counts = store.counts()?;
+        counts.retain(|part| !matches!(part, State::Tally(tally) if gone.contains(&tally.endpoint)));
         let mut records = Vec::new();
         if !gone.is_empty() {
             records.push(Record::EndpointsForgotten(EndpointsForgotten { endpoints: gone }));
@@ -280,36 +275,34 @@ impl Move {
             floor: self.before,
             accepted_at: self.accepted_at,
             deleted,
-            rows,
         }));
         bench.append(&pause, &records)
     }
 
-    /// The endpoints deleted below that are remembered, with their rows.
-    fn deleted(&self, store: &Store) -> Result<(Vec<EndpointId>, Vec<RowCopy>), StoreError> {
-        let (mut deleted, mut rows) = (Vec::new(), Vec::new());
+    /// The endpoints deleted below that are remembered.
+    fn deleted(&self, store: &Store) -> Result<Vec<EndpointFacts>, StoreError> {
+        let mut deleted = Vec::new();
         // Ids begin with the time of their creation: the newest are the likelier to be asked for.
         for id in self.deleted.iter().rev().take(at_most::DELETED_TOLD) {
-            let row = store.endpoint(*id)?;
-            if row.is_some_and(|row| row.deleted_at.is_some()) {
-                deleted.push(*id);
-                rows.extend(store.copy(&keys::endpoint(*id))?);
-            }
+            let row = store.endpoint(*id)?.filter(|row| row.deleted_at.is_some());
+            deleted.extend(row.map(|row| row.facts(*id)));
         }
         deleted.reverse();
-        rows.reverse();
-        Ok((deleted, rows))
+        Ok(deleted)
     }
 
     /// Those of which nothing is to be remembered any more: what was on its way when they were deleted lies below, too.
-    fn past_memory(&self, bench: &Bench<'_>, deleted: &[EndpointId]) -> Result<Vec<EndpointId>, StoreError> {
+    fn past_memory(
+        &self,
+        bench: &Bench<'_>,
+        deleted: &[EndpointFacts],
+    ) -> Result<Vec<EndpointId>, StoreError> {
         let cut = self.accepted_at.minus(at_most::DELETED_FOR);
         let mut gone = Vec::new();
-        for id in deleted {
-            let row = bench.store.endpoint(*id)?;
-            let long_ago = row.and_then(|row| row.deleted_at).is_some_and(|at| at < cut);
-            if long_ago && bench.store.tally(*id)?.deliveries.scheduled == 0 {
-                gone.push(*id);
+        for facts in deleted {
+            let long_ago = facts.deleted_at.is_some_and(|at| at < cut);
+            if long_ago && bench.store.tally(facts.id)?.deliveries.scheduled == 0 {
+                gone.push(facts.id);
             }
         }
         Ok(gone)

@@ -4,13 +4,13 @@ use crate::{
     domain::{
         configuration::ConfigChange,
         id::{EndpointId, Lsn},
-        reclaim::Home,
+        reclaim::{Home, State},
         record::{EventAccepted, Record},
         time::Timestamp,
     },
     runtime::codec::CodecError,
     storage::local::codec,
-    storage::local::index::{CarriedRow, keys},
+    storage::local::index::Mention,
     storage::local::journal::Entry,
 };
 
@@ -37,8 +37,8 @@ impl Standing {
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub event: Option<Standing>,
-    /// Keys of the rows of configuration that it is about.
-    pub mentions: Vec<keys::Key>,
+    /// The configuration that it is about.
+    pub mentions: Vec<Mention>,
     /// Endpoints that are deleted once it is applied.
     pub deleted: Vec<EndpointId>,
     /// When its event was accepted, if the deliveries are due from then on.
@@ -52,7 +52,7 @@ impl Reading {
         let record = codec::decode(entry)?;
         let mut reading = Self::default();
         for fact in record.endpoint_facts() {
-            reading.mentions.push(keys::endpoint(fact.endpoint()));
+            reading.mentions.push(Mention::Endpoint(fact.endpoint()));
         }
         match &record {
             Record::EventAccepted(event) => {
@@ -70,8 +70,8 @@ impl Reading {
                 if let Home::Event { lsn, event } = &carried.home {
                     reading.event = Some(Standing::of(*lsn, event));
                 }
-                for copy in carried.rows.iter().filter(|_| carried.configuration) {
-                    reading.carried(CarriedRow::read(copy));
+                for part in carried.state.iter().filter(|_| carried.configuration) {
+                    reading.carried(part);
                 }
             }
             Record::AttemptSettled(_)
@@ -90,8 +90,8 @@ impl Reading {
     fn changed(&mut self, change: &ConfigChange) {
         match change {
             ConfigChange::EndpointDeleted(deleted) => self.deleted.push(deleted.id),
-            ConfigChange::KeyPut(key) => self.mentions.push(keys::api_key(key.id)),
-            ConfigChange::EventTypePut(put) => self.mentions.push(keys::event_type(&put.event_type)),
+            ConfigChange::KeyPut(key) => self.mentions.push(Mention::ApiKey(key.id)),
+            ConfigChange::EventTypePut(put) => self.mentions.push(Mention::EventType(put.event_type.clone())),
             ConfigChange::EndpointPut(_)
             | ConfigChange::EndpointChanged(_)
             | ConfigChange::KeyRevoked(_)
@@ -100,15 +100,21 @@ impl Reading {
         }
     }
 
-    fn carried(&mut self, row: Option<CarriedRow>) {
-        match row {
-            Some(CarriedRow::Endpoint(id, row)) => {
-                self.mentions.push(keys::endpoint(id));
-                self.deleted.extend(row.deleted_at.map(|_| id));
+    fn carried(&mut self, part: &State) {
+        match part {
+            State::Endpoint(facts) => {
+                self.mentions.push(Mention::Endpoint(facts.id));
+                self.deleted.extend(facts.deleted_at.map(|_| facts.id));
             }
-            Some(CarriedRow::ApiKey(key)) => self.mentions.push(keys::api_key(key.id)),
-            Some(CarriedRow::EventType(name, _)) => self.mentions.push(keys::event_type(&name)),
-            None => {}
+            State::ApiKey(key) => self.mentions.push(Mention::ApiKey(key.id)),
+            State::EventType(declared) => self.mentions.push(Mention::EventType(declared.name.clone())),
+            State::Event(_)
+            | State::Delivery(_)
+            | State::Attempt(_)
+            | State::Tally(_)
+            | State::Totals(_)
+            | State::Forgotten(_)
+            | State::Row(_) => {}
         }
     }
 }

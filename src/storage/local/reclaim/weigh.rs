@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{event::Label, id::Lsn, time::Timestamp},
-    storage::local::index::{Store, StoreError, keys, rows::EventRow},
+    storage::local::index::{Mention, Store, StoreError, keys, rows::EventRow},
     storage::local::journal::{Entry, SegmentInfo, SegmentRecords},
 };
 
@@ -32,7 +32,7 @@ struct Scale {
     segment: SegmentInfo,
     records: SegmentRecords,
     live: u64,
-    mentions: BTreeSet<keys::Key>,
+    mentions: BTreeSet<Mention>,
 }
 
 impl Reclaimer {
@@ -161,8 +161,9 @@ impl Scale {
 
     fn done(self, store: &Store) -> Result<(Lsn, Weight), StoreError> {
         let mut live = self.live;
-        for key in self.mentions {
-            live += store.copy(&key)?.map_or(0, |copy| copy.size() as u64);
+        for mention in self.mentions {
+            let found = store.mentioned(&mention)?;
+            live += found.map_or(0, |(state, _)| state.size() as u64);
         }
         let bytes = self.segment.bytes;
         Ok((self.segment.first, Weight { bytes, live }))
