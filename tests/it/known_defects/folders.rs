@@ -186,14 +186,14 @@ fn what_the_index_has_and_the_journal_has_lost_fails_visibly() {
 fn what_is_for_an_endpoint_that_is_lost_is_held_and_can_be_ended() {
     let mut folder = Folder::with(Sink::accepting(), &json!({"enabled": false}), 2);
     folder.stop();
-    let place = folder.places(3)[0];
+    let place = folder.places(20)[0];
     edit(&segment(&folder.journal(), place.segment), |bytes| {
         bytes[place.offset as usize + place.len as usize - 1] ^= 1;
     });
     fs::remove_dir_all(folder.data.join("store")).unwrap();
     let text = folder.check(&[]).0;
     assert!(
-        text.contains(&format!("probably endpoint at {}", folder.endpoint)),
+        text.contains(&format!("probably configuration at {}", folder.endpoint)),
         "{text}"
     );
     folder.server.restart();
