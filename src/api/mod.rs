@@ -19,6 +19,7 @@
 //! Bytes that are no HTTP at all are answered by hyper with a bare status (400, 414, 431). A client that gets no answer
 //! cannot know whether its event was accepted: it sends it again with the same id or `Idempotency-Key`.
 
+pub mod audit;
 pub mod auth;
 mod backup;
 mod batch;

@@ -10,21 +10,34 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{auth::Principal, problem::Problem};
+use super::{audit, auth::Principal, problem::Problem};
 use crate::{
-    dispatch::{engine::Engine, error::EngineError},
+    dispatch::{audit::asked_by, engine::Engine, error::EngineError},
     runtime::work_pool::Owner,
 };
 
-/// Carries out a request in its tenant's turns, or where it is.
+/// Carries out a request in its tenant's turns, or where it is; what it changes is noted as that of who asks.
 pub async fn in_turns(State(engine): State<Engine>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>();
-    if path.is_none_or(|path| is_done_here(request.method(), path.as_str())) {
-        return next.run(request).await;
-    }
     let principal = request.extensions().get::<Principal>();
     let owner = Owner::request(principal.and_then(|principal| principal.tenant.clone()));
-    let done = engine.work().run(owner, next.run(request)).await;
+    let asked = principal.map(|principal| audit::asked(principal, request.headers()));
+    let asked = match asked.transpose() {
+        Ok(asked) => asked,
+        Err(problem) => return problem.into_response(),
+    };
+    let path = request.extensions().get::<MatchedPath>();
+    let here = path.is_none_or(|path| is_done_here(request.method(), path.as_str()));
+    let handled = async move {
+        match asked {
+            Some(asked) => asked_by(asked, next.run(request)).await,
+            // A probe, of which nobody is asked who they are.
+            None => next.run(request).await,
+        }
+    };
+    if here {
+        return handled.await;
+    }
+    let done = engine.work().run(owner, handled).await;
     done.unwrap_or_else(|refused| Problem::from(EngineError::from(refused)).into_response())
 }
 

@@ -13,6 +13,7 @@ use axum::{
 use futures_util::FutureExt as _;
 
 use super::{
+    audit,
     auth::{self, Gate},
     backup, deliveries, endpoints, event_types, events, keys, meter, pooled,
     problem::{Kind, Problem},
@@ -108,6 +109,7 @@ fn routes() -> Router<Api> {
         )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/audit", get(audit::list))
         .route("/v1/backup", post(backup::take))
         .route("/v1/status", get(system::status))
         .route("/metrics", get(system::metrics))

@@ -20,6 +20,7 @@
 mod apply;
 mod args;
 mod attempts;
+mod audit;
 mod backup;
 mod check;
 pub mod client;
@@ -82,6 +83,7 @@ enum Command {
     EventType(Box<event_type::Args>),
     Delivery(delivery::Args),
     Attempts(attempts::Args),
+    Audit(audit::Args),
     Preview(preview::Args),
     Key(key::Args),
     Apply(apply::Args),
@@ -133,6 +135,7 @@ impl Arguments {
             Some(Command::EventType(args)) => block_on(event_type::run(*args)),
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
+            Some(Command::Audit(args)) => block_on(audit::run(args)),
             Some(Command::Key(args)) => block_on(key::run(args)),
             Some(Command::Preview(args)) => block_on(preview::run(args)),
             Some(Command::Apply(args)) => block_on(apply::run(args)),

@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Durability, Origin, Problem, Problems, Storage},
     dispatch::{
         Retention, Running, StartOptions,
+        audit::{self, asked_by},
         engine::{Engine, EngineOptions},
     },
     domain::{address::AddressRules, limits, text},
@@ -297,6 +298,7 @@ fn retention(config: &Config) -> Retention {
     Retention {
         events: storage.retention.as_duration(),
         attempts: storage.attempt_retention.as_duration(),
+        audit: storage.audit_retention.as_duration(),
         max_journal_bytes: storage.max_journal_bytes.as_bytes(),
         max_held_bytes: storage.max_held_bytes.as_bytes(),
     }
@@ -371,7 +373,12 @@ const NOT_APPLIED: &str = "delivery.endpoints_file was not applied: ";
 /// Applies the entries as soon as the store has caught up. What they say wrong is told, and stops no delivery.
 pub(super) async fn apply_endpoints(engine: Engine, entries: Entries) {
     engine.caught_up().await;
-    let applied = engine.apply_endpoints(entries, false, false).await;
+    let asked = audit::Asked {
+        actor: "delivery.endpoints_file".to_owned(),
+        from: "configuration".to_owned(),
+        reason: None,
+    };
+    let applied = asked_by(asked, engine.apply_endpoints(entries, false, false)).await;
     engine.retract_warnings(NOT_APPLIED);
     match applied {
         Ok(applied) => {

@@ -140,6 +140,8 @@ settings! {
         retention: Span = "30d", "1s"..="3650d";
         /// How long attempts are kept, and at most as long as events.
         attempt_retention: Span = "30d", "1s"..="3650d";
+        /// How long the audit log remembers who has changed what.
+        audit_retention: Span = "365d", "1s"..="36500d";
         /// Size of the journal past which the oldest events whose deliveries have ended go before their time; 0B
         /// for none. What is not delivered stays, and so does what an idempotency key stands for.
         max_journal_bytes: ByteSize = "8GiB", "0B"..="1024TiB";

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    document,
+    audit, document,
     edit::Edit,
     endpoints::Room,
     engine::{Engine, Shared},
@@ -85,7 +85,8 @@ impl Engine {
             dry_run,
             ..Applied::default()
         };
-        let (planned, mut left_over) = shared.plan(entries, &mut applied)?;
+        let (mut planned, mut left_over) = shared.plan(entries, &mut applied)?;
+        put_in_order(&mut planned);
         if !prune {
             left_over.clear();
         }
@@ -95,6 +96,12 @@ impl Engine {
         for endpoint in left_over {
             let id = endpoint.id;
             changes.push(ConfigChange::EndpointDeleted(EndpointDeleted { id, at }));
+            changes.extend(audit::of_endpoint(
+                shared,
+                "endpoint.deleted",
+                Some(&endpoint),
+                None,
+            ));
             deleted.push(id);
             applied.removed.push(Change {
                 id: Some(id),
@@ -290,6 +297,18 @@ impl Shared {
             before: Some(weight::of_endpoint(&endpoint.spec)),
             change,
         }))
+    }
+}
+
+/// Gives endpoints that are created ids in the document's order, which is that of lists: of one millisecond, chance alone
+/// would order them.
+fn put_in_order(planned: &mut [Planned]) {
+    let is_new = |plan: &&mut Planned| plan.before.is_none();
+    let mut created: Vec<&mut Planned> = planned.iter_mut().filter(is_new).collect();
+    let mut ids: Vec<EndpointId> = created.iter().map(|plan| plan.edit.endpoint.id).collect();
+    ids.sort_unstable();
+    for (plan, id) in created.iter_mut().zip(ids) {
+        plan.edit.endpoint.id = id;
     }
 }
 

@@ -309,6 +309,16 @@ pub(super) fn show(endpoint: &Endpoint) -> EndpointView {
     }
 }
 
+/// The members of a configuration that say something, secrets hidden.
+pub(super) fn settings(spec: &EndpointSpec) -> Map<String, Value> {
+    let Ok(Value::Object(mut members)) = serde_json::to_value(spec) else {
+        return Map::new();
+    };
+    hide(&mut members);
+    members.retain(|_, value| !value.is_null());
+    members
+}
+
 /// The members in which two configurations differ, before and after, secrets hidden.
 pub(super) fn differences(before: &EndpointSpec, after: &EndpointSpec) -> BTreeMap<String, (Value, Value)> {
     let members = |spec| match serde_json::to_value(spec) {

@@ -4,7 +4,7 @@
 //! what it changes of one endpoint, or of many, can be saved at once.
 
 use super::{
-    document,
+    audit, document,
     endpoints::{NO_SECRET, lacks_a_secret},
     engine::Shared,
     error::EngineError,
@@ -23,6 +23,8 @@ const UNPROVED: &str =
 
 /// An endpoint, and how a request changes it.
 pub(super) struct Edit {
+    /// As it was; none that is created.
+    before: Option<Endpoint>,
     /// As it is after the request.
     pub endpoint: Endpoint,
     now: Timestamp,
@@ -36,6 +38,7 @@ impl Edit {
     /// Of an endpoint that there is.
     pub fn of(endpoint: &Endpoint, now: Timestamp) -> Self {
         Self {
+            before: Some(endpoint.clone()),
             endpoint: endpoint.clone(),
             now,
             initial: None,
@@ -53,6 +56,7 @@ impl Edit {
         now: Timestamp,
     ) -> Self {
         Self {
+            before: None,
             endpoint: Endpoint {
                 id,
                 created_at: now,
@@ -152,11 +156,24 @@ impl Edit {
         Ok(())
     }
 
+    /// What became of it, in a word.
+    fn action(&self) -> &'static str {
+        match (&self.before, self.is_put, self.changed.last()) {
+            (None, ..) => "endpoint.created",
+            (Some(_), false, Some(StateChange::Enable { .. })) => "endpoint.enabled",
+            (Some(_), false, Some(StateChange::Pause)) => "endpoint.paused",
+            (Some(_), false, Some(StateChange::Disable(_))) => "endpoint.disabled",
+            (Some(_), false, Some(StateChange::Unverify | StateChange::Lapse)) => "endpoint.unverified",
+            (Some(_), ..) => "endpoint.updated",
+        }
+    }
+
     /// What is to be saved.
     ///
     /// # Errors
     /// When it cannot be sealed.
     pub fn into_changes(self, shared: &Shared) -> Result<Vec<ConfigChange>, EngineError> {
+        let audited = audit::of_endpoint(shared, self.action(), self.before.as_ref(), Some(&self.endpoint));
         let Endpoint { id, spec, notes, .. } = &self.endpoint;
         let (id, at) = (*id, self.now);
         let changed = |change| ConfigChange::EndpointChanged(EndpointChanged { id, at, change });
@@ -177,8 +194,8 @@ impl Edit {
         };
         // One that is created is there before it changes.
         Ok(match self.initial {
-            Some(_) => put.into_iter().chain(states).collect(),
-            None => states.chain(put).collect(),
+            Some(_) => put.into_iter().chain(states).chain(audited).collect(),
+            None => states.chain(put).chain(audited).collect(),
         })
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    document,
+    audit, document,
     edit::Edit,
     engine::{Engine, KeyView, Shared},
     error::{EngineError, chain},
@@ -96,10 +96,13 @@ impl Engine {
         let shared = &self.0;
         let one_at_a_time = shared.configuring_of(id).await;
         shared.storage.get()?;
-        shared.endpoint(id)?;
-        let deleted = ConfigChange::EndpointDeleted(EndpointDeleted { id, at: self.now() });
+        let endpoint = shared.endpoint(id)?;
+        let deleted = EndpointDeleted { id, at: self.now() };
+        let mut changes = vec![ConfigChange::EndpointDeleted(deleted)];
+        let before = Some(&*endpoint);
+        changes.extend(audit::of_endpoint(shared, "endpoint.deleted", before, None));
         shared
-            .save_and_clear(one_at_a_time, vec![deleted], vec![id])
+            .save_and_clear(one_at_a_time, changes, vec![id])
             .await
             .map(drop)
     }
@@ -214,9 +217,9 @@ impl Engine {
             expires_at,
             hash: Sha256::digest(key.as_bytes()).into(),
         };
-        shared
-            .save(one_at_a_time, vec![ConfigChange::KeyPut(put.clone())])
-            .await?;
+        let mut changes = vec![ConfigChange::KeyPut(put.clone())];
+        changes.extend(audit::of_key(shared, "key.created", &put));
+        let _held = shared.save(one_at_a_time, changes).await?;
         Ok((Arc::new(shared.clock.show(put)), key))
     }
 
@@ -224,11 +227,12 @@ impl Engine {
         let shared = &self.0;
         let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
-        if !self.keys().iter().any(|key| key.id == id) {
-            return Err(EngineError::NotFound("key"));
-        }
-        let revoked = ConfigChange::KeyRevoked(KeyRevoked { id, at: self.now() });
-        shared.save(one_at_a_time, vec![revoked]).await.map(drop)
+        let keys = shared.registry.keys();
+        let key = keys.iter().find(|key| key.id == id);
+        let key = key.ok_or(EngineError::NotFound("key"))?;
+        let mut changes = vec![ConfigChange::KeyRevoked(KeyRevoked { id, at: self.now() })];
+        changes.extend(audit::of_key(shared, "key.revoked", key));
+        shared.save(one_at_a_time, changes).await.map(drop)
     }
 }
 

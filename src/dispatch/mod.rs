@@ -31,6 +31,7 @@
 mod accept;
 pub mod apply;
 mod attempt;
+pub mod audit;
 pub mod backup;
 mod batch;
 mod breaker;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{engine::Shared, error::EngineError};
+use super::{audit, engine::Shared, error::EngineError};
 use crate::{domain::configuration::ConfigChange, storage::StorageError};
 
 impl Shared {
@@ -25,7 +25,8 @@ impl Shared {
     }
 
     /// As [`ConfigurationStore::save_configuration`], with what it means to who asked.
-    pub(super) async fn commit_changes(&self, changes: Vec<ConfigChange>) -> Result<(), EngineError> {
+    pub(super) async fn commit_changes(&self, mut changes: Vec<ConfigChange>) -> Result<(), EngineError> {
+        audit::put_in_order(&mut changes);
         self.data
             .save_configuration(changes)
             .await

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    audit::AuditEntry,
     id::EndpointId,
     record::{
         AttemptSettled, DeliveriesEnded, EndpointChanged, EndpointDeleted, EndpointPut, EventTypeDeleted,
@@ -25,6 +26,8 @@ pub enum ConfigChange {
     EventTypeDeleted(EventTypeDeleted),
     /// Deliveries that end with the change: what an endpoint holds and is not to get when it is enabled.
     DeliveriesEnded(DeliveriesEnded),
+    /// Who has asked for the other changes. Said again when the record that said it first is about to go.
+    Audited(Box<AuditEntry>),
 }
 
 /// The changes of one transaction, in their order.
@@ -76,7 +79,8 @@ impl ConfigChange {
             | Self::KeyRevoked(_)
             | Self::EventTypePut(_)
             | Self::EventTypeDeleted(_)
-            | Self::DeliveriesEnded(_) => None,
+            | Self::DeliveriesEnded(_)
+            | Self::Audited(_) => None,
         }
     }
 }

@@ -122,6 +122,10 @@ uuid_id!(
     KeyId, "key_"
 );
 uuid_id!(
+    /// Names an entry of the audit log: `aud_…`.
+    AuditId, "aud_"
+);
+uuid_id!(
     /// The form of an event id that the server gives: `evt_…`.
     GeneratedEventId, "evt_"
 );

@@ -147,6 +147,10 @@ pub const CONDITION_REGEX_DEPTH: u32 = 32;
 /// What one search may cache: enough for the states of what people write, so that it is rarely filled even once.
 pub const CONDITION_REGEX_CACHE: usize = 256 * 1024;
 
+/// One side of an entry of the audit log, as JSON: what is longer is not kept. Most changes take some hundred bytes.
+pub const AUDIT_BYTES: usize = 8 * 1024;
+/// What the one who asks for a change may say about it.
+pub const AUDIT_REASON_BYTES: usize = 1024;
 /// Held deliveries that end in the same transaction as the endpoint is enabled: 600 KB of a record, and a batch of rows that
 /// takes some 20 MB for a third of a second.
 pub const DISCARDED_TOGETHER: usize = 50_000;

@@ -18,6 +18,7 @@
 //! or an error that names the rule. What is persisted is listed in [`record`].
 
 pub mod address;
+pub mod audit;
 pub mod auth;
 pub mod backup;
 pub mod budget;

@@ -237,6 +237,12 @@ pub struct IdempotencyForgotten {
     pub at: Timestamp,
 }
 
+/// Entries of the audit log from before this time are gone.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditForgotten {
+    pub before: Timestamp,
+}
+
 /// The records below `floor` are about to be deleted. What is here is what applying later ones may depend on: a store
 /// that is made from the rest of the journal begins with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,8 @@ use super::{
     id::{DeliveryKey, EndpointId, EventId, KeyId, Lsn},
     outcome::{Class, Reason},
     reclaim::{
-        AttemptsForgotten, Carried, EndpointsForgotten, EventsForgotten, FloorRaised, IdempotencyForgotten,
+        AttemptsForgotten, AuditForgotten, Carried, EndpointsForgotten, EventsForgotten, FloorRaised,
+        IdempotencyForgotten,
     },
     time::Timestamp,
 };
@@ -227,6 +228,7 @@ pub enum Record {
     EndpointsForgotten(EndpointsForgotten),
     PayloadErased(PayloadErased),
     Configured(Configured),
+    AuditForgotten(AuditForgotten),
 }
 
 impl Record {
@@ -258,6 +260,7 @@ impl Record {
             Self::EndpointsForgotten(_) => 18,
             Self::PayloadErased(_) => 19,
             Self::Configured(_) => 20,
+            Self::AuditForgotten(_) => 21,
         }
     }
 
@@ -293,7 +296,8 @@ impl Record {
             | Self::AttemptsForgotten(_)
             | Self::IdempotencyForgotten(_)
             | Self::EndpointsForgotten(_)
-            | Self::PayloadErased(_) => false,
+            | Self::PayloadErased(_)
+            | Self::AuditForgotten(_) => false,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Saving configuration: endpoints, API keys, event types.
+//! Saving configuration (endpoints, API keys, event types), and who has changed it.
 
 use async_trait::async_trait;
 
 use super::StorageError;
-use crate::domain::configuration::ConfigChange;
+use crate::domain::{audit::AuditEntry, configuration::ConfigChange, id::AuditId};
 
-/// Saves changes of configuration.
+/// Saves changes of configuration, and tells of them.
 #[async_trait]
 pub trait ConfigurationStore: Send + Sync {
     /// Saves all changes of one request, in their order: a later one sees the earlier ones.
@@ -29,4 +29,15 @@ pub trait ConfigurationStore: Send + Sync {
     /// A dropped future leaves it open whether the changes are saved. A caller that may be dropped has it run in a task of
     /// its own, which also keeps the lock.
     async fn save_configuration(&self, changes: Vec<ConfigChange>) -> Result<(), StorageError>;
+
+    /// At most `limit` entries of the audit log, in the order of their ids or against it, from the one after `beyond` on.
+    ///
+    /// # Errors
+    /// `NotReady`, `TimedOut`, `Short` and `Failed`: try again later.
+    async fn audit_entries(
+        &self,
+        beyond: Option<AuditId>,
+        ascending: bool,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, StorageError>;
 }

@@ -475,3 +475,22 @@ fn no_mistake_in_a_file_or_a_document_repeats_a_secret() {
         assert!(!answer.text().contains("5551234"), "{}", answer.text());
     }
 }
+
+/// They are created at once: lists, which go by ids, would show them in any order.
+#[test]
+fn endpoints_of_one_file_are_listed_in_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let expected: Vec<String> = (0..30).map(|n| format!("endpoint {}", n * 7 % 30)).collect();
+    let endpoint = |name: &String| json!({"name": name, "url": "https://e.test/in"});
+    let endpoints: Vec<Value> = expected.iter().map(endpoint).collect();
+    let document = json!({"endpoints": endpoints}).to_string();
+    let answer = server.request(
+        "PUT",
+        "/v1/endpoints",
+        Some("application/json"),
+        document.as_bytes(),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(names(&server), expected);
+}

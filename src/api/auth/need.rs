@@ -22,6 +22,8 @@ impl Need {
             Some("/healthz" | "/readyz") => Self::Nothing,
             None => Self::Read,
             Some(path) if shows_secrets(path) || path.starts_with("/v1/keys") => Self::Admin,
+            // It names keys and what they did.
+            Some("/v1/audit") => Self::Admin,
             // It holds everything, the sealing key included.
             Some("/v1/backup") => Self::Admin,
             Some("/v1/events") if method == Method::POST => Self::Enqueue,

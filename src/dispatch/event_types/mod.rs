@@ -37,6 +37,7 @@ use self::{
     view::{EventTypeView, NewEventType},
 };
 use super::{
+    audit,
     engine::{Engine, Shared},
     error::{EngineError, Fault},
     queries::{self, bad_cursor},
@@ -83,9 +84,10 @@ impl Engine {
             return Ok((shared.clock.show(view::show(old)), false));
         }
         let checked = compiling(move || check(&put).map(|()| put)).await??;
-        let _held = shared
-            .save(one_at_a_time, vec![ConfigChange::EventTypePut(checked)])
-            .await?;
+        let audited = audit::of_event_type(shared, old.as_ref().map(|old| &old.put), Some(&checked));
+        let mut changes = vec![ConfigChange::EventTypePut(checked)];
+        changes.extend(audited);
+        let _held = shared.save(one_at_a_time, changes).await?;
         let declared = shared.event_types.get(&name).ok_or(EngineError::Rebuilding)?;
         Ok((shared.clock.show(view::show(&declared)), old.is_none()))
     }
@@ -131,13 +133,14 @@ impl Engine {
         let shared = &self.0;
         let one_at_a_time = shared.configuring.lock(None).await;
         shared.storage.get()?;
-        shared.event_types.get(name).ok_or(NOT_DECLARED)?;
+        let old = shared.event_types.get(name).ok_or(NOT_DECLARED)?;
         let deleted = EventTypeDeleted {
             event_type: name.clone(),
             at: self.now(),
         };
-        let deleted = ConfigChange::EventTypeDeleted(deleted);
-        shared.save(one_at_a_time, vec![deleted]).await.map(drop)
+        let mut changes = vec![ConfigChange::EventTypeDeleted(deleted)];
+        changes.extend(audit::of_event_type(shared, Some(&old.put), None));
+        shared.save(one_at_a_time, changes).await.map(drop)
     }
 }
 

@@ -108,6 +108,7 @@ impl Model {
             | Record::IdempotencyForgotten(_)
             | Record::FloorRaised(_)
             | Record::EndpointsForgotten(_)
+            | Record::AuditForgotten(_)
             // Nobody erases here.
             | Record::PayloadErased(_) => {}
         }
@@ -156,7 +157,8 @@ impl Model {
             ConfigChange::KeyPut(_)
             | ConfigChange::KeyRevoked(_)
             | ConfigChange::EventTypePut(_)
-            | ConfigChange::EventTypeDeleted(_) => {}
+            | ConfigChange::EventTypeDeleted(_)
+            | ConfigChange::Audited(_) => {}
         }
     }
 

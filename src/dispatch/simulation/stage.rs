@@ -423,6 +423,7 @@ const fn name_of(record: &Record) -> &'static str {
         | Record::AttemptsForgotten(_)
         | Record::IdempotencyForgotten(_)
         | Record::FloorRaised(_)
-        | Record::EndpointsForgotten(_) => "reclaim",
+        | Record::EndpointsForgotten(_)
+        | Record::AuditForgotten(_) => "reclaim",
     }
 }

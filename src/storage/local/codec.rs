@@ -35,6 +35,7 @@ pub fn encode(record: &Record) -> Result<Draft, CodecError> {
         Record::EndpointsForgotten(body) => encode_body(body),
         Record::PayloadErased(body) => encode_body(body),
         Record::Configured(body) => encode_body(body),
+        Record::AuditForgotten(body) => encode_body(body),
     }?;
     let flags = if record.is_configuration() {
         journal::CONFIG
@@ -88,6 +89,7 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
         18 => Record::EndpointsForgotten(decode_body(body)?),
         19 => Record::PayloadErased(decode_body(body)?),
         20 => Record::Configured(decode_body(body)?),
+        21 => Record::AuditForgotten(decode_body(body)?),
         kind => return Err(CodecError::Kind(kind)),
     })
 }

@@ -146,7 +146,8 @@ impl Gathered {
             ConfigChange::EndpointPut(_)
             | ConfigChange::EndpointChanged(_)
             | ConfigChange::EndpointDeleted(_)
-            | ConfigChange::DeliveriesEnded(_) => {}
+            | ConfigChange::DeliveriesEnded(_)
+            | ConfigChange::Audited(_) => {}
         }
     }
 

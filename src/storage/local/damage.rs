@@ -117,7 +117,7 @@ const fn meaning(kind: u8) -> (&'static str, &'static str) {
             "carried",
             "after a rebuild of the store what it carried forward of older segments is gone; an event in it cannot be sent any more",
         ),
-        14..=16 | 18 => (
+        14..=16 | 18 | 21 => (
             "forgotten",
             "after a rebuild of the store what was forgotten may be there again, until it is forgotten once more",
         ),

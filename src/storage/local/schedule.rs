@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl LocalStorage {
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StorageError> {

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use super::{LocalStorage, codec, events::encode_failure, journal::MAX_BODY};
 use crate::{
     domain::{
+        audit::AuditEntry,
         configuration::{ConfigChange, Configured},
-        id::Lsn,
+        id::{AuditId, Lsn},
         record::{
             AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, PayloadErased,
             Record,
@@ -92,5 +93,15 @@ impl ConfigurationStore for LocalStorage {
         synced.map_err(|_| StorageError::Unknown)?;
         let seen = self.served.caught_up_with(written.first).await;
         seen.map(drop).map_err(|_| StorageError::NotVisible)
+    }
+
+    async fn audit_entries(
+        &self,
+        beyond: Option<AuditId>,
+        ascending: bool,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, StorageError> {
+        self.read(move |store| store.audit_entries(beyond, ascending, limit))
+            .await
     }
 }

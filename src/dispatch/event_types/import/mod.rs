@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     dispatch::{
+        audit,
         engine::Engine,
         error::{EngineError, Fault},
     },
@@ -92,7 +93,12 @@ impl Engine {
             }
         }
         if !dry_run {
-            let changes = new.into_iter().map(ConfigChange::EventTypePut).collect();
+            let changes = new.into_iter().flat_map(|put| {
+                let old = shared.event_types.get(&put.event_type);
+                let audited = audit::of_event_type(shared, old.as_ref().map(|old| &old.put), Some(&put));
+                [ConfigChange::EventTypePut(put)].into_iter().chain(audited)
+            });
+            let changes = changes.collect();
             let _held = shared.save(one_at_a_time, changes).await?;
         }
         Ok(imported)

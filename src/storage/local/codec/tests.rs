@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     domain::{
+        audit::AuditEntry,
         delivery::{Counts, Delivery, LastAttempt, Progress, Stage, Trigger},
         endpoint::{DisableWhy, DisabledReason, Standing, StateChange},
         event::Payload,
         health::Health,
-        id::{DeliveryKey, EndpointId, KeyId},
+        id::{AuditId, DeliveryKey, EndpointId, KeyId},
         ordering::Strand,
         outcome::{Class, Fault, Reason},
         reclaim::{
-            AttemptLink, AttemptsForgotten, Declaration, DeliveryFacts, EndpointFacts, EndpointTally,
-            EndpointsForgotten, Erasure, EventFacts, EventTypeFacts, EventsForgotten, FloorRaised, Forgotten,
-            ForgottenEvent, IdempotencyClaim, IdempotencyForgotten, RowCopy, State, Totals,
+            AttemptLink, AttemptsForgotten, AuditForgotten, Declaration, DeliveryFacts, EndpointFacts,
+            EndpointTally, EndpointsForgotten, Erasure, EventFacts, EventTypeFacts, EventsForgotten,
+            FloorRaised, Forgotten, ForgottenEvent, IdempotencyClaim, IdempotencyForgotten, RowCopy, State,
+            Totals,
         },
         record::{
             AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointDeleted,
@@ -213,7 +215,24 @@ fn others() -> Vec<Record> {
             accepted_at: AT,
             deleted: vec![endpoint()],
         }),
+        audited(),
+        Record::AuditForgotten(AuditForgotten { before: AT }),
     ]
+}
+
+fn audited() -> Record {
+    Record::from(ConfigChange::Audited(Box::new(AuditEntry {
+        id: AuditId::new(AT, 3),
+        at: AT,
+        actor: "key_1".to_owned(),
+        action: "endpoint.updated".to_owned(),
+        target: "ep_1".to_owned(),
+        tenant: Some("t".parse().unwrap()),
+        before: Some("{\"a\":1}".to_owned()),
+        after: None,
+        from: "tcp".to_owned(),
+        reason: Some("so".to_owned()),
+    })))
 }
 
 /// Each change of configuration, in one record.

@@ -115,6 +115,7 @@ impl Writer<'_> {
             Record::IdempotencyForgotten(gone) => self.keys_forgotten(gone),
             Record::FloorRaised(raised) => self.floor_raised(raised),
             Record::PayloadErased(erased) => self.payload_erased(placed, erased),
+            Record::AuditForgotten(gone) => self.audit_forgotten(gone),
             Record::EndpointsForgotten(gone) => {
                 self.known.clear();
                 self.endpoints_forgotten(gone)
@@ -158,6 +159,7 @@ impl Writer<'_> {
                 Ok(())
             }
             ConfigChange::DeliveriesEnded(ended) => self.deliveries_ended(ended),
+            ConfigChange::Audited(entry) => self.draft.put(keys::audit(entry.id), &**entry),
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `32` | endpoint (16), lsn (8), index (4) | a delivery that failed |
 //! | `40` | endpoint (16), due in ms (8), lsn (8), index (4) | a scheduled delivery |
 //! | `50` | lsn (8) | attempt |
+//! | `60` | id (16), which begins with the time | entry of the audit log |
 //!
 //! Kinds are append-only. Rows of kinds `21` and `22` that were written before ids were a tenant's own have no tenant
 //! (see `ids`).
@@ -26,7 +27,7 @@ use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref};
 
 use crate::domain::{
     event::{EventType, Label},
-    id::{DeliveryKey, EndpointId, EventId, KeyId, Lsn},
+    id::{AuditId, DeliveryKey, EndpointId, EventId, KeyId, Lsn},
     time::Timestamp,
 };
 
@@ -42,6 +43,7 @@ pub const ADDED: u8 = 0x31;
 pub const FAILED: u8 = 0x32;
 pub const DUE: u8 = 0x40;
 pub const ATTEMPT: u8 = 0x50;
+pub const AUDIT: u8 = 0x60;
 
 /// The longest key that needs no memory of its own: a schedule entry's is 37 bytes.
 const SHORT: usize = 38;
@@ -150,6 +152,10 @@ pub fn endpoint_tally(id: EndpointId) -> Key {
 
 pub fn api_key(id: KeyId) -> Key {
     key(API_KEY, &[id.as_bytes()])
+}
+
+pub fn audit(id: AuditId) -> Key {
+    key(AUDIT, &[id.as_bytes()])
 }
 
 pub fn event_type(name: &EventType) -> Key {

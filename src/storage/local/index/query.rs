@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::AuditEntry,
         delivery::Delivery,
         event::EventType,
-        id::{DeliveryKey, EndpointId, Lsn},
+        id::{AuditId, DeliveryKey, EndpointId, Lsn},
         record::KeyPut,
         time::Timestamp,
     },
@@ -270,6 +271,28 @@ impl Store {
             .map(|row| self.delivery(keys::delivery_in(&row?.0)))
             .filter_map(Result::transpose)
             .collect()
+    }
+
+    pub fn audit_entry(&self, id: AuditId) -> Result<Option<AuditEntry>, StoreError> {
+        self.row(&keys::audit(id))
+    }
+
+    /// Entries of the audit log in the order of their time, or against it, beyond one of them.
+    pub fn audit_entries(
+        &self,
+        beyond: Option<AuditId>,
+        ascending: bool,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let window = Window {
+            prefix: vec![keys::AUDIT],
+            beyond: beyond.map(|id| keys::audit(id).to_vec()),
+            ascending,
+            limit,
+            looks: limit,
+        };
+        let rows = self.window::<AuditEntry>(&window, |_, _| true)?;
+        Ok(rows.found.into_iter().map(|(_, entry)| entry).collect())
     }
 
     pub fn attempt(&self, lsn: Lsn) -> Result<Option<AttemptRow>, StoreError> {

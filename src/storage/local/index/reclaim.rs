@@ -9,8 +9,11 @@ use super::{
 };
 use crate::domain::{
     delivery::{Delivery, Stage},
-    id::DeliveryKey,
-    reclaim::{AttemptsForgotten, EndpointsForgotten, FloorRaised, ForgottenEvent, IdempotencyForgotten},
+    id::{AuditId, DeliveryKey},
+    reclaim::{
+        AttemptsForgotten, AuditForgotten, EndpointsForgotten, FloorRaised, ForgottenEvent,
+        IdempotencyForgotten,
+    },
 };
 
 impl Store {
@@ -104,6 +107,14 @@ impl Writer<'_> {
             if found.is_some_and(|found| found.until <= gone.at) {
                 self.draft.remove(key);
             }
+        }
+        Ok(())
+    }
+
+    pub(super) fn audit_forgotten(&mut self, gone: &AuditForgotten) -> Result<(), StoreError> {
+        let high = keys::audit(AuditId::new(gone.before, 0));
+        for key in self.draft.keys_between(&[keys::AUDIT], &high)? {
+            self.draft.remove(key);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     domain::{
+        audit::AuditEntry,
         configuration::EndpointFact,
         delivery::{Counts, Delivery},
         endpoint::{EndpointState, Standing, StateChange},
@@ -42,6 +43,7 @@ impl Row for Tally {}
 impl Row for AttemptRow {}
 impl Row for Delivery {}
 impl Row for KeyPut {}
+impl Row for AuditEntry {}
 impl Row for EventTypeRow {}
 impl Row for FloorRow {}
 impl Row for Forgotten {}

@@ -28,6 +28,8 @@ pub(super) const EVENTS_AT_ONCE: usize = 1024;
 pub(super) const SEARCHES: usize = 3;
 /// Attempts forgotten by one record: a bounded batch for the store.
 pub(super) const ATTEMPTS_AT_ONCE: usize = 2000;
+/// Entries of the audit log looked at, and forgotten, in one piece of work.
+pub(super) const AUDIT_AT_ONCE: usize = 500;
 /// Idempotency keys looked at in one piece of work.
 pub(super) const KEYS_AT_ONCE: usize = 1000;
 /// Between rounds through all idempotency keys, at the most: few outlive their window by more than a part of it.

@@ -54,7 +54,7 @@ use super::codec;
 use crate::{
     domain::{
         id::{EndpointId, Lsn},
-        reclaim::{AttemptsForgotten, IdempotencyForgotten},
+        reclaim::{AttemptsForgotten, AuditForgotten, IdempotencyForgotten},
         record::Record,
         time::Timestamp,
     },
@@ -70,6 +70,8 @@ pub struct Retention {
     pub events: Duration,
     /// Attempts; no longer than events.
     pub attempts: Duration,
+    /// Entries of the audit log.
+    pub audit: Duration,
     /// Bytes of the journal past which the oldest settled events go before their time; 0 for none.
     pub max_journal_bytes: u64,
     /// Bytes of held deliveries' events past which the oldest are ended before their time; 0 for none.
@@ -82,6 +84,7 @@ impl Default for Retention {
         Self {
             events: month,
             attempts: month,
+            audit: Duration::from_secs(365 * 86_400),
             max_journal_bytes: 8 << 30,
             max_held_bytes: 4 << 30,
         }
@@ -165,6 +168,7 @@ pub(super) enum Again {
 /// Something to be done, piece by piece.
 enum Chore {
     Attempts,
+    Audit,
     /// Beyond this key.
     Keys(Option<Vec<u8>>),
     Held(Box<Round>),
@@ -263,6 +267,7 @@ impl Reclaimer {
     fn work(&mut self, bench: &mut Bench<'_>, chore: Chore) -> Result<Piece, Trouble> {
         match chore {
             Chore::Attempts => self.forget_attempts(bench),
+            Chore::Audit => self.forget_audit(bench),
             Chore::Keys(beyond) => forget_keys(bench, beyond),
             Chore::Held(round) => self.end_held(bench, round),
             Chore::Weigh => self.weigh(bench),
@@ -280,6 +285,7 @@ impl Reclaimer {
         if all {
             self.look_at = Some(bench.tick + self.retention.look_every());
             self.chores.push_back(Chore::Attempts);
+            self.chores.push_back(Chore::Audit);
             if due(self.keys_at) {
                 self.keys_at = Some(bench.tick + self.keys_every());
                 self.chores.push_back(Chore::Keys(None));
@@ -335,6 +341,20 @@ impl Reclaimer {
         } else {
             Piece::Done
         })
+    }
+
+    /// Forgets the oldest entries of the audit log, a portion of those that are past their time.
+    fn forget_audit(&self, bench: &mut Bench<'_>) -> Result<Piece, Trouble> {
+        let cut = (bench.ago)(self.retention.audit);
+        let oldest = bench.store.audit_entries(None, true, at_most::AUDIT_AT_ONCE)?;
+        let old = oldest.iter().take_while(|entry| entry.at < cut);
+        let Some(last) = old.last() else {
+            return Ok(Piece::Done);
+        };
+        let before = last.at.plus(Duration::from_millis(1));
+        let pause = bench.pause()?;
+        bench.append(&pause, &[Record::AuditForgotten(AuditForgotten { before })])?;
+        Ok(Piece::Go(Chore::Audit))
     }
 
     fn forget_attempts_below(&mut self, bench: &mut Bench<'_>, before: Lsn) -> Result<(), Trouble> {

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        id::{EndpointId, Lsn},
+        configuration::{ConfigChange, Configured},
+        id::{AuditId, EndpointId, Lsn},
         reclaim::{EndpointFacts, EndpointsForgotten, FloorRaised, State},
         record::Record,
         time::Timestamp,
@@ -29,6 +30,8 @@ pub(super) struct Move {
     accepted_at: Timestamp,
     /// Endpoints deleted below.
     deleted: BTreeSet<EndpointId>,
+    /// Entries of the audit log that stand below.
+    audited: BTreeSet<AuditId>,
     /// The configuration that records below are about.
     mentions: BTreeSet<Mention>,
     /// Events whose record cannot be read; they were carried without it.
@@ -50,6 +53,7 @@ enum Stage {
     },
     Attempts,
     Configuration(VecDeque<Mention>),
+    Audit,
     Last,
 }
 
@@ -72,6 +76,7 @@ impl Move {
             },
             accepted_at: floor.accepted_at,
             deleted: floor.deleted.into_iter().collect(),
+            audited: BTreeSet::new(),
             mentions: BTreeSet::new(),
             unreadable: BTreeSet::new(),
         })
@@ -91,6 +96,7 @@ impl Reclaimer {
                 }
             }
             Stage::Configuration(_) => task.configuration(bench)?,
+            Stage::Audit => task.audit(bench)?,
             Stage::Last => return self.finish(bench, &task),
         }
         Ok(Piece::Go(Chore::Move(task)))
@@ -167,6 +173,7 @@ impl Move {
 
     fn note(&mut self, reading: Reading) -> Option<Standing> {
         self.mentions.extend(reading.mentions);
+        self.audited.extend(reading.audited);
         self.deleted.extend(reading.deleted);
         self.accepted_at = self.accepted_at.max(reading.accepted_at.unwrap_or_default());
         reading.event
@@ -234,7 +241,7 @@ impl Move {
             return Ok(());
         };
         if left.is_empty() {
-            self.stage = Stage::Last;
+            self.stage = Stage::Audit;
             return Ok(());
         }
         let pause = bench.pause()?;
@@ -255,6 +262,28 @@ impl Move {
         }
         records.extend(carry::in_portions(state, true));
         bench.append(&pause, &records)
+    }
+
+    /// Says a portion of the entries of the audit log again that are kept.
+    fn audit(&mut self, bench: &mut Bench<'_>) -> Result<(), Trouble> {
+        if self.audited.is_empty() {
+            self.stage = Stage::Last;
+            return Ok(());
+        }
+        let pause = bench.pause()?;
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        while bytes < at_most::CARRIED_BYTES
+            && let Some(id) = self.audited.pop_first()
+        {
+            if let Some(entry) = bench.store.audit_entry(id)? {
+                bytes += entry.size();
+                changes.push(ConfigChange::Audited(Box::new(entry)));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        bench.append(&pause, &[Record::Configured(Configured { changes })])
     }
 
     /// What applying later records depends on, and all counts, as they are: from here on, a store that is made of what

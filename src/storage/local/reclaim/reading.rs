@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         configuration::ConfigChange,
-        id::{EndpointId, Lsn},
+        id::{AuditId, EndpointId, Lsn},
         reclaim::{Home, State},
         record::{EventAccepted, Record},
         time::Timestamp,
@@ -39,6 +39,8 @@ pub(super) struct Reading {
     pub event: Option<Standing>,
     /// The configuration that it is about.
     pub mentions: Vec<Mention>,
+    /// Entries of the audit log that stand in it.
+    pub audited: Vec<AuditId>,
     /// Endpoints that are deleted once it is applied.
     pub deleted: Vec<EndpointId>,
     /// When its event was accepted, if the deliveries are due from then on.
@@ -82,7 +84,8 @@ impl Reading {
             | Record::AttemptsForgotten(_)
             | Record::IdempotencyForgotten(_)
             | Record::FloorRaised(_)
-            | Record::EndpointsForgotten(_) => {}
+            | Record::EndpointsForgotten(_)
+            | Record::AuditForgotten(_) => {}
         }
         Ok(reading)
     }
@@ -92,6 +95,7 @@ impl Reading {
             ConfigChange::EndpointDeleted(deleted) => self.deleted.push(deleted.id),
             ConfigChange::KeyPut(key) => self.mentions.push(Mention::ApiKey(key.id)),
             ConfigChange::EventTypePut(put) => self.mentions.push(Mention::EventType(put.event_type.clone())),
+            ConfigChange::Audited(entry) => self.audited.push(entry.id),
             ConfigChange::EndpointPut(_)
             | ConfigChange::EndpointChanged(_)
             | ConfigChange::KeyRevoked(_)

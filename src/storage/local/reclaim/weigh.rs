@@ -8,7 +8,11 @@ use super::{
     reading::{Reading, Standing},
 };
 use crate::{
-    domain::{event::Label, id::Lsn, time::Timestamp},
+    domain::{
+        event::Label,
+        id::{AuditId, Lsn},
+        time::Timestamp,
+    },
     storage::local::index::{Mention, Store, StoreError, keys, rows::EventRow},
     storage::local::journal::{Entry, SegmentInfo, SegmentRecords},
 };
@@ -33,6 +37,7 @@ struct Scale {
     records: SegmentRecords,
     live: u64,
     mentions: BTreeSet<Mention>,
+    audited: Vec<AuditId>,
 }
 
 impl Reclaimer {
@@ -135,6 +140,7 @@ impl Scale {
             records: bench.journal.records_of(segment.first)?,
             live: 0,
             mentions: BTreeSet::new(),
+            audited: Vec::new(),
         })
     }
 
@@ -144,6 +150,7 @@ impl Scale {
             return Ok(());
         };
         self.mentions.extend(reading.mentions);
+        self.audited.extend(reading.audited);
         let Some(standing) = reading.event else {
             return Ok(());
         };
@@ -164,6 +171,9 @@ impl Scale {
         for mention in self.mentions {
             let found = store.mentioned(&mention)?;
             live += found.map_or(0, |(state, _)| state.size() as u64);
+        }
+        for id in self.audited {
+            live += store.audit_entry(id)?.map_or(0, |entry| entry.size() as u64);
         }
         let bytes = self.segment.bytes;
         Ok((self.segment.first, Weight { bytes, live }))

@@ -6,10 +6,10 @@ use fastrand::Rng;
 
 use super::{
     super::Retention,
-    world::{World, attempt, endpoint},
+    world::{World, attempt, audited, endpoint},
 };
 use crate::domain::{
-    configuration::ConfigChange,
+    configuration::{ConfigChange, Configured},
     delivery::Stage,
     endpoint::{DisableWhy, DisabledReason, StateChange},
     id::{DeliveryKey, EndpointId, KeyId, Lsn},
@@ -41,6 +41,7 @@ fn history(rng: &mut Rng) -> u64 {
     let mut world = World::new(Retention {
         events: Duration::from_secs(1000),
         attempts: Duration::from_secs(rng.u64(300..2000)),
+        audit: Duration::from_secs(rng.u64(300..5000)),
         max_journal_bytes: [0, 20_000][rng.usize(0..2)],
         max_held_bytes: [0, 4000][rng.usize(0..2)],
     });
@@ -223,7 +224,7 @@ fn on_key(world: &World, rng: &mut Rng) -> Record {
     if rng.u8(0..3) == 0 {
         return Record::from(ConfigChange::KeyRevoked(KeyRevoked { id, at: world.now }));
     }
-    Record::from(ConfigChange::KeyPut(KeyPut {
+    let put = ConfigChange::KeyPut(KeyPut {
         id,
         name: "a key".to_owned(),
         role: Role::Viewer,
@@ -231,7 +232,11 @@ fn on_key(world: &World, rng: &mut Rng) -> Record {
         created_at: world.now,
         expires_at: None,
         hash: [rng.u8(..); 32],
-    }))
+    });
+    let audited = ConfigChange::Audited(Box::new(audited(world.now, rng.u128(..))));
+    Record::Configured(Configured {
+        changes: vec![put, audited],
+    })
 }
 
 fn on_type(world: &World, rng: &mut Rng) -> Record {

@@ -4,11 +4,12 @@ use std::{fs, time::Duration};
 
 use super::{
     super::Retention,
-    world::{START, WINDOW, World, accepted, attempt, endpoint},
+    world::{START, WINDOW, World, accepted, attempt, audited, endpoint},
 };
 use crate::{
     domain::{
-        configuration::ConfigChange,
+        audit::AuditEntry,
+        configuration::{ConfigChange, Configured},
         delivery::Stage,
         endpoint::StateChange,
         id::DeliveryKey,
@@ -23,6 +24,7 @@ fn kept_for_an_hour() -> Retention {
     Retention {
         events: HOUR,
         attempts: HOUR,
+        audit: HOUR * 24,
         max_journal_bytes: 0,
         max_held_bytes: 0,
     }
@@ -218,6 +220,32 @@ fn a_waiting_event_whose_record_is_damaged_stays_known() {
     assert!(world.event(&row).is_none(), "its payload is lost");
     assert_eq!(world.scheduled(endpoint(1)), 1, "and will fail visibly");
     assert_eq!(world.store.dump().unwrap(), world.rebuilt(20));
+}
+
+#[test]
+fn the_audit_log_outlives_the_records_that_it_stood_in_until_its_own_time_is_over() {
+    let mut world = World::new(kept_for_an_hour());
+    let entries = [1, 2, 3].map(|n| audited(START.plus(HOUR * n / 4), 7));
+    let change = |entry: &AuditEntry| ConfigChange::Audited(Box::new(entry.clone()));
+    let changes = entries.iter().map(change).collect();
+    let first = world.append(&[put(1), Record::Configured(Configured { changes })]);
+    let kept = |world: &World| world.store.audit_entries(None, true, 10).unwrap();
+    for _ in 0..3 {
+        fill(&mut world);
+        world.pass(HOUR * 2);
+        assert_eq!(kept(&world), entries);
+        world.check(3);
+    }
+    assert!(world.journal.first_lsn() > first + 1, "its record is gone");
+    let newest_first = world.store.audit_entries(Some(entries[2].id), false, 10).unwrap();
+    assert_eq!(newest_first, [entries[1].clone(), entries[0].clone()]);
+    world.now = entries[1].at.plus(HOUR * 24).plus(Duration::from_millis(1));
+    world.pass(Duration::ZERO);
+    assert_eq!(kept(&world), entries[2..]);
+    world.check(3);
+    world.pass(HOUR);
+    assert_eq!(kept(&world), []);
+    world.check(3);
 }
 
 /// Who ends a delivery first has ended it.

@@ -10,10 +10,11 @@ use super::super::{Again, Bench, Reclaimer, Retention, Trouble, begin};
 use crate::{
     dispatch::History,
     domain::{
+        audit::AuditEntry,
         delivery::{Delivery, Progress, Stage, Trigger},
         event::Payload,
         health::Health,
-        id::{DeliveryKey, EndpointId, Lsn},
+        id::{AuditId, DeliveryKey, EndpointId, Lsn},
         outcome::{Class, Reason},
         record::{AttemptSettled, EventAccepted, Place, Record},
         time::Timestamp,
@@ -325,6 +326,21 @@ pub fn accepted(id: &str, at: Timestamp, fan_out: &[EndpointId]) -> EventAccepte
             content_type: None,
             bytes: payload(id),
         },
+    }
+}
+
+pub fn audited(at: Timestamp, random: u128) -> AuditEntry {
+    AuditEntry {
+        id: AuditId::new(at, random),
+        at,
+        actor: "key_1".to_owned(),
+        action: "key.created".to_owned(),
+        target: "key_2".to_owned(),
+        tenant: None,
+        before: None,
+        after: Some("{}".to_owned()),
+        from: "tcp".to_owned(),
+        reason: Some("a test".to_owned()),
     }
 }
 
