@@ -36,8 +36,8 @@ pub async fn take(
     let bytes = body::read_whole(&meter, &headers, body, BACKUP_HEAD_BYTES).await?;
     let (request, _) = json::read_strictly::<Request>(&bytes)?;
     let backup = api.engine.backup(request).await?;
-    let length = HeaderValue::from(backup.length());
-    let mut response = Response::new(Body::from_stream(backup.into_stream()));
+    let length = HeaderValue::from(backup.bytes);
+    let mut response = Response::new(Body::from_stream(backup.pieces));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CONTENT_LENGTH, length);

@@ -12,10 +12,8 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    backup::Backups,
     clock::EngineClock,
     erase::Erasures,
-    error::EngineError,
     event_types::Catalogue,
     locks::{Held, Locks},
     outage::SharedOutage,
@@ -36,7 +34,7 @@ use crate::{
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
     storage::local::index::rows::EventRow,
-    storage::local::journal::{AppendError, Durability, Journal},
+    storage::local::journal::{Durability, Journal},
     storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
     storage::{Storage, Unread},
 };
@@ -110,7 +108,6 @@ pub(super) struct Shared {
     pub applying: Arc<tokio::sync::Mutex<()>>,
     /// Held deliveries that were ended, by endpoint, of which nobody was told yet.
     pub expired: Mutex<BTreeMap<EndpointId, u64>>,
-    pub backups: Backups,
     pub herald: tokio::sync::Notify,
     pub verifier: Verifier,
     pub vitals: Vitals,
@@ -214,18 +211,5 @@ impl Shared {
             .get(id)
             .and_then(|endpoint| endpoint.spec.tenant.clone());
         self.configuring.lock(tenant).await
-    }
-}
-
-/// What it means to a caller that the journal did not take a record.
-pub(super) fn refused(error: AppendError) -> EngineError {
-    match error {
-        AppendError::Full { .. } => EngineError::DiskFull,
-        AppendError::Short => EngineError::Short,
-        AppendError::Closed | AppendError::Poisoned => EngineError::Stopping,
-        AppendError::TooLarge { limit, .. } => EngineError::Invalid {
-            field: "data".to_owned(),
-            rule: format!("is too large; at most {limit} bytes"),
-        },
     }
 }

@@ -13,7 +13,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    backup::Backups,
     clock::{self, EngineClock, Keeper, Saved},
     engine::{Engine, EngineOptions, InFlight, Shared},
     erase::Erasures,
@@ -175,7 +174,6 @@ impl Running {
             recovering: Locks::default(),
             applying: Arc::default(),
             expired: Mutex::default(),
-            backups: Backups::of(&folder),
             herald: tokio::sync::Notify::new(),
             verifier,
             vitals: Vitals::default(),

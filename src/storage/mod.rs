@@ -1,5 +1,6 @@
 //! Storage: events, deliveries, attempts and configuration, durable and searchable.
 
+mod backup;
 mod configuration;
 mod deliveries;
 mod error;
@@ -8,6 +9,7 @@ mod host;
 pub mod local;
 pub mod schedule;
 
+pub use backup::{Backup, BackupError, Backups};
 pub use configuration::ConfigurationStore;
 pub use deliveries::Deliveries;
 pub use error::StorageError;
@@ -15,4 +17,7 @@ pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};
 
 /// Where an engine keeps everything: the operations of its parts.
-pub trait Storage: Events + Deliveries + ConfigurationStore {}
+pub trait Storage: Events + Deliveries + ConfigurationStore + schedule::Schedule {
+    /// What takes backups, where that is not left to a database's own means.
+    fn backups(&self) -> Option<&dyn Backups>;
+}

@@ -6,6 +6,7 @@
 
 mod accept;
 pub mod applier;
+mod backup;
 pub mod claims;
 pub mod codec;
 mod configuration;
@@ -32,13 +33,14 @@ use tokio_util::task::TaskTracker;
 
 use self::{
     accept::Accepting,
+    backup::Taking,
     claims::Claims,
     damage::DamagedEvents,
     journal::Journal,
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
 };
-use super::Storage;
+use super::{Backups, Storage};
 pub use readers::Readers;
 #[cfg(test)]
 pub(crate) use schedule::answer;
@@ -63,12 +65,18 @@ pub struct LocalStorage {
     pub damaged_events: DamagedEvents,
     /// Why the journal cannot be read on.
     pub unreadable: ReadTrouble,
+    /// What backups need beside the journal.
+    taking: Taking,
     retention: Retention,
     /// How long an idempotency key is remembered.
     idempotency_window: Duration,
 }
 
-impl Storage for LocalStorage {}
+impl Storage for LocalStorage {
+    fn backups(&self) -> Option<&dyn Backups> {
+        Some(self)
+    }
+}
 
 impl LocalStorage {
     /// Waits for what is on its way to the journal.

@@ -8,6 +8,7 @@ use super::{
     LocalStorage, Readers,
     accept::Accepting,
     applier::Applier,
+    backup::Taking,
     claims::Claims,
     damage::DamagedEvents,
     index::{
@@ -182,6 +183,7 @@ impl Opening {
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
             damaged_events: DamagedEvents::default(),
             unreadable: ReadTrouble::default(),
+            taking: Taking::of(folder),
             retention: options.retention,
             idempotency_window: options.idempotency_window,
         });
