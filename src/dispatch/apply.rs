@@ -110,14 +110,8 @@ impl Engine {
                 members: BTreeMap::new(),
             });
         }
-        // Of one moment, in the order of the document: lists are by id.
-        let is_new = |planned: &&Planned| planned.before.is_none();
-        let new = planned.iter().filter(is_new);
-        let mut ids: Vec<EndpointId> = new.map(|planned| planned.edit.endpoint.id).collect();
-        ids.sort_unstable();
-        let mut ids = ids.into_iter();
         for Planned {
-            mut edit,
+            edit,
             before,
             mut change,
             warnings,
@@ -128,7 +122,6 @@ impl Engine {
             match before {
                 Some(_) => applied.changed.push(change),
                 None => {
-                    edit.endpoint.id = ids.next().unwrap_or(edit.endpoint.id);
                     change.id = (!dry_run).then_some(edit.endpoint.id);
                     applied.created.push(change);
                 }
