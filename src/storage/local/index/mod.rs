@@ -137,12 +137,27 @@ impl Store {
         self.table.flush()
     }
 
+    /// Sees to it that records can be applied for a while without anything being written out; answers whether it took any
+    /// time, in which more may have come.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn make_room(&self) -> Result<bool, StoreError> {
+        self.table.make_half_empty()
+    }
+
     /// Begins to write out what there is in memory, in the background, unless that is under way.
     ///
     /// # Errors
     /// When the last such writing has failed.
     pub fn begin_fold(&self) -> Result<(), StoreError> {
         self.table.begin_fold()
+    }
+
+    /// Grows with each writing out of what there is in memory.
+    #[cfg(test)]
+    pub fn folded(&self) -> u64 {
+        self.table.epoch()
     }
 
     /// Bytes of sled's files.

@@ -39,6 +39,14 @@ impl Journal {
     }
 }
 
+#[cfg(test)]
+impl Journal {
+    /// Whether nothing is accepted now, since somebody holds a pause.
+    pub fn is_paused(&self) -> bool {
+        self.parts().1.is_held()
+    }
+}
+
 impl Pause {
     /// The last record there is; followers can read it.
     pub fn last_lsn(&self) -> Lsn {

@@ -20,6 +20,9 @@ pub(super) const MOVED_BYTES: u64 = 8 * 1024 * 1024;
 pub(in crate::storage::local) const RECORDS_AT_ONCE: usize = 256;
 /// Bytes of records looked at in one piece of work.
 pub(super) const RECORD_BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
+/// How often what came while the store's memory was written out is applied before a pause. The first time covers the backlog,
+/// the second what came in the time of one writing; where records come faster than they are written out, the pause waits.
+pub(super) const PREPARATIONS: usize = 3;
 /// Bytes carried under one pause, and in one record but for an event's own: written and synced in milliseconds.
 pub(super) const CARRIED_BYTES: usize = 1024 * 1024;
 /// Events looked at in one piece of work when those are sought that no readable record of a segment names.

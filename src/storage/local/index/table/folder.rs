@@ -51,6 +51,11 @@ impl Folder {
         }
     }
 
+    /// Whether a fold is under way, as far as that is known.
+    pub const fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// Whether the last fold has failed, as far as that is known.
     pub fn look(&mut self) -> Result<(), StoreError> {
         match self.thread.as_ref().map(|(_, done)| done.try_recv()) {

@@ -182,6 +182,23 @@ impl Table {
         }
     }
 
+    /// Waits until no fold is under way and at least half of the memory is free, folding what there is if it must. Answers
+    /// whether it took any time.
+    ///
+    /// # Errors
+    /// When a fold has failed.
+    pub fn make_half_empty(&self) -> Result<bool, StoreError> {
+        let mut folder = self.folder();
+        let mut waited = folder.is_running();
+        folder.wait()?;
+        if self.memory().fresh.bytes() > self.buffer_bytes / 2 {
+            waited = true;
+            folder.begin()?;
+            folder.wait()?;
+        }
+        Ok(waited)
+    }
+
     /// Begins to fold what there is, unless a fold is under way.
     ///
     /// # Errors
@@ -204,6 +221,12 @@ impl Table {
             folder.wait()?;
         }
         Ok(())
+    }
+
+    /// How often what had gathered was begun to be folded, or was done.
+    #[cfg(test)]
+    pub fn epoch(&self) -> u64 {
+        self.memory().epoch
     }
 
     /// Bytes on disk.

@@ -162,6 +162,12 @@ impl Queue {
         !state.ended
     }
 
+    /// Whether somebody holds the committer.
+    #[cfg(test)]
+    pub fn is_held(&self) -> bool {
+        lock(&self.state).hold == Hold::Held
+    }
+
     /// Lets the committer go on.
     pub fn release(&self) {
         lock(&self.state).hold = Hold::Free;

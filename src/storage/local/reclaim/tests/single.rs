@@ -97,6 +97,30 @@ fn what_still_waits_is_carried_again_and_again() {
     world.check(7);
 }
 
+/// Writing out the store's memory takes as long as the disk likes: nothing is to wait for that but the reclaimer.
+#[test]
+fn nothing_is_written_out_while_nothing_is_accepted() {
+    let mut world = World::with_buffer(kept_for_an_hour(), 32 * 1024);
+    world.append(&[put(1), put(2)]);
+    for _ in 0..150 {
+        let event = world.new_event(&[endpoint(2)]);
+        world.append(&[Record::EventAccepted(event)]);
+        for _ in 0..3 {
+            world.delivered(&[endpoint(1)]);
+        }
+    }
+    let pauses = world.journal.stats().pauses;
+    for _ in 0..4 {
+        world.pass(HOUR * 2);
+        fill(&mut world);
+    }
+    assert!(world.journal.first_lsn() > 600, "waiting events were carried");
+    assert!(world.journal.stats().pauses > pauses);
+    assert!(world.folds.otherwise > 0, "memory was written out");
+    assert_eq!(world.folds.under_pause, 0, "{:?}", world.folds);
+    world.check(100);
+}
+
 #[test]
 fn an_idempotency_key_is_honoured_though_space_is_short() {
     let mut world = World::new(Retention {

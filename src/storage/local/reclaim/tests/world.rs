@@ -44,8 +44,17 @@ pub struct World {
     pub retention: Retention,
     pub reclaimer: Reclaimer,
     pub inactive: Vec<EndpointId>,
+    /// What of the store's memory was written out while nothing was accepted, and at other times.
+    pub folds: Folds,
     history: History,
     events: u64,
+    buffer_bytes: u64,
+}
+
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Folds {
+    pub under_pause: u64,
+    pub otherwise: u64,
 }
 
 pub fn endpoint(number: u8) -> EndpointId {
@@ -65,12 +74,12 @@ fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn open_store(dir: &Path, journal: &Journal) -> Store {
+fn open_store(dir: &Path, journal: &Journal, buffer_bytes: u64) -> Store {
     let opened = open::open(&open::Options {
         data: dir.to_owned(),
         table: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
-            buffer_bytes: 16 * 1024,
+            buffer_bytes,
         },
         journal: journal.uuid(),
         last_lsn: journal.last_lsn(),
@@ -83,9 +92,14 @@ fn open_store(dir: &Path, journal: &Journal) -> Store {
 
 impl World {
     pub fn new(retention: Retention) -> Self {
+        Self::with_buffer(retention, 16 * 1024)
+    }
+
+    /// With a store that gathers so much before it writes anything out.
+    pub fn with_buffer(retention: Retention, buffer_bytes: u64) -> Self {
         let dir = folder();
         let (journal, _) = Journal::open(journal_options(dir.path())).unwrap();
-        let store = open_store(dir.path(), &journal);
+        let store = open_store(dir.path(), &journal, buffer_bytes);
         Self {
             follower: journal.follow(0),
             reclaimer: Reclaimer::new(retention, WINDOW),
@@ -96,8 +110,10 @@ impl World {
             tick: Instant::now(),
             retention,
             inactive: Vec::new(),
+            folds: Folds::default(),
             history: History::default(),
             events: 0,
+            buffer_bytes,
         }
     }
 
@@ -120,9 +136,12 @@ impl World {
             journal,
             store,
             follower,
+            folds,
             ..
         } = self;
         let inactive = || self.inactive.clone();
+        let before = store.folded();
+        let mut under_pause = 0;
         let again = self.reclaimer.step(&mut Bench {
             journal,
             store,
@@ -131,8 +150,17 @@ impl World {
             keys_over: self.history.ago(self.now, WINDOW).plus(WINDOW),
             tick: self.tick,
             inactive: &inactive,
-            catch_up: &mut || catch_up(follower, journal, store, 1000),
+            catch_up: &mut || {
+                let before = store.folded();
+                let caught_up = catch_up(follower, journal, store, 1000);
+                if journal.is_paused() {
+                    under_pause += store.folded() - before;
+                }
+                caught_up
+            },
         });
+        folds.under_pause += under_pause;
+        folds.otherwise += store.folded() - before - under_pause;
         again.unwrap()
     }
 
@@ -159,13 +187,13 @@ impl World {
     pub fn restart(&mut self) {
         let spare = folder();
         let (other, _) = Journal::open(journal_options(spare.path())).unwrap();
-        let aside = open_store(spare.path(), &other);
+        let aside = open_store(spare.path(), &other, self.buffer_bytes);
         self.follower = other.follow(0);
         drop(std::mem::replace(&mut self.store, aside));
         drop(std::mem::replace(&mut self.journal, other));
         let (journal, recovery) = Journal::open(journal_options(self.dir.path())).unwrap();
         assert!(!recovery.is_damaged(), "{recovery}");
-        self.store = open_store(self.dir.path(), &journal);
+        self.store = open_store(self.dir.path(), &journal, self.buffer_bytes);
         begin(&journal, &self.store).unwrap();
         self.follower = journal.follow(self.store.applied().unwrap().lsn);
         self.journal = journal;
@@ -176,7 +204,7 @@ impl World {
     /// A store that is made from what is left of the journal, in batches of this size.
     pub fn rebuilt(&self, batch: usize) -> Vec<Row> {
         let dir = folder();
-        let store = open_store(dir.path(), &self.journal);
+        let store = open_store(dir.path(), &self.journal, self.buffer_bytes);
         begin(&self.journal, &store).unwrap();
         let mut follower = self.journal.follow(store.applied().unwrap().lsn);
         catch_up(&mut follower, &self.journal, &store, batch).unwrap();
