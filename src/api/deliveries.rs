@@ -36,6 +36,8 @@ pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Lis
         endpoint: params.take("endpoint")?,
         tenant: params.take("tenant")?,
         state: params.take_word("state", &STATES)?,
+        since: params.take("since")?,
+        until: params.take("until")?,
     };
     params.finish()?;
     Ok(Json(api.engine.deliveries(&filter, &page).await?))
@@ -73,6 +75,8 @@ const FORMATS: [(&str, Format); 2] = [("json", Format::Json), ("ndjson", Format:
 
 /// Where the next page of a list of lines starts.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
+/// Where the page before it starts.
+const PREVIOUS_CURSOR: HeaderName = HeaderName::from_static("previous-cursor");
 
 pub async fn attempts(State(api): State<Api>, mut params: Params) -> Answer<Response> {
     let page = params.take_page()?;
@@ -109,12 +113,12 @@ fn lines(listed: &Listed<AttemptView>) -> Answer<Response> {
         body.push(b'\n');
     }
     let mut response = ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response();
-    if let Some(cursor) = listed
-        .next
-        .as_deref()
-        .and_then(|cursor| HeaderValue::from_str(cursor).ok())
-    {
-        response.headers_mut().insert(NEXT_CURSOR, cursor);
+    let previous = listed.previous.as_ref().and_then(Option::as_ref);
+    let cursors = [(NEXT_CURSOR, listed.next.as_ref()), (PREVIOUS_CURSOR, previous)];
+    for (name, cursor) in cursors {
+        if let Some(cursor) = cursor.and_then(|cursor| HeaderValue::from_str(cursor).ok()) {
+            response.headers_mut().insert(name, cursor);
+        }
     }
     Ok(response)
 }
@@ -138,7 +142,11 @@ mod tests {
             (read.outcome, read.status),
             (Some(Class::EndpointError), Some(410))
         );
-        assert_eq!(read.event_type.unwrap().as_str(), "user.created");
+        assert_eq!(read.event_type.unwrap().to_string(), "user.created");
+        assert_eq!(
+            filter("type=user.*").unwrap().event_type.unwrap().to_string(),
+            "user.*"
+        );
         for bad in [
             "outcome=bad",
             "status=99",

@@ -1,5 +1,7 @@
 //! `/v1/events`: enqueue, and look at what was accepted.
 
+use std::str::FromStr;
+
 use axum::{
     Extension, Json,
     body::Body,
@@ -165,11 +167,31 @@ fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
     }
 }
 
+/// An attribute that events are asked for by, `name=value`.
+struct Attribute(String, String);
+
+impl FromStr for Attribute {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.to_owned())),
+            _ => Err("use name=value, escaped as in attribute=order%3D17"),
+        }
+    }
+}
+
 pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Listed<EventView>>> {
     let page = params.take_page()?;
+    let attributes: Vec<Attribute> = params.take_all("attribute", limits::ATTRIBUTES)?;
     let filter = EventFilter {
         event_type: params.take("type")?,
         tenant: params.take("tenant")?,
+        attributes: attributes
+            .into_iter()
+            .map(|Attribute(name, value)| (name, value))
+            .collect(),
+        idempotency_key: params.take("idempotency_key")?,
         since: params.take("since")?,
         until: params.take("until")?,
     };
@@ -198,9 +220,9 @@ pub async fn deliveries(
     params.finish()?;
     let filter = DeliveryFilter {
         event: Some(id),
-        endpoint: None,
         tenant,
         state,
+        ..DeliveryFilter::default()
     };
     Ok(Json(api.engine.deliveries(&filter, &page).await?))
 }

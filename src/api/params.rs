@@ -90,6 +90,23 @@ impl Params {
         }
     }
 
+    /// Takes all values of a parameter that may be there several times.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`] naming the parameter, when there are more than `most`, or one does not read.
+    pub fn take_all<T: FromStr<Err: Display>>(&mut self, name: &str, most: usize) -> Result<Vec<T>, Problem> {
+        let (own, others) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(other, _)| other == name);
+        self.0 = others;
+        if own.len() > most {
+            return Err(refused(name, &format!("is there too often; the most is {most}")));
+        }
+        let read = own.iter().map(|(_, value)| value.parse());
+        read.collect::<Result<_, T::Err>>()
+            .map_err(|error| refused(name, &error.to_string()))
+    }
+
     /// Takes `limit`, `cursor` and `order`.
     ///
     /// # Errors
@@ -180,6 +197,16 @@ mod tests {
             let rule = page(bad).unwrap_err().errors()[0].rule.clone();
             assert_eq!(rule, "use a whole number; the range is 1 to 500", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_may_be_there_several_times_is_taken_whole() {
+        let mut several = params("n=1&x=2&n=3");
+        assert_eq!(several.take_all::<u8>("n", 2).unwrap(), [1, 3]);
+        assert!(several.take_all::<u8>("n", 2).unwrap().is_empty());
+        assert_eq!(several.finish().unwrap_err().errors()[0].field, "x");
+        assert!(params("n=1&n=2&n=3").take_all::<u8>("n", 2).is_err());
+        assert!(params("n=1&n=x").take_all::<u8>("n", 2).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ const JOURNAL: [u8; 16] = [1; 16];
 const TABLE: TableOptions = TableOptions {
     cache_bytes: 8 * 1024 * 1024,
     buffer_bytes: 16 * 1024 * 1024,
+    indexes: crate::storage::local::index::Indexes::All,
 };
 
 pub const PARTS: &[Part] = &[

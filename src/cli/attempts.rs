@@ -18,7 +18,10 @@ pub struct Args {
     /// Only to this endpoint
     #[arg(long)]
     endpoint: Option<String>,
-    /// Only of this event type
+    /// Only of this delivery
+    #[arg(long)]
+    delivery: Option<String>,
+    /// Only of this event type, or of those that match this pattern: user.*
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Only with this status code
@@ -71,6 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let output = Output::new(args.format.unwrap_or(args.connect.output));
     let path = Path::new(&["attempts"])
         .maybe("event", args.event.as_ref())
+        .maybe("delivery", args.delivery.as_ref())
         .maybe("endpoint", args.endpoint.as_ref())
         .maybe("type", args.kind.as_ref())
         .maybe("status", args.status.as_ref())

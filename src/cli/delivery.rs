@@ -9,6 +9,7 @@ use super::{
     list::{self, ListArgs},
     table::Column,
 };
+use crate::domain::time::Timestamp;
 
 /// Look at deliveries, retry or cancel them
 #[derive(clap::Args, Debug)]
@@ -35,6 +36,12 @@ enum Command {
         /// Only in this state
         #[arg(long, value_parser = STATES)]
         state: Option<String>,
+        /// Only created at or after this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        /// Only created at or before this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -84,13 +91,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             tenant,
             endpoint,
             state,
+            since,
+            until,
             list,
         } => {
             let path = Path::new(&["deliveries"])
                 .maybe("event", event.as_ref())
                 .maybe("tenant", tenant.as_ref())
                 .maybe("endpoint", endpoint.as_ref())
-                .maybe("state", state.as_ref());
+                .maybe("state", state.as_ref())
+                .maybe("since", since.as_ref())
+                .maybe("until", until.as_ref());
             return list::print(&client, output, &path, &list, COLUMNS).await;
         }
         Command::Show { id } => client.get(&Path::new(&["deliveries", &id])).await?,

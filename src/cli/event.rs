@@ -26,9 +26,15 @@ pub struct Args {
 enum Command {
     /// List events, newest first
     List {
-        /// Only of this event type
+        /// Only of this event type, or of those that match this pattern: user.*
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
+        /// Only with this attribute; several have all to be there
+        #[arg(long = "attribute", value_name = "NAME=VALUE")]
+        attributes: Vec<String>,
+        /// Only accepted with this idempotency key
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
         /// Only of this tenant
         #[arg(long)]
         tenant: Option<String>,
@@ -110,12 +116,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::List {
             kind,
+            attributes,
+            idempotency_key,
             tenant,
             since,
             until,
             list,
         } => {
-            let path = Path::new(&["events"])
+            let path = attributes.iter().fold(Path::new(&["events"]), |path, attribute| {
+                path.query("attribute", attribute)
+            });
+            let path = path
+                .maybe("idempotency_key", idempotency_key.as_ref())
                 .maybe("type", kind.as_ref())
                 .maybe("tenant", tenant.as_ref())
                 .maybe("since", since.as_ref())

@@ -22,7 +22,7 @@ use crate::{
         self, Api, ApiLimits,
         listen::{ListenOptions, Listeners},
     },
-    config::{Config, Durability, Origin, Problem, Problems, Storage},
+    config::{self, Config, Durability, Origin, Problem, Problems, Storage},
     dispatch::{
         Retention, Running, StartOptions,
         audit::{self, asked_by},
@@ -38,7 +38,7 @@ use crate::{
         work_pool::WorkPool,
     },
     sender::{Roots, Sender, SenderOptions, roots_from_pem},
-    storage::local::index::TableOptions,
+    storage::local::index::{Indexes, TableOptions},
     storage::local::journal,
     telemetry::Metrics,
 };
@@ -290,6 +290,10 @@ pub(super) const fn store_options(storage: &Storage) -> TableOptions {
     TableOptions {
         cache_bytes: storage.store_cache_bytes.as_bytes(),
         buffer_bytes: storage.store_buffer_bytes.as_bytes(),
+        indexes: match storage.indexes {
+            config::Indexes::All => Indexes::All,
+            config::Indexes::Essential => Indexes::Essential,
+        },
     }
 }
 

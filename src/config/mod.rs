@@ -48,4 +48,4 @@ pub use raw::{Raw, Setting, Wrong};
 pub use show::documented;
 pub use size::{ByteSize, InvalidSize};
 pub use table::{Api, Config, Delivery, KEYS, Key, Limits, Log, SECTIONS, Storage};
-pub use values::{Directives, Durability, LogFormat, Mode};
+pub use values::{Directives, Durability, Indexes, LogFormat, Mode};

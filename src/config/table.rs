@@ -12,7 +12,7 @@ use super::{
     network::Listen,
     raw::{Raw, Setting, Wrong},
     size::ByteSize,
-    values::{Directives, Durability, LogFormat, Mode, UriReference},
+    values::{Directives, Durability, Indexes, LogFormat, Mode, UriReference},
 };
 use crate::domain::{duration::Span, profile::Profiles, proxy::ProxyUrl};
 
@@ -134,6 +134,11 @@ settings! {
         /// Size from which the store is written afresh, beside the one that serves, when it has become three times as
         /// large as it was the last time: the database gives no space back by itself.
         store_rewrite_bytes: ByteSize = "64MiB", "1MiB"..="1TiB";
+        /// Which indexes are kept for lists. "all": one for each filter, for some 40 bytes of the store more for each
+        /// event with a delivery and an attempt, and 30 for each attribute. "essential", for small devices: lists by
+        /// endpoint, state, outcome, tenant, type, attribute or idempotency key look through all rows, so that they take
+        /// longer, and pages may be short. A store with other indexes is made afresh at the start.
+        indexes: Indexes = "all";
         /// How long events are kept, with their deliveries and attempts, once all their deliveries have ended; and
         /// how long a delivery is held for an endpoint that may not be sent to before it ends as expired. What an
         /// active endpoint still has to get is kept until it has it.

@@ -55,6 +55,16 @@ words!(
 );
 
 words!(
+    /// Which indexes are kept for lists.
+    Indexes,
+    "\"all\" or \"essential\"",
+    /// One for every filter.
+    All = "all",
+    /// What delivering needs.
+    Essential = "essential"
+);
+
+words!(
     /// The form of a log line.
     LogFormat,
     "\"text\" or \"json\"",

@@ -4,7 +4,7 @@
 //! beside this one adds those of one kind.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
@@ -142,6 +142,10 @@ impl InFlight {
 
     pub fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    pub fn all(&self) -> BTreeSet<DeliveryKey> {
+        self.lock().iter().copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<DeliveryKey>> {

@@ -16,7 +16,7 @@ use crate::{
         delivery::{Delivery, Stage},
         endpoint::{Endpoint, EndpointState},
         event::Label,
-        id::{EndpointId, EventId},
+        id::{DeliveryKey, EndpointId, EventId, Lsn},
         outcome,
         record::EventAccepted,
         subscription::{self, Unwanted},
@@ -87,13 +87,8 @@ impl Engine {
         let shared = &self.0;
         let store = shared.everything().await?;
         let (lsn, row) = shared.event_row(&store, id, tenant)?;
-        let found = store
-            .deliveries_of(lsn, shared.options.max_endpoints)
-            .map_err(|error| shared.storage.failure(error))?;
-        let mut deliveries: BTreeMap<EndpointId, Vec<Delivery>> = BTreeMap::new();
-        for delivery in found {
-            deliveries.entry(delivery.endpoint).or_default().push(delivery);
-        }
+        let event = shared.event_record(lsn, &row);
+        let mut deliveries = shared.deliveries_by_endpoint(&store, lsn, event.as_ref())?;
         let mut ids: Vec<EndpointId> = deliveries.keys().copied().collect();
         let of_tenant = shared.registry.all();
         ids.extend(
@@ -112,14 +107,15 @@ impl Engine {
         let case = Case {
             shared,
             store: &store,
-            event: shared.event_record(lsn, &row),
+            event,
             view: shared.event_view(lsn, &row, false),
             row: &row,
         };
         let (mut data, mut next) = (Vec::with_capacity(chosen.data.len()), chosen.next);
         let (last, mut filling) = (chosen.data.last().copied(), Filling::default());
         for id in chosen.data {
-            let deliveries = deliveries.remove(&id).unwrap_or_default();
+            let keys = deliveries.remove(&id).unwrap_or_default();
+            let deliveries = shared.deliveries_with(&store, &keys)?;
             let explained = case.endpoint(id, &deliveries).await?;
             let is_full = filling.is_full_with(&explained);
             data.push(explained);
@@ -133,6 +129,39 @@ impl Engine {
             data,
             next,
         })
+    }
+}
+
+impl Shared {
+    /// Which deliveries of an event went to which endpoint. Its record tells of its fan-out, so that only those that were
+    /// added later are read, or all where the record is damaged.
+    fn deliveries_by_endpoint(
+        &self,
+        store: &Store,
+        lsn: Lsn,
+        event: Option<&EventAccepted>,
+    ) -> Result<BTreeMap<EndpointId, Vec<DeliveryKey>>, EngineError> {
+        let mut found: BTreeMap<EndpointId, Vec<DeliveryKey>> = BTreeMap::new();
+        let mut add = |endpoint, key| found.entry(endpoint).or_default().push(key);
+        let rows = match event {
+            Some(event) => {
+                for (endpoint, index) in event.fan_out.iter().zip(0..) {
+                    add(*endpoint, DeliveryKey::new(lsn, index));
+                }
+                store.added_deliveries_of(lsn)
+            }
+            None => store.deliveries_of(lsn, usize::MAX),
+        };
+        for delivery in rows.map_err(|error| self.storage.failure(error))? {
+            add(delivery.endpoint, delivery.key);
+        }
+        Ok(found)
+    }
+
+    fn deliveries_with(&self, store: &Store, keys: &[DeliveryKey]) -> Result<Vec<Delivery>, EngineError> {
+        let rows = keys.iter().map(|key| store.delivery(*key));
+        let rows: Result<Vec<_>, _> = rows.filter_map(Result::transpose).collect();
+        Ok(rows.map_err(|error| self.storage.failure(error))?)
     }
 }
 

@@ -53,6 +53,7 @@ mod herald;
 mod lane;
 mod lanes;
 mod lifecycle;
+mod lists;
 mod locks;
 #[cfg(feature = "bench-parts")]
 pub(crate) mod measured;

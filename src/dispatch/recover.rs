@@ -15,18 +15,18 @@ use super::{
 use crate::{
     domain::{
         condition::Verdict,
-        delivery::Delivery,
+        delivery::{Delivery, StageKind},
         endpoint::Endpoint,
-        id::{EndpointId, Lsn},
+        id::{DeliveryKey, EndpointId, Lsn},
         record::{DeliveriesRetried, EventReplayed},
         subscription,
         time::Timestamp,
     },
-    runtime::{
-        hex,
-        work_pool::{Pace, pass},
+    runtime::work_pool::{Pace, pass},
+    storage::{
+        local::index::{Store, listing::Look, rows::EventRow},
+        queries::{DeliveryFilter, Endpoints, next_to},
     },
-    storage::local::index::{Store, keys, query::Window, rows::EventRow},
 };
 
 /// Deliveries made due, or events looked at, by one group of records: a bounded batch for the store.
@@ -78,7 +78,7 @@ pub struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// In the list of failed deliveries, behind this key.
-    Failed(Option<Vec<u8>>),
+    Failed(Option<DeliveryKey>),
     /// Among the events, at this record; `None` before the first one of the range is looked for.
     Missing(Option<Lsn>),
     End,
@@ -99,11 +99,10 @@ impl Place {
         }
     }
 
-    fn read(text: &str) -> Result<Self, EngineError> {
+    /// Where a recovery of the endpoint `of` is.
+    fn read(text: &str, of: EndpointId) -> Result<Self, EngineError> {
         let place = match text.split_at_checked(1) {
-            Some(("f", key)) => hex::decode(key)
-                .filter(|key| key.first() == Some(&keys::FAILED))
-                .map(|key| Self::Failed(Some(key))),
+            Some(("f", key)) => failed_in(key, of).map(|key| Self::Failed(Some(key))),
             Some(("m", "")) => Some(Self::Missing(None)),
             Some(("m", lsn)) => lsn.parse().ok().map(|lsn| Self::Missing(Some(lsn))),
             _ => None,
@@ -111,14 +110,22 @@ impl Place {
         place.ok_or_else(queries::bad_cursor)
     }
 
-    fn cursor(&self) -> Option<String> {
+    fn cursor(&self, of: EndpointId) -> Option<String> {
         match self {
-            Self::Failed(key) => Some(format!("f{}", hex::encode(key.as_deref()?))),
+            Self::Failed(key) => key.map(|key| format!("f{of}-{}-{}", key.lsn, key.index)),
             Self::Missing(None) => Some("m".to_owned()),
             Self::Missing(Some(lsn)) => Some(format!("m{lsn}")),
             Self::End => None,
         }
     }
+}
+
+/// The failed delivery that a cursor names, if it is the endpoint's.
+fn failed_in(text: &str, of: EndpointId) -> Option<DeliveryKey> {
+    let mut parts = text.splitn(3, '-');
+    let endpoint: EndpointId = parts.next()?.parse().ok()?;
+    let key = DeliveryKey::new(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (endpoint == of).then_some(key)
 }
 
 impl Engine {
@@ -145,7 +152,7 @@ impl Engine {
         let store = shared.everything().await?;
         let mut place = match &request.cursor {
             None => Place::first(request.what),
-            Some(cursor) => Place::read(cursor)?,
+            Some(cursor) => Place::read(cursor, id)?,
         };
         let mut recovered = Recovered {
             dry_run: request.dry_run,
@@ -155,11 +162,8 @@ impl Engine {
         while place != Place::End && left > 0 {
             let portion = left.min(AT_ONCE);
             let (again, next) = match &place {
-                Place::Failed(Some(key)) if !key.starts_with(&keys::failed_of(id)) => {
-                    return Err(queries::bad_cursor());
-                }
                 Place::Failed(beyond) => {
-                    shared.failed(&store, request, id, beyond.clone(), portion, &mut recovered)?
+                    shared.failed(&store, request, id, *beyond, portion, &mut recovered)?
                 }
                 Place::Missing(from) => {
                     let missing = shared.missing(&store, request, &endpoint, *from, portion, &mut recovered);
@@ -177,7 +181,7 @@ impl Engine {
             }
         }
         recovered.deliveries = recovered.failed + recovered.missing;
-        recovered.next = place.cursor();
+        recovered.next = place.cursor(id);
         Ok(recovered)
     }
 }
@@ -232,36 +236,40 @@ impl Shared {
         store: &Store,
         request: &RecoverRequest,
         id: EndpointId,
-        beyond: Option<Vec<u8>>,
+        beyond: Option<DeliveryKey>,
         portion: usize,
         recovered: &mut Recovered,
     ) -> Result<(Again, Place), EngineError> {
         let failure = |error| self.storage.failure(error);
-        let window = Window {
-            prefix: keys::failed_of(id).to_vec(),
-            beyond,
-            ascending: true,
-            limit: portion,
-            looks: portion,
+        let filter = DeliveryFilter {
+            endpoints: Endpoints::Only([id].into()),
+            stage: Some(StageKind::Failed),
+            ..DeliveryFilter::default()
         };
+        let plan = store.plan_deliveries(&filter).map_err(failure)?;
         let wanted = |delivery: &Delivery| {
             let status = delivery.last.and_then(|last| last.status);
             request.covers(delivery.created_at) && (request.status.is_none() || request.status == status)
         };
-        let rows = store.window::<()>(&window, |_, ()| true).map_err(failure)?;
+        let mut lister = store.lister::<Delivery>(&plan, beyond, true);
         let mut due = Vec::new();
-        for (key, ()) in &rows.found {
-            let delivery = store.delivery(keys::delivery_in(key)).map_err(failure)?;
-            let Some(delivery) = delivery.filter(&wanted) else {
-                continue;
+        for _ in 0..portion {
+            let delivery = match lister.look().map_err(failure)? {
+                Look::Row(_, delivery) => delivery,
+                Look::Passed => continue,
+                Look::End => break,
             };
+            if !wanted(&delivery) {
+                continue;
+            }
             let event = store.event(delivery.event).map_err(failure)?;
             if event.is_none_or(|event| event.erased.is_none()) {
                 due.push(delivery.key);
             }
         }
         recovered.failed += due.len() as u64;
-        let next = match rows.stopped_at {
+        let stopped = lister.at().and_then(|at| next_to(at, false));
+        let next = match stopped {
             None => Place::after_failed(request.what),
             stopped => Place::Failed(stopped),
         };
@@ -388,17 +396,19 @@ mod tests {
 
     #[test]
     fn a_place_reads_back_from_its_cursor() {
+        let [of, other] = [1, 2].map(|byte| EndpointId::from_bytes([byte; 16]));
         let places = [
-            Place::Failed(Some(vec![keys::FAILED, 1, 2])),
+            Place::Failed(Some(DeliveryKey::new(17, 2))),
             Place::Missing(None),
             Place::Missing(Some(77)),
         ];
-        for place in places {
-            assert_eq!(Place::read(&place.cursor().unwrap()).unwrap(), place);
+        for place in &places {
+            assert_eq!(Place::read(&place.cursor(of).unwrap(), of).unwrap(), *place);
         }
-        assert_eq!(Place::End.cursor(), None);
+        assert!(Place::read(&places[0].cursor(of).unwrap(), other).is_err());
+        assert_eq!(Place::End.cursor(of), None);
         for bad in ["", "x", "m-1", "f", "f00", "fzz", "é"] {
-            assert!(Place::read(bad).is_err(), "{bad}");
+            assert!(Place::read(bad, of).is_err(), "{bad}");
         }
     }
 }

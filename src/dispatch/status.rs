@@ -74,6 +74,7 @@ impl Engine {
                 reclaimed_bytes: stats.reclaimed_bytes,
                 damaged: shared.damaged_ranges(),
                 damaged_events: shared.local.damaged_events.count(),
+                damaged_attempts: shared.local.damaged_attempts.count(),
             },
             store: StoreView {
                 applied_lsn: shared.storage.applied(),
@@ -105,6 +106,7 @@ impl Engine {
             reclaimed_bytes: stats.reclaimed_bytes,
             longest_pause: Duration::from_micros(stats.longest_pause_micros),
             damaged_events: shared.local.damaged_events.count(),
+            damaged_attempts: shared.local.damaged_attempts.count(),
         });
         metrics::store_applied(shared.storage.applied());
         metrics::store_rebuilds(shared.storage.rebuilds());

@@ -19,10 +19,13 @@ use crate::{
         profile::ProfileName,
         secret::SigningSecret,
         signing::{Retired, SignatureSpec},
+        subscription::Pattern,
         time::Timestamp,
     },
     storage::local::index::rows::EventRow,
 };
+
+pub use crate::storage::queries::EventFilter;
 
 /// Rows of a list and where the next page starts.
 #[derive(Debug, Serialize)]
@@ -30,6 +33,9 @@ pub struct Listed<T> {
     pub data: Vec<T>,
     /// Pass as `cursor` for the rows after these; `None` at the end.
     pub next: Option<String>,
+    /// Pass as `cursor` for the rows before these; `None` within at the beginning. Lists without it go onward alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Option<String>>,
 }
 
 impl<T> Listed<T> {
@@ -37,6 +43,7 @@ impl<T> Listed<T> {
         Self {
             data: Vec::new(),
             next: None,
+            previous: None,
         }
     }
 }
@@ -132,8 +139,9 @@ pub struct LastOutcome {
 #[derive(Debug, Serialize)]
 pub struct DeliveryView {
     pub id: DeliveryId,
-    pub event_id: EventId,
-    pub event_type: EventType,
+    /// `None` when the event is lost to damage.
+    pub event_id: Option<EventId>,
+    pub event_type: Option<EventType>,
     /// The event's, within which its id is to be looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Label>,
@@ -151,6 +159,9 @@ pub struct DeliveryView {
     pub expires_at: Option<Timestamp>,
     pub settled_at: Option<Timestamp>,
     pub last_outcome: Option<LastOutcome>,
+    /// Its event is lost to damage: what stands here is all that is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// One HTTP request made for a delivery, or for a test.
@@ -158,13 +169,13 @@ pub struct DeliveryView {
 pub struct AttemptView {
     pub id: AttemptId,
     pub delivery_id: Option<DeliveryId>,
-    pub event_id: EventId,
+    pub event_id: Option<EventId>,
     pub event_type: EventType,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Label>,
     pub endpoint_id: EndpointId,
-    pub number: u32,
-    pub trigger: Trigger,
+    pub number: Option<u32>,
+    pub trigger: Option<Trigger>,
     pub outcome: Class,
     pub reason: &'static str,
     /// What the reason means where there was no answer, when one delivery's attempts or a test are asked for.
@@ -172,7 +183,7 @@ pub struct AttemptView {
     pub explanation: Option<&'static str>,
     pub status: Option<u16>,
     pub started_at: Timestamp,
-    pub duration_ms: u32,
+    pub duration_ms: Option<u32>,
     /// The address that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
@@ -187,6 +198,9 @@ pub struct AttemptView {
     /// UTF-8 are replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
+    /// The attempt's record cannot be read: what stands here is all that is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// Why an endpoint is disabled.
@@ -370,6 +384,8 @@ pub struct JournalView {
     pub damaged: Vec<DamagedRange>,
     /// Events whose records were found damaged when they were to be read, since the start.
     pub damaged_events: u64,
+    /// The same of attempts.
+    pub damaged_attempts: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -377,15 +393,6 @@ pub struct StoreView {
     pub applied_lsn: u64,
     pub rebuilds: u64,
     pub bytes: u64,
-}
-
-/// Which events are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct EventFilter {
-    pub event_type: Option<EventType>,
-    pub tenant: Option<Label>,
-    pub since: Option<Timestamp>,
-    pub until: Option<Timestamp>,
 }
 
 /// Which deliveries are wanted.
@@ -397,6 +404,9 @@ pub struct DeliveryFilter {
     pub tenant: Option<Label>,
     /// One of the states of [`DeliveryView`].
     pub state: Option<&'static str>,
+    /// When they were created.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 /// Which attempts are wanted.
@@ -405,7 +415,7 @@ pub struct AttemptFilter {
     pub event: Option<EventId>,
     pub delivery: Option<DeliveryId>,
     pub endpoint: Option<EndpointId>,
-    pub event_type: Option<EventType>,
+    pub event_type: Option<Pattern>,
     /// The tenant of their event and endpoint.
     pub tenant: Option<Label>,
     pub outcome: Option<Class>,

@@ -19,7 +19,47 @@ pub enum Stage {
     Cancelled,
 }
 
+/// A [`Stage`] without its time.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StageKind {
+    Scheduled,
+    Delivered,
+    Failed,
+    Expired,
+    Cancelled,
+}
+
+impl StageKind {
+    pub const ALL: [Self; 5] = [
+        Self::Scheduled,
+        Self::Delivered,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl Stage {
+    pub const fn kind(self) -> StageKind {
+        match self {
+            Self::Scheduled { .. } => StageKind::Scheduled,
+            Self::Delivered => StageKind::Delivered,
+            Self::Failed => StageKind::Failed,
+            Self::Expired => StageKind::Expired,
+            Self::Cancelled => StageKind::Cancelled,
+        }
+    }
+
     pub const fn due(self) -> Option<Timestamp> {
         match self {
             Self::Scheduled { due } => Some(due),
@@ -32,13 +72,7 @@ impl Stage {
     }
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled { .. } => "scheduled",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-        }
+        self.kind().as_str()
     }
 }
 

@@ -236,8 +236,6 @@ pub const PAGE_MAX: usize = 500;
 /// Bytes of a list's rows as JSON after which its page ends early: a page of ordinary rows stays far below, and an answer
 /// has a size that can be counted on.
 pub const PAGE_BYTES: usize = 1024 * 1024;
-/// Rows looked at to fill one page of a filtered list, so that a rare filter cannot hold a thread.
-pub const PAGE_SCAN: usize = 20_000;
 /// Segments that one answer to a backup carries: each is a file that is kept open until it is sent, so that it can be
 /// deleted meanwhile. 4 GiB of the usual size.
 pub const BACKUP_SEGMENTS: usize = 64;

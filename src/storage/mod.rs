@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod host;
 pub mod local;
+pub mod queries;
 pub mod schedule;
 
 pub use backup::{Backup, BackupError, Backups};

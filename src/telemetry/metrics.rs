@@ -147,6 +147,7 @@ pub struct JournalCounts {
     pub reclaimed_bytes: u64,
     pub longest_pause: Duration,
     pub damaged_events: u64,
+    pub damaged_attempts: u64,
 }
 
 /// The journal's own counts, as they are now.
@@ -156,6 +157,7 @@ pub fn journal(counts: JournalCounts) {
     counter!(names::JOURNAL_BYTES.name).absolute(counts.bytes);
     counter!(names::JOURNAL_DAMAGED.name).absolute(counts.damaged_ranges);
     counter!(names::DAMAGED_EVENTS.name).absolute(counts.damaged_events);
+    counter!(names::DAMAGED_ATTEMPTS.name).absolute(counts.damaged_attempts);
     gauge!(names::JOURNAL_LAST_LSN.name).set(counts.last_lsn as f64);
     gauge!(names::JOURNAL_SYNC.name).set(counts.last_sync.as_secs_f64());
     gauge!(names::JOURNAL_FIRST_LSN.name).set(counts.first_lsn as f64);

@@ -105,6 +105,8 @@ metrics_table! {
         "Damaged ranges met in the journal; run posthaste check.";
     DAMAGED_EVENTS = "posthaste_damaged_events_total", Kind::Counter, Count,
         "Events that were to be read and whose records are damaged; run posthaste check.";
+    DAMAGED_ATTEMPTS = "posthaste_damaged_attempts_total", Kind::Counter, Count,
+        "Attempts that were to be listed and whose records are damaged; run posthaste check.";
     JOURNAL_LAST_LSN = "posthaste_journal_last_lsn", Kind::Gauge, Count,
         "Sequence number of the journal's last record.";
     JOURNAL_FIRST_LSN = "posthaste_journal_first_lsn", Kind::Gauge, Count,

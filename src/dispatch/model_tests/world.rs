@@ -580,6 +580,7 @@ fn open_store(dir: &TempDir, trust: Trust) -> Store {
         table: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 16 * 1024,
+            indexes: crate::storage::local::index::Indexes::All,
         },
         journal: JOURNAL,
         last_lsn: u64::MAX,

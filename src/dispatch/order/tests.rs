@@ -49,6 +49,7 @@ impl Bench {
             table: crate::storage::local::index::TableOptions {
                 cache_bytes: 1024 * 1024,
                 buffer_bytes: 16 * 1024,
+                indexes: crate::storage::local::index::Indexes::All,
             },
             journal: [7; 16],
             last_lsn: u64::MAX,
@@ -400,16 +401,24 @@ fn an_order_takes_no_row_of_its_own() {
     for (key, _) in bench.store.dump().unwrap() {
         *kinds.entry(key[0]).or_default() += 1;
     }
-    // Applied, totals, the endpoint's counts; events and their ids, deliveries, the schedule, an attempt.
+    // Applied, totals, which indexes there are, the endpoint's counts; how many events have the type; events, their ids,
+    // the types they have; deliveries, which are scheduled; the schedule; an attempt, how it ended, of which event; times.
     let expected = [
         (0x01, 1),
         (0x02, 1),
+        (0x05, 1),
         (0x11, 1),
+        (0x14, 1),
         (0x20, 10),
         (0x21, 10),
+        (0x23, 10),
         (0x30, 10),
+        (0x33, 10),
         (0x40, 10),
         (0x50, 1),
+        (0x51, 1),
+        (0x52, 1),
+        (0x61, 1),
     ];
     assert_eq!(kinds, BTreeMap::from(expected));
 }

@@ -278,6 +278,7 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
         store: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 16 * 1024,
+            indexes: crate::storage::local::index::Indexes::All,
         },
         // The applier is stepped without it.
         store_rewrite_bytes: u64::MAX,

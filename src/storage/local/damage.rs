@@ -330,34 +330,72 @@ impl LostRecord {
     }
 }
 
-/// Events whose records were found damaged while the server runs.
+/// Records of one kind that were found damaged while the server runs.
 #[derive(Default)]
-pub struct DamagedEvents(Mutex<(HashSet<Lsn>, u64)>);
+struct Met(Mutex<(HashSet<Lsn>, u64)>);
 
-impl DamagedEvents {
-    /// Takes note of one, and says so the first time.
-    pub fn met(&self, lsn: Lsn, id: &EventId) {
-        let mut events = self.lock();
-        let (known, count) = &mut *events;
+impl Met {
+    /// Counts one; answers whether it was the first time.
+    fn is_new(&self, lsn: Lsn) -> bool {
+        let mut met = self.lock();
+        let (known, count) = &mut *met;
         if known.contains(&lsn) {
-            return;
+            return false;
         }
         *count += 1;
         if known.len() < REMEMBERED {
             known.insert(lsn);
         }
-        tracing::error!(
-            event.id = %id,
-            "the record of an event is damaged: it cannot be sent, and its open deliveries fail with the reason disk"
-        );
+        true
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.lock().1
     }
 
     fn lock(&self) -> MutexGuard<'_, (HashSet<Lsn>, u64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Events whose records were found damaged while the server runs.
+#[derive(Default)]
+pub struct DamagedEvents(Met);
+
+impl DamagedEvents {
+    /// Takes note of one, and says so the first time.
+    pub fn met(&self, lsn: Lsn, id: &EventId) {
+        if self.0.is_new(lsn) {
+            tracing::error!(
+                event.id = %id,
+                "the record of an event is damaged: it cannot be sent, and its open deliveries fail with the reason disk"
+            );
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+}
+
+/// Attempts whose records were found damaged while the server runs.
+#[derive(Default)]
+pub struct DamagedAttempts(Met);
+
+impl DamagedAttempts {
+    /// Takes note of one, and says so the first time.
+    pub fn met(&self, lsn: Lsn) {
+        if self.0.is_new(lsn) {
+            tracing::error!(
+                lsn,
+                "the record of an attempt is damaged: lists show what the store knows of it"
+            );
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.count()
     }
 }

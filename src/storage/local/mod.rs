@@ -35,7 +35,7 @@ use self::{
     accept::Accepting,
     backup::Taking,
     claims::Claims,
-    damage::DamagedEvents,
+    damage::{DamagedAttempts, DamagedEvents},
     journal::Journal,
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
@@ -63,6 +63,7 @@ pub struct LocalStorage {
     /// How many damaged ranges opening found; more may be met later.
     pub found_damaged: u64,
     pub damaged_events: DamagedEvents,
+    pub damaged_attempts: DamagedAttempts,
     /// Why the journal cannot be read on.
     pub unreadable: ReadTrouble,
     /// What backups need beside the journal.

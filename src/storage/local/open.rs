@@ -10,7 +10,7 @@ use super::{
     applier::Applier,
     backup::Taking,
     claims::Claims,
-    damage::DamagedEvents,
+    damage::{DamagedAttempts, DamagedEvents},
     index::{
         Store, StoreError, TableOptions,
         open::{self, Distrust, Trust},
@@ -182,6 +182,7 @@ impl Opening {
             segments_unread,
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
             damaged_events: DamagedEvents::default(),
+            damaged_attempts: DamagedAttempts::default(),
             unreadable: ReadTrouble::default(),
             taking: Taking::of(folder),
             retention: options.retention,

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     domain::{
         id::Lsn,
-        record::{EventAccepted, Place},
+        record::{AttemptSettled, EventAccepted, Place, Record},
     },
     runtime::chain::chain,
     storage::Unread,
@@ -63,6 +63,26 @@ impl LocalStorage {
                 Err(self.met_damaged(lsn))
             }
         }
+    }
+
+    /// The whole of an attempt; `Err(None)` when it was forgotten since its row was read. One that is damaged is counted
+    /// and told of.
+    pub fn attempt_or_why(&self, lsn: Lsn, place: Place) -> Result<AttemptSettled, Option<Unread>> {
+        let is_it = |entry: &Entry| entry.lsn == lsn;
+        let read = self.journal.read_where(codec::location(place), is_it);
+        let why = match read.map(|entry| codec::decode(&entry)) {
+            Ok(Ok(Record::AttemptSettled(attempt))) => return Ok(attempt),
+            Err(ReadError::Io { .. }) => Unread::NotNow,
+            Ok(_) | Err(ReadError::Damaged(_) | ReadError::NoSegment { .. }) => Unread::Damaged,
+        };
+        let stands = self.served.get().ok().map(|store| store.attempt(lsn));
+        if matches!(stands, Some(Ok(None))) {
+            return Err(None);
+        }
+        if why == Unread::Damaged {
+            self.damaged_attempts.met(lsn);
+        }
+        Err(Some(why))
     }
 
     fn met_damaged(&self, lsn: Lsn) -> Unread {

@@ -134,6 +134,7 @@ mod tests {
     const TABLE: TableOptions = TableOptions {
         cache_bytes: 1 << 20,
         buffer_bytes: 4096,
+        indexes: crate::storage::local::index::Indexes::All,
     };
 
     fn copied(rewriter: &mut Rewriter, store: &Store) {

@@ -139,6 +139,7 @@ impl Stepped {
             store: posthaste::storage::local::index::TableOptions {
                 cache_bytes: 1024 * 1024,
                 buffer_bytes: 1024 * 1024,
+                indexes: posthaste::storage::local::index::Indexes::All,
             },
             store_rewrite_bytes: 1024 * 1024 * 1024,
             clock: clock.clone(),

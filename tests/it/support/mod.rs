@@ -22,4 +22,5 @@ pub const STORE: posthaste::storage::local::index::TableOptions =
     posthaste::storage::local::index::TableOptions {
         cache_bytes: 16 * 1024 * 1024,
         buffer_bytes: 16 * 1024 * 1024,
+        indexes: posthaste::storage::local::index::Indexes::All,
     };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Placed, Store, StoreError,
     draft::Draft,
-    keys,
+    keys, marks,
     rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot},
 };
 use crate::domain::{
@@ -177,8 +177,9 @@ impl Writer<'_> {
             place: placed.place,
             key: event.ordering_key.as_ref().map(Strand::of_key),
             erased: None,
+            marks: marks::kept(event),
         };
-        self.draft.put_new(keys::event(placed.lsn), &row)?;
+        self.new_event(placed.lsn, &row)?;
         self.take_key(placed.lsn, event)?;
         self.draft.totals().events += 1;
         self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
@@ -255,8 +256,8 @@ impl Writer<'_> {
         let stage = delivery.stage;
         self.draft
             .count(delivery.endpoint, |counts| *counts.of(stage) += 1)?;
-        self.draft.put_new(keys::delivery(delivery.key), &delivery)?;
-        self.index(&delivery, Slot::fresh(&delivery, order))
+        self.new_delivery(&delivery)?;
+        self.schedule(&delivery, Slot::fresh(&delivery, order))
     }
 
     /// One of which nothing is known is not deleted, and stands since the beginning of time.
@@ -290,24 +291,19 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes what indexes a delivery, where nothing does yet; `slot` is for one that is scheduled.
-    fn index(&mut self, delivery: &Delivery, slot: Slot) -> Result<(), StoreError> {
+    /// Writes the schedule entry of a delivery that is scheduled, where there is none yet.
+    fn schedule(&mut self, delivery: &Delivery, slot: Slot) -> Result<(), StoreError> {
         let Delivery {
             key, endpoint, stage, ..
         } = *delivery;
-        match stage {
-            Stage::Scheduled { due } => {
-                self.effects.push(Effect::Due {
-                    endpoint,
-                    due,
-                    key,
-                    slot,
-                });
-                self.draft.put_new(keys::due(endpoint, due, key), &slot)
-            }
-            Stage::Failed => self.draft.put_new(keys::failed(endpoint, key), &()),
-            Stage::Delivered | Stage::Expired | Stage::Cancelled => Ok(()),
-        }
+        let Some(due) = stage.due() else { return Ok(()) };
+        self.effects.push(Effect::Due {
+            endpoint,
+            due,
+            key,
+            slot,
+        });
+        self.draft.put_new(keys::due(endpoint, due, key), &slot)
     }
 
     /// Moves a delivery to another stage, keeping counts and indexes true.
@@ -318,18 +314,16 @@ impl Writer<'_> {
             stage: old,
             ..
         } = *delivery;
-        match old {
-            Stage::Scheduled { due } => self.draft.remove(keys::due(endpoint, due, key)),
-            Stage::Failed => self.draft.remove(keys::failed(endpoint, key)),
-            Stage::Delivered | Stage::Expired | Stage::Cancelled => {}
+        if let Some(due) = old.due() {
+            self.draft.remove(keys::due(endpoint, due, key));
         }
         self.draft.count(endpoint, |counts| {
             *counts.of(old) = counts.of(old).saturating_sub(1);
             *counts.of(stage) += 1;
         })?;
         delivery.stage = stage;
-        self.draft.put(keys::delivery(key), delivery)?;
-        self.index(delivery, slot)
+        self.move_delivery(delivery, old.kind())?;
+        self.schedule(delivery, slot)
     }
 
     fn attempt_settled(&mut self, placed: &Placed, attempt: &AttemptSettled) -> Result<(), StoreError> {
@@ -350,7 +344,7 @@ impl Writer<'_> {
             reason: attempt.reason,
             status: attempt.status,
         };
-        self.draft.put_new(keys::attempt(lsn), &row)?;
+        self.new_attempt(lsn, &row)?;
         self.draft
             .count(attempt.endpoint, |counts| counts.attempts += 1)?;
         if let Some(delivery) = delivery {

@@ -7,7 +7,7 @@ use super::{
     Placed, StoreError,
     apply::Writer,
     draft::decode,
-    keys,
+    keys, marks,
     rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, Forgotten, Slot, Tally, Totals},
 };
 use crate::domain::{
@@ -25,7 +25,7 @@ impl Writer<'_> {
     /// Makes the state be so. Where it is so already, only the place of what moved in changes.
     pub(super) fn carried(&mut self, placed: &Placed, carried: &Carried) -> Result<(), StoreError> {
         for part in &carried.state {
-            self.part(placed, part)?;
+            self.part(placed, part, &carried.home)?;
         }
         match &carried.home {
             Home::None | Home::EventType(_) => Ok(()),
@@ -33,9 +33,9 @@ impl Writer<'_> {
         }
     }
 
-    fn part(&mut self, placed: &Placed, part: &State) -> Result<(), StoreError> {
+    fn part(&mut self, placed: &Placed, part: &State, home: &Home) -> Result<(), StoreError> {
         match part {
-            State::Event(event) => self.carried_event(event),
+            State::Event(event) => self.carried_event(event, home),
             State::Delivery(delivery) => self.carried_delivery(delivery),
             State::Attempt(link) => self.carried_attempt(*link),
             State::Endpoint(endpoint) => {
@@ -56,15 +56,46 @@ impl Writer<'_> {
                 *self.draft.forgotten()? = Forgotten::from(&**gone);
                 Ok(())
             }
-            State::Row(copy) => {
+            State::Row(copy) => self.copied(copy, home),
+        }
+    }
+
+    /// A row of version 1; the indexes follow from it.
+    fn copied(&mut self, copy: &RowCopy, home: &Home) -> Result<(), StoreError> {
+        let key = &copy.key[..];
+        match key.first() {
+            Some(&keys::EVENT) => {
+                let mut row: EventRow = decode(key, &copy.row)?;
+                let lsn = keys::lsn_in(key);
+                if row.marks.is_empty() {
+                    row.marks = self.carried_marks(lsn, false, home)?;
+                }
+                self.put_event(lsn, &row)
+            }
+            Some(&keys::DELIVERY) => self.put_delivery(&decode(key, &copy.row)?),
+            Some(&keys::ATTEMPT) => self.put_attempt(keys::lsn_in(key), &decode(key, &copy.row)?),
+            Some(&keys::FAILED) => Ok(()),
+            _ => {
                 self.draft.put_copy(copy);
                 Ok(())
             }
         }
     }
 
+    /// The marks of an event: its record has them, which is carried with it or known. With a lost record they are lost.
+    fn carried_marks(&self, event: Lsn, lost: bool, home: &Home) -> Result<Vec<u64>, StoreError> {
+        match home {
+            Home::Event { lsn, event: accepted } if *lsn == event => Ok(marks::kept(accepted)),
+            _ if lost => Ok(Vec::new()),
+            Home::Event { .. } | Home::EventType(_) | Home::None => {
+                let known: Option<EventRow> = self.draft.get(&keys::event(event))?;
+                Ok(known.map(|row| row.marks).unwrap_or_default())
+            }
+        }
+    }
+
     /// Its record is found where it was until a record says that it holds it.
-    fn carried_event(&mut self, event: &EventFacts) -> Result<(), StoreError> {
+    fn carried_event(&mut self, event: &EventFacts, home: &Home) -> Result<(), StoreError> {
         let key = keys::event(event.lsn);
         let known: Option<EventRow> = self.draft.get(&key)?;
         let row = EventRow {
@@ -79,8 +110,9 @@ impl Writer<'_> {
                 .map_or_else(Place::default, |row| row.place),
             key: event.strand,
             erased: event.erased.clone(),
+            marks: self.carried_marks(event.lsn, event.lost, home)?,
         };
-        self.draft.put(key, &row)?;
+        self.put_event(event.lsn, &row)?;
         self.keep_names(event)
     }
 
@@ -90,7 +122,7 @@ impl Writer<'_> {
         if key.lsn != delivery.event {
             self.draft.put(keys::added(delivery.event, key), &())?;
         }
-        self.draft.put(keys::delivery(key), delivery)?;
+        self.put_delivery(delivery)?;
         match delivery.stage {
             Stage::Scheduled { due } => {
                 let fresh = Slot::fresh(delivery, self.order_of(delivery.event)?);
@@ -98,8 +130,7 @@ impl Writer<'_> {
                 self.draft
                     .put(keys::due(endpoint, due, key), &Slot { since, ..fresh })
             }
-            Stage::Failed => self.draft.put(keys::failed(endpoint, key), &()),
-            Stage::Delivered | Stage::Expired | Stage::Cancelled => Ok(()),
+            Stage::Delivered | Stage::Failed | Stage::Expired | Stage::Cancelled => Ok(()),
         }
     }
 
@@ -322,6 +353,7 @@ mod tests {
         let options = TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 1024,
+            indexes: crate::storage::local::index::Indexes::All,
         };
         let store = open_as_is(dir.path(), options).unwrap();
         (dir, store)
@@ -445,10 +477,13 @@ mod tests {
         let (_dir, filled) = filled();
         let rows = without_applied(&filled);
         assert!(rows.len() > 11, "{rows:?}");
+        let derived = [keys::TYPE_COUNT, keys::MARKED, keys::STAGED, keys::ZONE];
+        let of_version_1 = rows.iter().filter(|(key, _)| !derived.contains(&key[0]));
+        let of_version_1: Vec<Row> = of_version_1.cloned().collect();
         let record = first_version(
             13,
             &CarriedRows {
-                rows: copies(&rows),
+                rows: copies(&of_version_1),
                 home: Home::EventType(Box::new(event_type())),
                 configuration: true,
             },
@@ -462,7 +497,6 @@ mod tests {
             keys::EVENT_ID,
             keys::IDEMPOTENCY,
             keys::DELIVERY,
-            keys::FAILED,
             keys::DUE,
         ];
         for part in &carried.state {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::{
     Store, StoreError,
     draft::decode,
+    index_check::SeenIndexes,
     keys,
     rows::{AttemptRow, EventRow, EventTypeRow, Tally},
 };
@@ -35,7 +36,7 @@ impl CheckReport {
         self.faults.is_empty()
     }
 
-    fn fault(&mut self, text: String) {
+    pub(super) fn fault(&mut self, text: String) {
         if self.faults.len() < MOST_FAULTS {
             self.faults.push(text);
         }
@@ -56,6 +57,7 @@ impl Store {
             seen.row(self, &key, &row, &mut report)?;
         }
         self.compare(&seen, &mut report)?;
+        seen.indexes.compare(self, &mut report)?;
         Ok(report)
     }
 
@@ -142,6 +144,7 @@ struct Seen {
     attempts: u64,
     schedule: u64,
     deliveries: HashMap<EndpointId, Counts>,
+    indexes: SeenIndexes,
 }
 
 impl Seen {
@@ -154,12 +157,14 @@ impl Seen {
     ) -> Result<(), StoreError> {
         match key.first() {
             Some(&keys::EVENT) => {
-                let _: EventRow = decode(key, row)?;
+                let event: EventRow = decode(key, row)?;
                 self.events += 1;
+                self.indexes.event(store, keys::lsn_in(key), &event, report)?;
             }
             Some(&keys::ATTEMPT) => {
-                let _: AttemptRow = decode(key, row)?;
+                let attempt: AttemptRow = decode(key, row)?;
                 self.attempts += 1;
+                self.indexes.attempt(store, keys::lsn_in(key), &attempt, report)?;
             }
             Some(&keys::ENDPOINT_TALLY) => {
                 let _: Tally = decode(key, row)?;
@@ -176,6 +181,7 @@ impl Seen {
             Some(&keys::DUE) => self.schedule += 1,
             Some(&keys::DELIVERY) => {
                 let delivery: Delivery = decode(key, row)?;
+                self.indexes.delivery(store, &delivery, report)?;
                 *self
                     .deliveries
                     .entry(delivery.endpoint)
@@ -191,7 +197,7 @@ impl Seen {
                     }
                 }
             }
-            _ => {}
+            _ => self.indexes.index_row(key, row, report)?,
         }
         Ok(())
     }

@@ -7,12 +7,20 @@ use std::{
 
 use super::{
     Store, StoreError,
+    indexing::{Indexes, TypeChanges},
     keys::{self, Key},
     rows::{self, Row},
     table::{Change, Changes},
+    zones::{Timed, Zones},
 };
 use crate::{
-    domain::{delivery::Counts, id::EndpointId, reclaim::RowCopy},
+    domain::{
+        delivery::Counts,
+        event::EventType,
+        id::{EndpointId, Lsn},
+        reclaim::RowCopy,
+        time::Timestamp,
+    },
     runtime::{
         codec::{CodecError, decode_row, encode_row},
         hex,
@@ -27,6 +35,8 @@ pub(super) struct Draft<'a> {
     totals: rows::Totals,
     /// Read when it is first asked for.
     forgotten: Option<rows::Forgotten>,
+    types: TypeChanges,
+    zones: Zones,
 }
 
 impl<'a> Draft<'a> {
@@ -38,20 +48,19 @@ impl<'a> Draft<'a> {
             tallies: HashMap::new(),
             totals,
             forgotten: None,
+            types: TypeChanges::new(),
+            zones: Zones::default(),
         })
+    }
+
+    pub const fn indexes(&self) -> Indexes {
+        self.store.indexes
     }
 
     pub fn get<T: Row>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         match self.changes.get(key) {
             Some(change) => change.row().map(|row| decode(key, row)).transpose(),
             None => self.store.row(key),
-        }
-    }
-
-    pub fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
-        match self.changes.get(key) {
-            Some(change) => Ok(change.row().is_some()),
-            None => self.store.table.contains(key),
         }
     }
 
@@ -77,6 +86,42 @@ impl<'a> Draft<'a> {
         match self.changes.entry(key) {
             Entry::Vacant(entry) => _ = entry.insert(Change::New(row)),
             Entry::Occupied(mut entry) => _ = entry.insert(Change::Put(row)),
+        }
+        Ok(())
+    }
+
+    /// Writes a row of an index, which is all key, where there is none.
+    pub fn put_bare(&mut self, key: Key) {
+        match self.changes.entry(key) {
+            Entry::Vacant(entry) => _ = entry.insert(Change::New(Box::default())),
+            Entry::Occupied(mut entry) => _ = entry.insert(Change::Put(Box::default())),
+        }
+    }
+
+    /// Counts events of a type: adds them, or takes them away.
+    pub fn count_type(&mut self, event_type: &EventType, change: i64) {
+        match self.types.get_mut(event_type) {
+            Some(count) => *count += change,
+            None => _ = self.types.insert(event_type.clone(), change),
+        }
+    }
+
+    pub fn add_time(&mut self, timed: Timed, lsn: Lsn, at: Timestamp) -> Result<(), StoreError> {
+        self.zones.add(self.store, timed, lsn, at)
+    }
+
+    pub fn take_time(&mut self, timed: Timed, lsn: Lsn, at: Timestamp) -> Result<(), StoreError> {
+        self.zones.take(self.store, timed, lsn, at)
+    }
+
+    fn write_types(&mut self) -> Result<(), StoreError> {
+        for (event_type, change) in std::mem::take(&mut self.types) {
+            let key = keys::type_count(&event_type);
+            let count: u64 = self.store.row(&key)?.unwrap_or_default();
+            match count.saturating_add_signed(change) {
+                0 => self.remove(key),
+                count => self.put(key, &count)?,
+            }
         }
         Ok(())
     }
@@ -166,6 +211,9 @@ impl<'a> Draft<'a> {
         if let Some(forgotten) = self.forgotten {
             self.put(keys::forgotten(), &forgotten)?;
         }
+        self.write_types()?;
+        let zones = std::mem::take(&mut self.zones);
+        self.write_zones(zones)?;
         let totals = self.totals;
         self.put(keys::totals(), &totals)?;
         self.put(keys::applied(), applied)?;

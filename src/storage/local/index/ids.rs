@@ -255,6 +255,7 @@ mod tests {
         let options = TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes: 1024,
+            indexes: crate::storage::local::index::Indexes::All,
         };
         let store = open_as_is(dir.path(), options).unwrap();
         (dir, store)

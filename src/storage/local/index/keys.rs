@@ -6,44 +6,59 @@
 //! | `02` | | counts over everything |
 //! | `03` | | the floor below which records are gone |
 //! | `04` | | what is counted and has no row any more |
+//! | `05` | | which of the indexes for lists are kept |
 //! | `10` | endpoint (16) | endpoint |
 //! | `11` | endpoint (16) | counts and health of the endpoint |
 //! | `12` | key id (16) | API key |
 //! | `13` | event type (bytes) | event type: where in the journal its declaration lies |
+//! | `14` | event type (bytes) | how many events have this type |
 //! | `20` | lsn (8) | event |
 //! | `21` | event id (bytes), then a zero byte and the tenant (bytes) if it has one | the event's lsn |
 //! | `22` | idempotency key (bytes), then as above | the event's lsn, and until when it is remembered |
+//! | `23` | mark (8), lsn (8) | an event that has a type, a tenant, an attribute or an idempotency key (see `marks`) |
 //! | `30` | lsn (8), index (4) | delivery |
 //! | `31` | event lsn (8), lsn (8), index (4) | a delivery that was added to the event later |
-//! | `32` | endpoint (16), lsn (8), index (4) | a delivery that failed |
+//! | `33` | endpoint (16), stage (1), lsn (8), index (4) | a delivery to the endpoint in this stage |
 //! | `40` | endpoint (16), due in ms (8), lsn (8), index (4) | a scheduled delivery |
 //! | `50` | lsn (8) | attempt |
+//! | `51` | endpoint (16), outcome (1), lsn (8) | an attempt at the endpoint with this outcome |
+//! | `52` | lsn (8), lsn (8) | an attempt of a delivery that the first record created |
 //! | `60` | id (16), which begins with the time | entry of the audit log |
+//! | `61` | lsn / 1024 (8) | the earliest and latest times of what these records brought (see `zones`) |
 //!
-//! Kinds are append-only. Rows of kinds `21` and `22` that were written before ids were a tenant's own have no tenant
+//! Kinds are append-only. Kind `32`, deliveries that failed, was kept up to layout 2; journals still carry such rows. Rows of kinds `21` and `22` that were written before ids were a tenant's own have no tenant
 //! (see `ids`).
 
 use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref};
 
 use crate::domain::{
+    delivery::StageKind,
     event::{EventType, Label},
     id::{AuditId, DeliveryKey, EndpointId, EventId, KeyId, Lsn},
+    outcome::Class,
     time::Timestamp,
 };
 
 pub const EVENT: u8 = 0x20;
 pub const EVENT_ID: u8 = 0x21;
 pub const IDEMPOTENCY: u8 = 0x22;
+pub const MARKED: u8 = 0x23;
+pub const TYPE_COUNT: u8 = 0x14;
 pub const ENDPOINT: u8 = 0x10;
 pub const API_KEY: u8 = 0x12;
 pub const EVENT_TYPE: u8 = 0x13;
 pub const ENDPOINT_TALLY: u8 = 0x11;
 pub const DELIVERY: u8 = 0x30;
 pub const ADDED: u8 = 0x31;
+/// Up to layout 2: deliveries that failed.
 pub const FAILED: u8 = 0x32;
+pub const STAGED: u8 = 0x33;
 pub const DUE: u8 = 0x40;
 pub const ATTEMPT: u8 = 0x50;
+pub const JUDGED: u8 = 0x51;
+pub const TRIED: u8 = 0x52;
 pub const AUDIT: u8 = 0x60;
+pub const ZONE: u8 = 0x61;
 
 /// The longest key that needs no memory of its own: a schedule entry's is 37 bytes.
 const SHORT: usize = 38;
@@ -142,6 +157,10 @@ pub fn forgotten() -> Key {
     key(0x04, &[])
 }
 
+pub fn indexes() -> Key {
+    key(0x05, &[])
+}
+
 pub fn endpoint(id: EndpointId) -> Key {
     key(ENDPOINT, &[id.as_bytes()])
 }
@@ -219,20 +238,132 @@ pub fn added_to(event: Lsn) -> Key {
     key(ADDED, &[&event.to_be_bytes()])
 }
 
-pub fn failed(endpoint: EndpointId, at: DeliveryKey) -> Key {
+/// Ordinals are persisted: append only.
+const fn stage_ordinal(stage: StageKind) -> u8 {
+    match stage {
+        StageKind::Scheduled => 0,
+        StageKind::Delivered => 1,
+        StageKind::Failed => 2,
+        StageKind::Expired => 3,
+        StageKind::Cancelled => 4,
+    }
+}
+
+/// Ordinals are persisted: append only.
+const fn class_ordinal(class: Class) -> u8 {
+    match class {
+        Class::Delivered => 0,
+        Class::Transient => 1,
+        Class::EndpointError => 2,
+        Class::EventError => 3,
+        Class::Ours => 4,
+    }
+}
+
+pub fn staged(endpoint: EndpointId, stage: StageKind, at: DeliveryKey) -> Key {
     key(
-        FAILED,
+        STAGED,
         &[
             endpoint.as_bytes(),
+            &[stage_ordinal(stage)],
             &at.lsn.to_be_bytes(),
             &at.index.to_be_bytes(),
         ],
     )
 }
 
+/// The prefix of an endpoint's deliveries in a stage.
+pub fn staged_of(endpoint: EndpointId, stage: StageKind) -> Key {
+    key(STAGED, &[endpoint.as_bytes(), &[stage_ordinal(stage)]])
+}
+
 /// The prefix of an endpoint's failed deliveries.
 pub fn failed_of(endpoint: EndpointId) -> Key {
-    key(FAILED, &[endpoint.as_bytes()])
+    staged_of(endpoint, StageKind::Failed)
+}
+
+/// The prefix of all that an index by endpoint has of one.
+pub fn of_endpoint(kind: u8, endpoint: EndpointId) -> Key {
+    key(kind, &[endpoint.as_bytes()])
+}
+
+/// The prefix of a kind.
+pub fn of_kind(kind: u8) -> Key {
+    key(kind, &[])
+}
+
+/// Whether keys of a kind end in a delivery key; those of others that lists go through end in a sequence number.
+const fn ends_in_delivery(kind: u8) -> bool {
+    matches!(kind, DELIVERY | ADDED | STAGED | DUE)
+}
+
+/// The position that ends a key which lists go through.
+pub fn position_in(key: &[u8]) -> DeliveryKey {
+    match key.first() {
+        Some(kind) if ends_in_delivery(*kind) => delivery_in(key),
+        _ => DeliveryKey::new(last_lsn_in(key), 0),
+    }
+}
+
+/// The first key below a prefix that is not before this position, in ascending order or in descending order.
+pub fn at_position(prefix: &Key, at: DeliveryKey, ascending: bool) -> Key {
+    let mut whole = prefix.to_vec();
+    if whole.first() == Some(&DELIVERY) {
+        // What stands before the position is the kind alone, whatever of it the prefix has.
+        return delivery(at);
+    }
+    if whole.first().is_some_and(|kind| ends_in_delivery(*kind)) {
+        whole.extend(at.lsn.to_be_bytes());
+        whole.extend(at.index.to_be_bytes());
+    } else {
+        let passed = ascending && at.index > 0;
+        whole.extend(at.lsn.saturating_add(u64::from(passed)).to_be_bytes());
+    }
+    Key::from(&*whole)
+}
+
+pub fn judged(endpoint: EndpointId, class: Class, lsn: Lsn) -> Key {
+    key(
+        JUDGED,
+        &[endpoint.as_bytes(), &[class_ordinal(class)], &lsn.to_be_bytes()],
+    )
+}
+
+/// The prefix of the attempts at an endpoint with an outcome.
+pub fn judged_of(endpoint: EndpointId, class: Class) -> Key {
+    key(JUDGED, &[endpoint.as_bytes(), &[class_ordinal(class)]])
+}
+
+/// `record` created the delivery, `lsn` settled the attempt.
+pub fn tried(record: Lsn, lsn: Lsn) -> Key {
+    key(TRIED, &[&record.to_be_bytes(), &lsn.to_be_bytes()])
+}
+
+/// The prefix of the attempts of the deliveries that a record created.
+pub fn tried_of(record: Lsn) -> Key {
+    key(TRIED, &[&record.to_be_bytes()])
+}
+
+pub fn marked(mark: u64, lsn: Lsn) -> Key {
+    key(MARKED, &[&mark.to_be_bytes(), &lsn.to_be_bytes()])
+}
+
+/// The prefix of the events that have a mark.
+pub fn marked_with(mark: u64) -> Key {
+    key(MARKED, &[&mark.to_be_bytes()])
+}
+
+pub fn type_count(event_type: &EventType) -> Key {
+    key(TYPE_COUNT, &[event_type.as_str().as_bytes()])
+}
+
+/// The prefix of the types that begin so.
+pub fn types_beginning(text: &str) -> Key {
+    key(TYPE_COUNT, &[text.as_bytes()])
+}
+
+pub fn zone(zone: u64) -> Key {
+    key(ZONE, &[&zone.to_be_bytes()])
 }
 
 pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Key {
@@ -281,7 +412,12 @@ pub fn lsn_in(key: &[u8]) -> Lsn {
     number(key, 1)
 }
 
-/// The delivery key that ends a `30`, `31`, `32` or `40` key.
+/// The number that ends a `23`, `51` or `52` key.
+pub fn last_lsn_in(key: &[u8]) -> Lsn {
+    number(key, key.len().saturating_sub(8))
+}
+
+/// The delivery key that ends a `30`, `31`, `33` or `40` key.
 pub fn delivery_in(key: &[u8]) -> DeliveryKey {
     let Some(from) = key.len().checked_sub(12) else {
         return DeliveryKey::MIN;
@@ -303,7 +439,7 @@ pub fn idempotency_in(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(1..)?).ok()
 }
 
-/// The event type in a `13` key.
+/// The event type in a `13` or `14` key.
 pub fn event_type_in(key: &[u8]) -> Option<EventType> {
     std::str::from_utf8(key.get(1..)?).ok()?.parse().ok()
 }

@@ -21,7 +21,8 @@
 //!
 //! # Rows
 //!
-//! One sled tree, keys by their first byte (see [`keys`]), every value with a version byte (see [`rows`]). One tree,
+//! One sled tree, keys by their first byte (see [`keys`]), every value with a version byte (see [`rows`]), but for rows
+//! of indexes, which are all key. One tree,
 //! since a batch on one tree is atomic without sled's multi-tree transactions.
 
 mod apply;
@@ -30,14 +31,23 @@ mod carry;
 mod check;
 mod draft;
 mod erase;
+mod event_row;
 mod ids;
+mod index_check;
+mod indexing;
 pub mod keys;
+pub mod listing;
+#[cfg(test)]
+mod listing_tests;
+mod marks;
 pub mod open;
+mod plans;
 pub mod query;
 mod reclaim;
 pub mod rewrite;
 pub mod rows;
 mod table;
+mod zones;
 
 use std::path::Path;
 
@@ -47,6 +57,7 @@ pub use carry::{Belongings, Mention, Newest};
 pub use check::CheckReport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use draft::decode as decode_row;
+pub use indexing::Indexes;
 pub use table::{Options as TableOptions, Row};
 
 use crate::{
@@ -118,6 +129,8 @@ fn is_full(error: &std::io::Error) -> bool {
 pub struct Store {
     table: table::Table,
     twin: rewrite::Twin,
+    /// Which indexes it has.
+    indexes: Indexes,
 }
 
 impl Store {

@@ -15,10 +15,10 @@ use std::{
 };
 
 use super::{
-    Store, StoreError, TableOptions, is_full, may_pass,
+    Indexes, Store, StoreError, TableOptions, is_full, keys, may_pass,
     rewrite::Twin,
     rows::Applied,
-    table::{self, Table},
+    table::{self, Change, Table},
 };
 
 /// Whether the files may be believed.
@@ -61,6 +61,8 @@ pub enum Distrust {
     Behind { applied: u64, first: u64 },
     #[error("it was written by another version")]
     Layout,
+    #[error("it has other indexes than those that storage.indexes asks for")]
+    Indexes,
     #[error("its rows disagree: {0}")]
     Check(String),
     #[error("what the disk did not give when it was made is missing from it")]
@@ -181,6 +183,9 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     move_aside(&folder)?;
     _ = fs::remove_file(incomplete(&options.data));
     let store = Store::open_folder(&folder, options.table).map_err(OpenError::Empty)?;
+    store
+        .note_indexes(options.table.indexes)
+        .map_err(OpenError::Empty)?;
     Ok(Opened {
         store,
         distrusted: (!fresh).then_some(distrusted),
@@ -197,10 +202,25 @@ pub fn open_as_is(data: &Path, options: TableOptions) -> Result<Store, StoreErro
 
 impl Store {
     fn open_folder(folder: &Path, options: TableOptions) -> Result<Self, StoreError> {
-        Ok(Self {
-            table: Table::open(folder, options)?,
+        let table = Table::open(folder, options)?;
+        let mut store = Self {
+            table,
             twin: Twin::default(),
-        })
+            indexes: options.indexes,
+        };
+        store.indexes = store.noted_indexes()?.unwrap_or(options.indexes);
+        Ok(store)
+    }
+
+    fn noted_indexes(&self) -> Result<Option<Indexes>, StoreError> {
+        let row = self.table.get(&keys::indexes())?;
+        Ok(row.and_then(|row| Indexes::from_ordinal(*row.first()?)))
+    }
+
+    /// Notes which indexes a new store has.
+    fn note_indexes(&self, indexes: Indexes) -> Result<(), StoreError> {
+        let row = Change::Put([indexes.ordinal()].into());
+        self.table.apply([(keys::indexes(), row)].into())
     }
 }
 
@@ -220,6 +240,13 @@ fn believed(options: &Options) -> Result<Store, Distrust> {
         other => Distrust::Unopenable(other),
     })?;
     let Applied { lsn, journal } = store.applied().map_err(Distrust::Unopenable)?;
+    let wanted = options.table.indexes;
+    match store.noted_indexes().map_err(Distrust::Unopenable)? {
+        Some(noted) if noted == wanted => {}
+        // It was made, and then the process died.
+        None if lsn == 0 => store.note_indexes(wanted).map_err(Distrust::Unopenable)?,
+        _ => return Err(Distrust::Indexes),
+    }
     if lsn > 0 && journal != options.journal {
         return Err(Distrust::OtherJournal);
     }
@@ -273,6 +300,7 @@ mod tests {
             table: TableOptions {
                 cache_bytes: 1 << 20,
                 buffer_bytes: 4096,
+                indexes: crate::storage::local::index::Indexes::All,
             },
             journal: [7; 16],
             last_lsn: 0,

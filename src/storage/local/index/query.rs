@@ -295,6 +295,14 @@ impl Store {
         Ok(rows.found.into_iter().map(|(_, entry)| entry).collect())
     }
 
+    /// An event's deliveries beyond its fan-out.
+    pub fn added_deliveries_of(&self, event: Lsn) -> Result<Vec<Delivery>, StoreError> {
+        let rows = self.table.prefix(&keys::added_to(event));
+        rows.map(|row| self.delivery(keys::delivery_in(&row?.0)))
+            .filter_map(Result::transpose)
+            .collect()
+    }
+
     pub fn attempt(&self, lsn: Lsn) -> Result<Option<AttemptRow>, StoreError> {
         self.row(&keys::attempt(lsn))
     }

@@ -4,12 +4,12 @@
 use super::{
     Store, StoreError,
     apply::Writer,
-    keys::{self, Key},
-    rows::{Applied, EndpointRow, EventRow, FloorRow, IdempotencyRow},
+    keys,
+    rows::{Applied, AttemptRow, EndpointRow, EventRow, FloorRow, IdempotencyRow},
 };
 use crate::domain::{
-    delivery::{Delivery, Stage},
-    id::{AuditId, DeliveryKey},
+    delivery::Delivery,
+    id::{AuditId, DeliveryKey, Lsn},
     reclaim::{
         AttemptsForgotten, AuditForgotten, EndpointsForgotten, FloorRaised, ForgottenEvent,
         IdempotencyForgotten,
@@ -56,7 +56,7 @@ impl Writer<'_> {
             return Ok(());
         }
         for lsn in &gone.attempts {
-            self.forget_attempt(keys::attempt(*lsn))?;
+            self.forget_attempt(*lsn)?;
         }
         let Some(row) = row else { return Ok(()) };
         for delivery in &deliveries {
@@ -67,23 +67,20 @@ impl Writer<'_> {
         }
         let name = (row.tenant.as_ref(), &row.id);
         self.release(gone.event, name, gone.idempotency_key.as_deref())?;
-        self.draft.remove(key);
+        self.remove_event(gone.event, &row)?;
         self.draft.forgotten()?.events += 1;
         Ok(())
     }
 
     fn forget_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
-        if delivery.stage == Stage::Failed {
-            self.draft.remove(keys::failed(delivery.endpoint, delivery.key));
-        }
-        self.draft.remove(keys::delivery(delivery.key));
+        self.remove_delivery(delivery)?;
         *self.draft.forgotten()?.deliveries.of(delivery.stage) += 1;
         Ok(())
     }
 
-    fn forget_attempt(&mut self, key: Key) -> Result<(), StoreError> {
-        if self.draft.has(&key)? {
-            self.draft.remove(key);
+    fn forget_attempt(&mut self, lsn: Lsn) -> Result<(), StoreError> {
+        if let Some(row) = self.draft.get::<AttemptRow>(&keys::attempt(lsn))? {
+            self.remove_attempt(lsn, &row)?;
             self.draft.forgotten()?.deliveries.attempts += 1;
         }
         Ok(())
@@ -95,7 +92,7 @@ impl Writer<'_> {
             return Ok(());
         }
         for key in self.draft.keys_between(&low, &high)? {
-            self.forget_attempt(key)?;
+            self.forget_attempt(keys::lsn_in(&key))?;
         }
         Ok(())
     }

@@ -250,6 +250,7 @@ mod tests {
     const OPTIONS: TableOptions = TableOptions {
         cache_bytes: 1 << 20,
         buffer_bytes: 4096,
+        indexes: crate::storage::local::index::Indexes::All,
     };
 
     /// Writes as the thread that applies does.

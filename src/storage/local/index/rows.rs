@@ -2,18 +2,19 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use super::event_row::EventRow;
+
 use crate::{
     domain::{
         audit::AuditEntry,
         configuration::EndpointFact,
         delivery::{Counts, Delivery},
         endpoint::{EndpointState, Standing, StateChange},
-        event::{ContentHash, EventType, Label},
+        event::{EventType, Label},
         health::Health,
-        id::{DeliveryKey, EndpointId, EventId, Lsn},
+        id::{DeliveryKey, EndpointId, Lsn},
         ordering::Strand,
         outcome::{Class, Reason},
-        reclaim::Erasure,
         record::{KeyPut, Place},
         time::Timestamp,
     },
@@ -53,90 +54,6 @@ impl Row for Forgotten {}
 pub struct Applied {
     pub lsn: Lsn,
     pub journal: [u8; 16],
-}
-
-/// An event; the rest of it is in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventRow {
-    pub id: EventId,
-    pub event_type: EventType,
-    pub tenant: Option<Label>,
-    pub accepted_at: Timestamp,
-    pub content_hash: ContentHash,
-    pub deliveries: u32,
-    pub place: Place,
-    /// What its ordering key makes of it; since version 2.
-    pub key: Option<Strand>,
-    /// Its payload was erased; since version 3.
-    pub erased: Option<Erasure>,
-}
-
-#[derive(Deserialize)]
-struct EventRowV2 {
-    id: EventId,
-    event_type: EventType,
-    tenant: Option<Label>,
-    accepted_at: Timestamp,
-    content_hash: ContentHash,
-    deliveries: u32,
-    place: Place,
-    key: Option<Strand>,
-}
-
-#[derive(Deserialize)]
-struct EventRowV1 {
-    id: EventId,
-    event_type: EventType,
-    tenant: Option<Label>,
-    accepted_at: Timestamp,
-    content_hash: ContentHash,
-    deliveries: u32,
-    place: Place,
-}
-
-impl Row for EventRow {
-    const VERSION: u8 = 3;
-
-    /// Version 1 knew no ordering keys: its events are in order with nothing by theirs. Version 2 knew no erasures.
-    fn read_old(version: u8, body: &[u8]) -> Result<Self, CodecError> {
-        match version {
-            1 => decode_body::<EventRowV1>(body).map(Into::into),
-            2 => decode_body::<EventRowV2>(body).map(Into::into),
-            other => Err(CodecError::Version(other)),
-        }
-    }
-}
-
-impl From<EventRowV1> for EventRow {
-    fn from(old: EventRowV1) -> Self {
-        Self {
-            id: old.id,
-            event_type: old.event_type,
-            tenant: old.tenant,
-            accepted_at: old.accepted_at,
-            content_hash: old.content_hash,
-            deliveries: old.deliveries,
-            place: old.place,
-            key: None,
-            erased: None,
-        }
-    }
-}
-
-impl From<EventRowV2> for EventRow {
-    fn from(old: EventRowV2) -> Self {
-        Self {
-            id: old.id,
-            event_type: old.event_type,
-            tenant: old.tenant,
-            accepted_at: old.accepted_at,
-            content_hash: old.content_hash,
-            deliveries: old.deliveries,
-            place: old.place,
-            key: old.key,
-            erased: None,
-        }
-    }
 }
 
 /// What a schedule entry says of its delivery, so that a lane can tell whose turn it is without reading further.
@@ -382,6 +299,7 @@ mod tests {
     const OPTIONS: TableOptions = TableOptions {
         cache_bytes: 1024 * 1024,
         buffer_bytes: 1024,
+        indexes: crate::storage::local::index::Indexes::All,
     };
 
     /// What version 1 wrote, and what is read of it.

@@ -22,12 +22,12 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `00` | the layout's version (1 byte): 2 |
+//! | `00` | the layout's version (1 byte): 3 |
 //! | `01` | what a program that knows only the first layout takes for another journal's store, so that it begins its own afresh |
 //! | `02` | bytes of all pages (8, little endian) |
 //! | `80`, key | where the page of the rows from this key on lies (16) |
 //!
-//! The first layout had an entry for each row, and its keys began with `01` to `50`.
+//! The first layout had an entry for each row, and its keys began with `01` to `50`. The second lacked the indexes for lists.
 
 mod db;
 mod fold;
@@ -52,12 +52,12 @@ pub(super) use memory::Change;
 use memory::Memory;
 use page::Page;
 use pages::Pages;
-use range::Range;
+pub(super) use range::Range;
 
 pub(super) use db::stays_locked;
 use folder::Folder;
 
-use super::{StoreError, keys::Key};
+use super::{Indexes, StoreError, keys::Key};
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -73,6 +73,8 @@ pub struct Options {
     /// Bytes of rows, with what they take in memory besides, that gather before they are folded. As many more may be
     /// written while a fold is under way.
     pub buffer_bytes: u64,
+    /// Which indexes a new store gets; one that has others is begun afresh.
+    pub indexes: Indexes,
 }
 
 /// Pages kept open of those that were read last, in each of [`CACHE_SETS`].

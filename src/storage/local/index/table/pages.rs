@@ -41,7 +41,7 @@ const LAYOUT: u8 = 0x00;
 const OTHER: u8 = 0x01;
 const LIVE: u8 = 0x02;
 const PAGE: u8 = 0x80;
-const LAYOUT_VERSION: u8 = 2;
+const LAYOUT_VERSION: u8 = 3;
 /// As the first layout wrote it: one record of a journal with this identity is applied.
 const OTHER_JOURNAL: [u8; 25] = {
     let mut row = [0xff; 25];

@@ -7,6 +7,7 @@ use super::*;
 const OPTIONS: Options = Options {
     cache_bytes: 1024 * 1024,
     buffer_bytes: 2048,
+    indexes: crate::storage::local::index::Indexes::All,
 };
 
 /// What is done to a table.

@@ -1,6 +1,6 @@
 //! A journal, a store that follows it, and what may happen to them.
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Duration};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -80,6 +80,7 @@ fn open_store(dir: &Path, journal: &Journal, buffer_bytes: u64) -> Store {
         table: crate::storage::local::index::TableOptions {
             cache_bytes: 1024 * 1024,
             buffer_bytes,
+            indexes: crate::storage::local::index::Indexes::All,
         },
         journal: journal.uuid(),
         last_lsn: journal.last_lsn(),
@@ -344,7 +345,7 @@ pub fn accepted(id: &str, at: Timestamp, fan_out: &[EndpointId]) -> EventAccepte
         occurred_at: at,
         due: at,
         expires_at: None,
-        attributes: BTreeMap::new(),
+        attributes: [("of".to_owned(), id.to_owned())].into(),
         content_hash: [9; 16],
         idempotency_key: None,
         idempotency_until: at.plus(WINDOW),
