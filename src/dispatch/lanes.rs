@@ -403,3 +403,6 @@ impl Lanes {
         verdict
     }
 }
+
+#[cfg(test)]
+mod tests;
