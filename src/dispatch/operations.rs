@@ -95,7 +95,10 @@ impl Engine {
             due: self.now(),
             fan_out,
         };
+        // A store that is held while the write is waited for could not be opened again meanwhile.
+        drop(store);
         let at = shared.data.replay_events(vec![replayed]).await?;
+        let store = shared.storage.get().map_err(|_| EngineError::NotVisible)?;
         let at = at.first().copied().unwrap_or_default();
         (0..count)
             .map(|index| {

@@ -371,7 +371,13 @@ impl Applying {
         let mut tries = 0;
         while let Err(error) = self.applier.resume(trust).map_err(|error| error.to_string()) {
             tries += 1;
-            assert!(tries < REOPEN_TRIES, "the store does not open: {error}");
+            if tries == REOPEN_TRIES {
+                // A panic of this task would be seen by nobody.
+                return self
+                    .stage
+                    .lock()
+                    .wrong(format!("the store does not open: {error}"));
+            }
             sleep(Duration::from_millis(10)).await;
         }
         self.stage
