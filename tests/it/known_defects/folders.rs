@@ -188,7 +188,8 @@ fn what_is_for_an_endpoint_that_is_lost_is_held_and_can_be_ended() {
     folder.stop();
     let place = folder.places(20)[0];
     edit(&segment(&folder.journal(), place.segment), |bytes| {
-        bytes[place.offset as usize + place.len as usize - 1] ^= 1;
+        // In the sealed configuration, whose bytes may be any: the rest of the record still reads.
+        bytes[place.offset as usize + 200] ^= 1;
     });
     fs::remove_dir_all(folder.data.join("store")).unwrap();
     let text = folder.check(&[]).0;
