@@ -24,7 +24,7 @@ impl Shared {
         .await
     }
 
-    /// As [`ConfigurationStore::save_configuration`], with what it means to who asked.
+    /// As [`crate::storage::ConfigurationStore::save_configuration`], with what it means to who asked.
     pub(super) async fn commit_changes(&self, mut changes: Vec<ConfigChange>) -> Result<(), EngineError> {
         audit::put_in_order(&mut changes);
         self.data

@@ -98,7 +98,7 @@ pub trait Events: Send + Sync {
     /// of one call are written together, but one may be refused and the next accepted. Of two callers with the same id
     /// within a tenant exactly one is first, and the other learns of it once that one is durable.
     /// *Durability*: before it answers.
-    /// *Read your writes*: what is asked by an operation of [`super::Queries`] afterwards has it.
+    /// *Read your writes*: later reads of this process that wait for what is durable have it.
     /// *Errors*: nothing of the event is stored. `NotReady` only for events that claim something: whether an id was used
     /// before is not known yet. `Full` and `Short`: the caller may try again. `Closed`: it may be stored all the same; with
     /// an id of its own, sending it again tells.
