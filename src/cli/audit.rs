@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List changes, newest first
+    /// List changes, newest first; with --output json also the members before and after
     List(ListArgs),
 }
 
@@ -31,8 +31,6 @@ const COLUMNS: &[Column] = &[
     ("ACTION", "action"),
     ("TARGET", "target"),
     ("TENANT", "tenant"),
-    ("BEFORE", "before"),
-    ("AFTER", "after"),
     ("REASON", "reason"),
 ];
 
