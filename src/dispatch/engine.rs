@@ -33,7 +33,6 @@ use crate::{
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
-    storage::local::index::rows::EventRow,
     storage::local::journal::{Durability, Journal},
     storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
     storage::{Storage, Unread},
@@ -100,6 +99,8 @@ pub(super) struct Shared {
     /// One change of configuration at a time: read, check, write, applied. Each tenant's endpoints have a lock, and what has no
     /// tenant, keys and event types included, has one together.
     pub configuring: Locks<Option<Label>>,
+    /// One portion of a list at a time for each tenant, so that the threads that read lists are not one tenant's.
+    pub listing: Locks<Label>,
     /// Endpoints that are being created, by all tenants: they count against the limit.
     pub creating: AtomicUsize,
     /// One recovery of an endpoint at a time.
@@ -198,14 +199,17 @@ impl Shared {
         self.local.event_at_hand(lsn, place)
     }
 
-    /// The whole of an event, unless its record cannot be read.
-    pub fn event_record(&self, lsn: Lsn, row: &EventRow) -> Option<EventAccepted> {
-        self.local.event_or_why(lsn, row.place).ok()
-    }
-
     /// The whole of an event. One that is damaged is counted and told of.
     pub fn event_or_why(&self, lsn: Lsn, place: Place) -> Result<EventAccepted, Unread> {
         self.local.event_or_why(lsn, place)
+    }
+
+    /// Waits until a tenant reads no other portion of a list. The operator is trusted with all threads.
+    pub async fn listing_of(&self, tenant: Option<&Label>) -> Option<Held<Label>> {
+        match tenant {
+            None => None,
+            Some(tenant) => Some(self.listing.lock(tenant.clone()).await),
+        }
     }
 
     /// Waits until nobody changes the endpoints of an endpoint's tenant. An endpoint never changes its tenant.

@@ -18,12 +18,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::{
-    codec,
     engine::{Engine, Shared},
-    error::{EngineError, chain},
+    error::EngineError,
     view::EventView,
 };
 use crate::{
@@ -31,11 +28,8 @@ use crate::{
         delivery::Delivery,
         event::{Label, Payload},
         id::{EventId, Lsn},
-        record::{EventAccepted, PayloadErased},
     },
-    runtime::disk::waiting,
-    storage::local::index::{Store, rows::EventRow},
-    storage::local::journal::ReadError,
+    storage::{Overwritten, StorageError, stored::EventFacts},
 };
 
 /// How long an attempt that is out may keep an erasure waiting, and between looks at it.
@@ -105,13 +99,12 @@ impl Engine {
     /// # Errors
     /// `Erased` when it was; `NotNow` when it cannot be read; otherwise as [`Engine::event`].
     pub async fn payload(&self, id: &EventId, tenant: Option<&Label>) -> Result<Payload, EngineError> {
-        let store = self.0.everything().await?;
-        let (lsn, row) = self.0.event_row(&store, id, tenant)?;
-        if row.erased.is_some() {
+        let facts = self.0.find_event(id, tenant).await?;
+        if facts.erased.is_some() {
             return Err(EngineError::Erased);
         }
-        let event = self.0.event_record(lsn, &row);
-        let event = event.ok_or(EngineError::NotNow("the event's record cannot be read"))?;
+        let event = self.0.whole_event(facts.sequence).await?;
+        let event = event.map_err(|_| EngineError::NotNow("the event's record cannot be read"))?;
         Ok(event.payload)
     }
 
@@ -129,23 +122,18 @@ impl Engine {
         tenant: Option<&Label>,
         erase: Erase,
     ) -> Result<EventView, EngineError> {
-        let store = self.0.everything().await?;
-        let (lsn, _) = self.0.event_row(&store, id, tenant)?;
+        let facts = self.0.find_event(id, tenant).await?;
         let shared = self.0.clone();
-        let erasing = async move { shared.erase(&store, lsn, &erase).await };
+        let erasing = async move { shared.erase(facts, &erase).await };
         let erased = self.0.committing.spawn(erasing).await;
         erased.unwrap_or(Err(EngineError::Stopping))
     }
 }
 
 impl Shared {
-    async fn erase(&self, store: &Store, lsn: Lsn, erase: &Erase) -> Result<EventView, EngineError> {
-        let row = || {
-            let row = store.event(lsn).map_err(|error| self.storage.failure(error))?;
-            row.ok_or(EngineError::NotFound("event"))
-        };
-        let before = row()?;
-        let open = self.open_deliveries(store, lsn)?;
+    async fn erase(&self, before: EventFacts, erase: &Erase) -> Result<EventView, EngineError> {
+        let event = before.sequence;
+        let open = self.open_deliveries(event).await?;
         if before.erased.is_none() {
             if !open.is_empty() && !erase.cancel {
                 return Err(EngineError::NotNow(
@@ -153,10 +141,10 @@ impl Shared {
                 ));
             }
             // From here on no attempt begins; those that have are waited for.
-            self.erasures.begin(lsn);
-            let written = self.write_erasure(lsn, &before, erase).await;
+            self.erasures.begin(event);
+            let written = self.write_erasure(event, erase).await;
             if written.is_err() {
-                self.erasures.end(lsn);
+                self.erasures.end(event);
             }
             written?;
             tracing::info!(
@@ -168,34 +156,34 @@ impl Shared {
             );
         }
         self.wait_for_attempts(&open).await?;
-        let row = row()?;
-        self.overwrite_payload(lsn, &row)?;
-        Ok(self.event_view(lsn, &row, true))
+        match self.data.overwrite_payload(event).await? {
+            Overwritten::Gone => {}
+            Overwritten::NotNow => return Err(COPIED),
+            Overwritten::NotFound => return Err(DAMAGED),
+        }
+        let after = self.find_event(&before.id, before.tenant.as_ref()).await?;
+        self.event_shown(&after).await
     }
 
     /// Those that have not ended, or are out.
-    fn open_deliveries(&self, store: &Store, event: Lsn) -> Result<Vec<Delivery>, EngineError> {
-        let found = store
-            .deliveries_of(event, usize::MAX)
-            .map_err(|error| self.storage.failure(error))?;
+    async fn open_deliveries(&self, event: Lsn) -> Result<Vec<Delivery>, EngineError> {
+        let all = self.data.deliveries_of(event).await?;
+        let keys = all.into_iter().map(|(_, key)| key).collect();
+        let found = self.data.deliveries(keys).await?;
+        let found = found.into_iter().flatten().map(|found| found.delivery);
         let is_open =
             |delivery: &Delivery| !delivery.stage.is_final() || self.in_flight.contains(delivery.key);
-        Ok(found.into_iter().filter(is_open).collect())
+        Ok(found.filter(is_open).collect())
     }
 
-    async fn write_erasure(&self, lsn: Lsn, row: &EventRow, erase: &Erase) -> Result<(), EngineError> {
-        let event = self.event_record(lsn, row);
-        let event = event.ok_or(EngineError::NotNow(
-            "the event's record cannot be read; there is no payload to be had of it",
-        ))?;
-        let erased = PayloadErased {
-            lsn,
-            at: self.clock.now(),
-            by: erase.by.clone(),
-            event: Box::new(without_payload(event)),
-        };
-        self.data.erase_event(erased).await?;
-        Ok(())
+    async fn write_erasure(&self, event: Lsn, erase: &Erase) -> Result<(), EngineError> {
+        let erased = self.data.erase_payload(event, self.clock.now(), erase.by.clone());
+        erased.await.map_err(|error| match error {
+            StorageError::Damaged => {
+                EngineError::NotNow("the event's record cannot be read; there is no payload to be had of it")
+            }
+            error => error.into(),
+        })
     }
 
     /// Waits until none of these is out: an attempt that began before may be about to read the payload.
@@ -211,49 +199,5 @@ impl Shared {
             }
         };
         tokio::time::timeout(PATIENCE, ended).await.map_err(|_| OUT)
-    }
-
-    /// Overwrites the payload where it stood before the erasure. Where nothing stands any more nothing is left to do.
-    fn overwrite_payload(&self, lsn: Lsn, row: &EventRow) -> Result<(), EngineError> {
-        let failed = |error: ReadError| EngineError::Storage(Box::new(error));
-        let Some(erased) = &row.erased else {
-            return Ok(());
-        };
-        let entry = match waiting(|| self.journal.read(codec::location(erased.from))) {
-            Ok(entry) if codec::holds_event(&entry, lsn) => entry,
-            Ok(_) | Err(ReadError::NoSegment { .. }) => return Ok(()),
-            // An overwriting was cut off in the middle, or something else was.
-            Err(ReadError::Damaged(location)) => {
-                return match waiting(|| self.journal.wipe(location)) {
-                    Ok(true) | Err(ReadError::NoSegment { .. }) => Ok(()),
-                    Ok(false) => Err(COPIED),
-                    Err(ReadError::Damaged(_)) => Err(DAMAGED),
-                    Err(error) => Err(failed(error)),
-                };
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let Some(body) = codec::blanked(&entry) else {
-            return Ok(());
-        };
-        match waiting(|| self.journal.overwrite(entry.location, body)) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(COPIED),
-            Err(ReadError::NoSegment { .. }) => Ok(()),
-            Err(error) => {
-                tracing::error!(error = %chain(&error), lsn, "the bytes of an erased payload could not be overwritten");
-                Err(failed(error))
-            }
-        }
-    }
-}
-
-fn without_payload(event: EventAccepted) -> EventAccepted {
-    EventAccepted {
-        payload: Payload {
-            bytes: Bytes::new(),
-            ..event.payload
-        },
-        ..event
     }
 }

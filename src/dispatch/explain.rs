@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     engine::{Engine, Shared},
     error::EngineError,
+    lists::Patience,
     queries::{self, Filling},
     view::{AttemptView, DeliveryView, EventView, Page},
 };
@@ -16,14 +17,20 @@ use crate::{
         delivery::{Delivery, Stage},
         endpoint::{Endpoint, EndpointState},
         event::Label,
-        id::{DeliveryKey, EndpointId, EventId, Lsn},
+        id::{DeliveryKey, EndpointId, EventId},
         outcome,
         record::EventAccepted,
         subscription::{self, Unwanted},
     },
-    runtime::work_pool::{Pace, pass},
-    storage::local::index::{Store, rows::EventRow},
+    runtime::work_pool::pass,
+    storage::{
+        queries::{AttemptFilter, ListRange},
+        stored::{EventDetails, EventFacts, StoredAttempt, StoredDelivery},
+    },
 };
+
+/// Attempts of a delivery read by one call.
+const ATTEMPTS_AT_ONCE: usize = 100;
 
 /// What became of an event, endpoint by endpoint.
 #[derive(Debug, Serialize)]
@@ -85,41 +92,43 @@ impl Engine {
         page: &Page,
     ) -> Result<Explanation, EngineError> {
         let shared = &self.0;
-        let store = shared.everything().await?;
-        let (lsn, row) = shared.event_row(&store, id, tenant)?;
-        let event = shared.event_record(lsn, &row);
-        let mut deliveries = shared.deliveries_by_endpoint(&store, lsn, event.as_ref())?;
+        let facts = shared.find_event(id, tenant).await?;
+        let event = shared.whole_event(facts.sequence).await?;
+        let mut deliveries: BTreeMap<EndpointId, Vec<DeliveryKey>> = BTreeMap::new();
+        for (endpoint, key) in shared.data.deliveries_of(facts.sequence).await? {
+            deliveries.entry(endpoint).or_default().push(key);
+        }
         let mut ids: Vec<EndpointId> = deliveries.keys().copied().collect();
         let of_tenant = shared.registry.all();
         ids.extend(
             of_tenant
                 .iter()
-                .filter(|e| e.spec.tenant == row.tenant)
+                .filter(|e| e.spec.tenant == facts.tenant)
                 .map(|e| e.id),
         );
         // Who asks for one endpoint is told of it, whosever it is.
         ids.extend(only.filter(|id| shared.registry.get(*id).is_some()));
         ids.retain(|id| only.is_none_or(|only| only == *id));
-        ids.retain(|id| tenant.is_none_or(|tenant| shared.goes_to_own(tenant, *id, &row.event_type)));
+        ids.retain(|id| tenant.is_none_or(|tenant| shared.goes_to_own(tenant, *id, &facts.event_type)));
         ids.sort_unstable();
         ids.dedup();
         let chosen = queries::page_after(ids, page)?;
+        let details = event.as_ref().map(EventDetails::of).map_err(|why| *why);
         let case = Case {
             shared,
-            store: &store,
-            event,
-            view: shared.event_view(lsn, &row, false),
-            row: &row,
+            view: shared.event_view(&facts, &details, None),
+            event: event.ok(),
+            facts,
         };
+        let patience = Patience::begin();
         let (mut data, mut next) = (Vec::with_capacity(chosen.data.len()), chosen.next);
         let (last, mut filling) = (chosen.data.last().copied(), Filling::default());
         for id in chosen.data {
             let keys = deliveries.remove(&id).unwrap_or_default();
-            let deliveries = shared.deliveries_with(&store, &keys)?;
-            let explained = case.endpoint(id, &deliveries).await?;
+            let explained = case.endpoint(id, keys).await?;
             let is_full = filling.is_full_with(&explained);
             data.push(explained);
-            if (pass().await == Pace::Finish || is_full) && Some(id) != last {
+            if (patience.is_over().await || is_full) && Some(id) != last {
                 next = Some(id.to_string());
                 break;
             }
@@ -132,60 +141,31 @@ impl Engine {
     }
 }
 
-impl Shared {
-    /// Which deliveries of an event went to which endpoint. Its record tells of its fan-out, so that only those that were
-    /// added later are read, or all where the record is damaged.
-    fn deliveries_by_endpoint(
-        &self,
-        store: &Store,
-        lsn: Lsn,
-        event: Option<&EventAccepted>,
-    ) -> Result<BTreeMap<EndpointId, Vec<DeliveryKey>>, EngineError> {
-        let mut found: BTreeMap<EndpointId, Vec<DeliveryKey>> = BTreeMap::new();
-        let mut add = |endpoint, key| found.entry(endpoint).or_default().push(key);
-        let rows = match event {
-            Some(event) => {
-                for (endpoint, index) in event.fan_out.iter().zip(0..) {
-                    add(*endpoint, DeliveryKey::new(lsn, index));
-                }
-                store.added_deliveries_of(lsn)
-            }
-            None => store.deliveries_of(lsn, usize::MAX),
-        };
-        for delivery in rows.map_err(|error| self.storage.failure(error))? {
-            add(delivery.endpoint, delivery.key);
-        }
-        Ok(found)
-    }
-
-    fn deliveries_with(&self, store: &Store, keys: &[DeliveryKey]) -> Result<Vec<Delivery>, EngineError> {
-        let rows = keys.iter().map(|key| store.delivery(*key));
-        let rows: Result<Vec<_>, _> = rows.filter_map(Result::transpose).collect();
-        Ok(rows.map_err(|error| self.storage.failure(error))?)
-    }
-}
-
 /// An event that is explained.
 struct Case<'a> {
     shared: &'a Shared,
-    store: &'a Store,
     /// `None` when its record is damaged.
     event: Option<EventAccepted>,
     view: EventView,
-    row: &'a EventRow,
+    facts: EventFacts,
 }
 
 impl Case<'_> {
     async fn endpoint(
         &self,
         id: EndpointId,
-        deliveries: &[Delivery],
+        keys: Vec<DeliveryKey>,
     ) -> Result<EndpointExplained, EngineError> {
         let endpoint = self.shared.registry.get(id);
         let endpoint = endpoint.as_deref();
+        let deliveries = match keys.is_empty() {
+            true => Vec::new(),
+            false => self.shared.data.deliveries(keys).await?,
+        };
+        let deliveries: Vec<StoredDelivery> = deliveries.into_iter().flatten().collect();
         let (matched, rule, why) = self.subscription(endpoint, !deliveries.is_empty());
         let mut explained = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
+        for delivery in &deliveries {
             explained.push(self.delivery(endpoint, delivery).await?);
         }
         Ok(EndpointExplained {
@@ -265,28 +245,26 @@ impl Case<'_> {
     async fn delivery(
         &self,
         endpoint: Option<&Endpoint>,
-        delivery: &Delivery,
+        found: &StoredDelivery,
     ) -> Result<DeliveryExplained, EngineError> {
-        let history = self
-            .shared
-            .history(self.store, std::slice::from_ref(delivery))
-            .await
-            .map_err(|error| self.shared.storage.failure(error))?;
-        let mut attempts_made = Vec::with_capacity(history.len());
-        for (lsn, row) in history.iter().rev() {
-            let shown = self.shared.attempt_shown(self.store, *lsn, row, true);
-            attempts_made.extend(shown.map(|attempt| AttemptExplained {
+        let attempts = self.attempts_of(found.delivery.key).await?;
+        let explained = |attempt: &StoredAttempt| {
+            let facts = &attempt.facts;
+            AttemptExplained {
                 // The explanation stands in the rule.
                 attempt: AttemptView {
                     explanation: None,
-                    ..attempt
+                    ..self.shared.attempt_shown(attempt, true)
                 },
-                rule: outcome::rule(row.class, row.reason, row.status),
-            }));
-            pass().await;
-        }
-        let view = self.shared.delivery_view(delivery, self.row);
-        let why = self.waits_for(endpoint, delivery, &view)?;
+                rule: outcome::rule(facts.class, facts.reason, facts.status),
+            }
+        };
+        let attempts_made = attempts.iter().map(explained).collect();
+        let view = self.shared.delivery_view(&StoredDelivery {
+            delivery: found.delivery,
+            event: Some(self.facts.clone()),
+        });
+        let why = self.waits_for(endpoint, &found.delivery, &view).await?;
         Ok(DeliveryExplained {
             delivery: view,
             why,
@@ -294,8 +272,31 @@ impl Case<'_> {
         })
     }
 
+    /// All attempts of a delivery, oldest first.
+    async fn attempts_of(&self, delivery: DeliveryKey) -> Result<Vec<StoredAttempt>, EngineError> {
+        let mut range = ListRange {
+            beyond: None,
+            ascending: true,
+            limit: ATTEMPTS_AT_ONCE,
+        };
+        let mut found = Vec::new();
+        loop {
+            let filter = AttemptFilter {
+                delivery: Some(delivery),
+                ..AttemptFilter::default()
+            };
+            let page = self.shared.data.list_attempts(filter, range).await?;
+            found.extend(page.rows);
+            match page.next {
+                None => return Ok(found),
+                beyond => range.beyond = beyond,
+            }
+            pass().await;
+        }
+    }
+
     /// What a delivery waits for, or how it ended.
-    fn waits_for(
+    async fn waits_for(
         &self,
         endpoint: Option<&Endpoint>,
         delivery: &Delivery,
@@ -335,17 +336,14 @@ impl Case<'_> {
                         self.shared.clock.shown(due)
                     )
                 }
-                (_, _) => self.due_now(delivery)?,
+                (_, _) => self.due_now(delivery).await?,
             },
         })
     }
 
-    fn due_now(&self, delivery: &Delivery) -> Result<String, EngineError> {
-        let tally = self
-            .store
-            .tally(delivery.endpoint)
-            .map_err(|error| self.shared.storage.failure(error))?;
-        let failures = tally.health.failures;
+    async fn due_now(&self, delivery: &Delivery) -> Result<String, EngineError> {
+        let tallies = self.shared.data.tallies(vec![delivery.endpoint]).await?;
+        let failures = tallies.first().map_or(0, |tally| tally.health.failures);
         Ok(if failures >= self.shared.options.breaker_after {
             format!(
                 "due; the endpoint failed {failures} times in a row, so one probe at a time goes out and the others wait"

@@ -108,11 +108,8 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
             operational::ENDPOINT_DISABLED
         }
     };
-    let held = shared
-        .storage
-        .get()?
-        .tally(endpoint.id)
-        .map_err(|error| shared.storage.failure(error))?;
+    let held = shared.data.tallies(vec![endpoint.id]).await?;
+    let held = held.first().copied().unwrap_or_default();
     let mut data = json!({
         "state": endpoint.standing.state,
         "disabled_reason": shared.clock.show(document::disabled(&endpoint.standing)),

@@ -76,6 +76,7 @@ impl StartOptions {
         };
         Ok(LocalOptions {
             readers: readers(READS)?,
+            list_readers: readers(READS)?,
             schedule_readers: readers(SCHEDULE_READS)?,
             journal: self.journal.clone(),
             index: self.store,
@@ -95,7 +96,7 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Threads that read the index, and as many that do so for the scheduler.
+/// Threads that look up single things, and as many that read for lists, and for the scheduler.
 const READERS: usize = 2;
 /// Reads of the scheduler that may wait. It has few out at once; those that it has given up wait on.
 const SCHEDULE_READS: usize = 64;
@@ -170,6 +171,7 @@ impl Running {
             memory,
             committing: TaskTracker::new(),
             configuring: Locks::default(),
+            listing: Locks::default(),
             creating: AtomicUsize::new(0),
             recovering: Locks::default(),
             applying: Arc::default(),

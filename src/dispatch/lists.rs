@@ -1,9 +1,14 @@
 //! Lists of events, deliveries and attempts, a page at a time.
 //!
 //! A page is full unless the list has ended; it may be short when the request has no more time, or when its rows fill
-//! [`limits::PAGE_BYTES`]. A page that goes back is read backwards from where it is to end.
+//! [`limits::PAGE_BYTES`]. Storage answers it in portions, each of which reads for a few milliseconds; between two of them
+//! other requests have their turns. A page that goes back is read backwards from where it is to end.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::BoxFuture;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     engine::{Engine, Shared},
@@ -13,28 +18,32 @@ use super::{
 };
 use crate::{
     domain::{
-        delivery::{Delivery, StageKind},
+        delivery::StageKind,
         event::Label,
-        id::{DeliveryKey, EndpointId},
+        id::{DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         time::Timestamp,
     },
     runtime::work_pool::{Pace, pass},
     storage::{
-        local::index::{
-            Store,
-            listing::{self, Look, Plan},
-            rows::{AttemptRow, EventRow},
-        },
-        queries::{self, Cursor, Endpoints, List, next_to},
+        StorageError,
+        queries::{self, Cursor, Endpoints, List, ListPage, ListRange, next_to},
+        stored,
     },
 };
 
-/// Rows of a page, in the order in which they were read.
-struct Read<T> {
-    rows: Vec<(DeliveryKey, T)>,
-    /// The list goes on beyond this position.
-    more: Option<DeliveryKey>,
+/// The time that a request has for reading, beside the CPU time that the work pool gives it.
+pub(super) struct Patience(Instant);
+
+impl Patience {
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets others have their turns; answers whether the request is to end with what it has.
+    pub async fn is_over(&self) -> bool {
+        pass().await == Pace::Finish || self.0.elapsed() >= limits::WORK_REQUEST
+    }
 }
 
 /// A page that is asked for.
@@ -83,36 +92,74 @@ impl Turn {
         let beyond = first.or_else(|| next_to(cursor.beyond, self.reads_up()))?;
         Some(self.text(!cursor.back, beyond))
     }
+
+    /// The page as it is answered.
+    fn answer<V>(&self, read: Reading<V>, more: Option<DeliveryKey>) -> Listed<V> {
+        let mut data = read.data;
+        let onward = more.map(|beyond| self.text(self.is_back(), beyond));
+        let behind = self.behind(read.first);
+        let (next, previous) = if self.is_back() {
+            data.reverse();
+            (behind, onward)
+        } else {
+            (onward, behind)
+        };
+        Listed {
+            data,
+            next,
+            previous: Some(previous),
+        }
+    }
 }
+
+/// Rows of a page, in the order in which they are read.
+struct Reading<V> {
+    data: Vec<V>,
+    first: Option<DeliveryKey>,
+    last: Option<DeliveryKey>,
+    filling: Filling,
+    is_full: bool,
+}
+
+impl<V: Serialize> Reading<V> {
+    fn new() -> Self {
+        Self {
+            data: Vec::new(),
+            first: None,
+            last: None,
+            filling: Filling::default(),
+            is_full: false,
+        }
+    }
+
+    fn take(&mut self, at: DeliveryKey, view: Option<V>, limit: usize) {
+        self.first.get_or_insert(at);
+        self.last = Some(at);
+        if let Some(view) = view {
+            self.is_full = self.filling.is_full_with(&view);
+            self.data.push(view);
+            self.is_full |= self.data.len() == limit;
+        }
+    }
+}
+
+/// What a portion of a list is asked of.
+type Portion<'a, T> = BoxFuture<'a, Result<ListPage<T>, StorageError>>;
 
 impl Engine {
     /// # Errors
     /// `Invalid` names a cursor that is none; so for all lists.
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listed<EventView>, EngineError> {
         let shared = &self.0;
-        let store = shared.everything().await?;
         let filter = &EventFilter {
             since: shared.past(filter.since),
             until: shared.past(filter.until),
             ..filter.clone()
         };
-        let plan = store.plan_events(filter);
-        let plan = plan.map_err(|error| shared.storage.failure(error))?;
         let turn = Turn::of(List::Events, page)?;
-        let wanted = |row: &EventRow| filter.matches(row);
-        let read = shared.read(&store, &plan, &turn, wanted).await?;
-        // Marks are hashes, and two texts may have one: the record tells.
-        let is_it = |view: &EventView| {
-            view.content_type == super::queries::UNREADABLE
-                || filter
-                    .attributes
-                    .iter()
-                    .all(|(name, value)| view.attributes.get(name) == Some(value))
-        };
-        Ok(shown(&turn, read, |at, row| {
-            Some(shared.event_view(at.lsn, row, false)).filter(is_it)
-        })
-        .await)
+        let read = |range| shared.data.list_events(filter.clone(), range);
+        let show = |event: &stored::StoredEvent| Some(shared.event_view(&event.facts, &event.details, None));
+        shared.list(&turn, filter.tenant.as_ref(), read, show).await
     }
 
     pub async fn deliveries(
@@ -121,40 +168,16 @@ impl Engine {
         page: &Page,
     ) -> Result<Listed<DeliveryView>, EngineError> {
         let shared = &self.0;
-        let store = shared.everything().await?;
-        let tenant = filter.tenant.as_ref();
-        let event = match &filter.event {
-            None => None,
-            Some(id) => Some(shared.event_row(&store, id, tenant)?.0),
-        };
-        let (stage, among) = match filter.state {
-            Some("in_flight") => (Some(StageKind::Scheduled), Some(shared.in_flight.all())),
-            Some("scheduled" | "held") => (Some(StageKind::Scheduled), None),
-            state => (
-                StageKind::ALL
-                    .into_iter()
-                    .find(|stage| Some(stage.as_str()) == state),
-                None,
-            ),
-        };
-        let stored = queries::DeliveryFilter {
-            event,
-            endpoints: shared.endpoints_for(filter.endpoint, tenant, filter.state),
-            stage,
-            among,
-            since: shared.past(filter.since),
-            until: shared.past(filter.until),
-        };
-        let wanted = |row: &Delivery| {
-            stored.matches(row)
-                && filter.state.is_none_or(|state| state == shared.state_of(row))
-                && tenant.is_none_or(|tenant| shared.is_delivery_of(&store, tenant, row))
-        };
-        let plan = store.plan_deliveries(&stored);
-        let plan = plan.map_err(|error| shared.storage.failure(error))?;
+        let stored = &shared.stored_deliveries(filter).await?;
         let turn = Turn::of(List::Deliveries, page)?;
-        let read = shared.read(&store, &plan, &turn, wanted).await?;
-        Ok(shown(&turn, read, |_, row| shared.delivery_shown(&store, row)).await)
+        let read = |range| shared.data.list_deliveries(stored.clone(), range);
+        let show = |found: &stored::StoredDelivery| {
+            let view = shared.delivery_view(found);
+            // An attempt may have begun, or ended, since it was read.
+            let is_in_state = filter.state.is_none_or(|state| state == view.state);
+            is_in_state.then_some(view)
+        };
+        shared.list(&turn, filter.tenant.as_ref(), read, show).await
     }
 
     pub async fn attempts(
@@ -163,40 +186,29 @@ impl Engine {
         page: &Page,
     ) -> Result<Listed<AttemptView>, EngineError> {
         let shared = &self.0;
-        let store = shared.everything().await?;
         let tenant = filter.tenant.as_ref();
-        let event = match &filter.event {
-            None => None,
-            Some(id) => Some(shared.event_row(&store, id, tenant)?.0),
-        };
+        let event = shared.sequence_of(filter.event.as_ref(), tenant).await?;
         let delivery = match &filter.delivery {
             None => None,
-            Some(id) => Some(shared.delivery_row(&store, id)?.key),
+            Some(id) => Some(shared.find_delivery(id).await?.delivery.key),
         };
-        let stored = queries::AttemptFilter {
+        let stored = &queries::AttemptFilter {
             event,
             delivery,
             endpoints: shared.endpoints_for(filter.endpoint, tenant, None),
             outcome: filter.outcome,
             event_type: filter.event_type.clone(),
             tenant: filter.tenant.clone(),
+            operational: shared.operational_for(tenant),
             status: filter.status,
             since: shared.past(filter.since),
             until: shared.past(filter.until),
         };
-        let wanted = |row: &AttemptRow| {
-            stored.matches(row)
-                && tenant.is_none_or(|tenant| shared.goes_to_own(tenant, row.endpoint, &row.event_type))
-        };
-        let plan = store.plan_attempts(&stored);
-        let plan = plan.map_err(|error| shared.storage.failure(error))?;
         let turn = Turn::of(List::Attempts, page)?;
-        let read = shared.read(&store, &plan, &turn, wanted).await?;
         let with_excerpt = event.is_some() || delivery.is_some();
-        Ok(shown(&turn, read, |at, row| {
-            shared.attempt_shown(&store, at.lsn, row, with_excerpt)
-        })
-        .await)
+        let read = |range| shared.data.list_attempts(stored.clone(), range);
+        let show = |attempt: &stored::StoredAttempt| Some(shared.attempt_shown(attempt, with_excerpt));
+        shared.list(&turn, tenant, read, show).await
     }
 }
 
@@ -205,21 +217,67 @@ impl Shared {
         at.map(|at| self.clock.past(at))
     }
 
-    /// The endpoints that a filter leaves. Whose a deleted one was nothing says but its rows.
+    async fn sequence_of(
+        &self,
+        event: Option<&EventId>,
+        tenant: Option<&Label>,
+    ) -> Result<Option<Lsn>, EngineError> {
+        match event {
+            None => Ok(None),
+            Some(id) => Ok(Some(self.find_event(id, tenant).await?.sequence)),
+        }
+    }
+
+    /// A filter as storage knows it. Which deliveries are out, and which endpoints hold theirs, the engine knows alone.
+    async fn stored_deliveries(
+        &self,
+        filter: &DeliveryFilter,
+    ) -> Result<queries::DeliveryFilter, EngineError> {
+        let tenant = filter.tenant.as_ref();
+        let is_scheduled = matches!(filter.state, Some("in_flight" | "scheduled" | "held"));
+        let is_stage = |stage: &StageKind| Some(stage.as_str()) == filter.state;
+        let (among, except) = match filter.state {
+            Some("in_flight") => (Some(self.in_flight.all()), BTreeSet::new()),
+            Some("scheduled" | "held") => (None, self.in_flight.all()),
+            _ => (None, BTreeSet::new()),
+        };
+        Ok(queries::DeliveryFilter {
+            event: self.sequence_of(filter.event.as_ref(), tenant).await?,
+            endpoints: self.endpoints_for(filter.endpoint, tenant, filter.state),
+            stage: match is_scheduled {
+                true => Some(StageKind::Scheduled),
+                false => StageKind::ALL.into_iter().find(is_stage),
+            },
+            among,
+            except,
+            status: None,
+            tenant: filter.tenant.clone(),
+            operational: self.operational_for(tenant),
+            since: self.past(filter.since),
+            until: self.past(filter.until),
+        })
+    }
+
+    /// The endpoints that a filter leaves. Whose a deleted one was nothing says but its rows; one whose configuration cannot
+    /// be read holds what it has.
     fn endpoints_for(
         &self,
         only: Option<EndpointId>,
         tenant: Option<&Label>,
         state: Option<&str>,
     ) -> Endpoints {
+        let is_another_s = |id: EndpointId| tenant.is_some_and(|own| self.tenant_has(own, id) == Some(false));
+        let is_held = |id: EndpointId| match self.registry.get(id) {
+            Some(endpoint) => !endpoint.is_active(),
+            None => !self.registry.is_deleted(id),
+        };
         let is_out = |id: EndpointId| {
-            let endpoint = self.registry.get(id);
-            endpoint.is_some_and(|endpoint| {
-                let is_held = !endpoint.is_active();
-                tenant.is_some_and(|tenant| endpoint.spec.tenant.as_ref() != Some(tenant))
-                    || (state == Some("held") && !is_held)
-                    || (state == Some("scheduled") && is_held)
-            })
+            let in_state = match state {
+                Some("held") => is_held(id),
+                Some("scheduled") => !is_held(id),
+                _ => true,
+            };
+            is_another_s(id) || !in_state
         };
         if let Some(only) = only {
             return Endpoints::Only(Some(only).filter(|id| !is_out(*id)).into_iter().collect());
@@ -227,71 +285,62 @@ impl Shared {
         if tenant.is_none() && !matches!(state, Some("held" | "scheduled")) {
             return Endpoints::All;
         }
+        let known = self.registry.all();
+        let known = known.iter().map(|endpoint| endpoint.id);
+        let known = known.chain(self.registry.deleted());
+        // What nothing is known of is held.
+        if state == Some("scheduled") {
+            Endpoints::Only(known.filter(|id| !is_out(*id)).collect())
+        } else {
+            Endpoints::Except(known.filter(|id| is_out(*id)).collect())
+        }
+    }
+
+    /// Where operational events are a tenant's to see: at its own endpoints.
+    fn operational_for(&self, tenant: Option<&Label>) -> Endpoints {
+        let Some(tenant) = tenant else {
+            return Endpoints::All;
+        };
         let all = self.registry.all();
-        let ids = all.iter().map(|endpoint| endpoint.id);
-        Endpoints::Except(ids.filter(|id| is_out(*id)).collect())
+        let own = all
+            .iter()
+            .filter(|endpoint| endpoint.spec.tenant.as_ref() == Some(tenant));
+        Endpoints::Only(own.map(|endpoint| endpoint.id).collect())
     }
 
-    /// Reads a page, or as much of it as the request has time for.
-    async fn read<T: listing::Listed + Send>(
+    /// Reads a page, or as much of it as the request has time for. One that is full is known to be the last one only when
+    /// nothing is found beyond it.
+    async fn list<'a, T: stored::Listed + Send, V: Serialize + Send>(
         &self,
-        store: &Store,
-        plan: &Plan,
         turn: &Turn,
-        keep: impl Fn(&T) -> bool,
-    ) -> Result<Read<T>, EngineError> {
-        let beyond = turn.cursor.map(|cursor| cursor.beyond);
-        let mut lister = store.lister::<T>(plan, beyond, turn.reads_up());
-        let (mut rows, mut looks) = (Vec::new(), 0_usize);
+        tenant: Option<&Label>,
+        read: impl Fn(ListRange) -> Portion<'a, T> + Send,
+        show: impl Fn(&T) -> Option<V> + Send,
+    ) -> Result<Listed<V>, EngineError> {
+        let patience = Patience::begin();
+        let mut reading = Reading::new();
+        let mut beyond = turn.cursor.map(|cursor| cursor.beyond);
         loop {
-            match lister.look().map_err(|error| self.storage.failure(error))? {
-                Look::End => return Ok(Read { rows, more: None }),
-                Look::Row(at, row) if keep(&row) => {
-                    if rows.len() == turn.limit {
-                        let more = rows.last().map(|(at, _)| *at);
-                        return Ok(Read { rows, more });
-                    }
-                    rows.push((at, row));
+            let range = ListRange {
+                beyond,
+                ascending: turn.reads_up(),
+                limit: turn.limit + 1 - reading.data.len(),
+            };
+            let portion = {
+                let _one_of_a_tenant = self.listing_of(tenant).await;
+                read(range).await?
+            };
+            for row in portion.rows {
+                if reading.is_full {
+                    let more = reading.last;
+                    return Ok(turn.answer(reading, more));
                 }
-                Look::Row(..) | Look::Passed => {}
+                reading.take(row.position(), show(&row), turn.limit);
             }
-            looks += 1;
-            if looks.is_multiple_of(limits::WORK_LOOKS) && pass().await == Pace::Finish {
-                let more = lister.at().and_then(|at| next_to(at, !turn.reads_up()));
-                return Ok(Read { rows, more });
+            beyond = portion.next;
+            if beyond.is_none() || patience.is_over().await {
+                return Ok(turn.answer(reading, beyond));
             }
         }
-    }
-}
-
-/// Shows what was read, as much as the request has time for and a page may hold.
-async fn shown<T, V: Serialize>(
-    turn: &Turn,
-    read: Read<T>,
-    show: impl Fn(DeliveryKey, &T) -> Option<V>,
-) -> Listed<V> {
-    let (mut data, mut filling, mut more) = (Vec::new(), Filling::default(), read.more);
-    let first = read.rows.first().map(|(at, _)| *at);
-    for ((at, row), place) in read.rows.iter().zip(1..) {
-        let view = show(*at, row);
-        let is_full = view.as_ref().is_some_and(|view| filling.is_full_with(view));
-        data.extend(view);
-        if (pass().await == Pace::Finish || is_full) && place < read.rows.len() {
-            more = Some(*at);
-            break;
-        }
-    }
-    let onward = more.map(|beyond| turn.text(turn.is_back(), beyond));
-    let behind = turn.behind(first);
-    let (next, previous) = if turn.is_back() {
-        data.reverse();
-        (behind, onward)
-    } else {
-        (onward, behind)
-    };
-    Listed {
-        data,
-        next,
-        previous: Some(previous),
     }
 }

@@ -87,6 +87,7 @@ pub mod view;
 mod view_times;
 mod weight;
 
+#[cfg(test)]
 use crate::storage::local::codec;
 pub use crate::storage::local::codec::decode as decode_record;
 #[cfg(any(test, fuzzing, feature = "bench-parts"))]

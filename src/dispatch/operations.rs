@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
-        delivery::{Delivery, Stage},
+        delivery::Stage,
         endpoint::Endpoint,
         event::{Label, NewEvent, Payload},
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
         record::{DeliveriesEnded, DeliveriesRetried, EventReplayed},
     },
-    storage::local::index::{Store, rows::EventRow},
+    storage::stored::{EventFacts, StoredDelivery},
 };
 
 impl Engine {
@@ -25,9 +25,11 @@ impl Engine {
     /// `NotNow` while it is in flight.
     pub async fn retry_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
         let shared = &self.0;
-        let delivery = shared.resting(id).await?;
+        let StoredDelivery { delivery, event } = shared.resting(id).await?;
         shared.endpoint(delivery.endpoint)?;
-        shared.refuse_erased(&delivery)?;
+        if event.is_some_and(|event| event.erased.is_some()) {
+            return Err(EngineError::Erased);
+        }
         let retried = DeliveriesRetried {
             keys: vec![delivery.key],
             due: self.now(),
@@ -42,7 +44,7 @@ impl Engine {
     /// `NotNow` while it is in flight, or when it has ended.
     pub async fn cancel_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
         let shared = &self.0;
-        let delivery = shared.resting(id).await?;
+        let delivery = shared.resting(id).await?.delivery;
         if delivery.stage.is_final() {
             return Err(EngineError::NotNow(
                 "the delivery has ended; there is nothing to cancel",
@@ -67,19 +69,17 @@ impl Engine {
         only_to: Option<&Label>,
     ) -> Result<Vec<DeliveryView>, EngineError> {
         let shared = &self.0;
-        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
-        let failure = |error| shared.storage.failure(error);
-        let (lsn, row) = shared.event_row(&store, id, within)?;
-        if row.erased.is_some() {
+        let event = shared.find_event(id, within).await?;
+        if event.erased.is_some() {
             return Err(EngineError::Erased);
         }
         let mut fan_out = match endpoint {
             Some(endpoint) => {
                 let endpoint = shared.endpoint(endpoint)?;
-                check_tenant(&endpoint, &row)?;
+                check_tenant(&endpoint, &event)?;
                 vec![endpoint.id]
             }
-            None => shared.replay_targets(&store, lsn, &row).await?,
+            None => shared.replay_targets(&event).await?,
         };
         if let Some(tenant) = only_to {
             fan_out.retain(|id| shared.tenant_has(tenant, *id) == Some(true));
@@ -91,23 +91,19 @@ impl Engine {
         }
         let count = u32::try_from(fan_out.len()).unwrap_or(u32::MAX);
         let replayed = EventReplayed {
-            event: lsn,
+            event: event.sequence,
             due: self.now(),
             fan_out,
         };
-        // A store that is held while the write is waited for could not be opened again meanwhile.
-        drop(store);
         let at = shared.data.replay_events(vec![replayed]).await?;
-        let store = shared.storage.get().map_err(|_| EngineError::NotVisible)?;
         let at = at.first().copied().unwrap_or_default();
-        (0..count)
-            .map(|index| {
-                let delivery = store.delivery(DeliveryKey::new(at, index)).map_err(failure)?;
-                // Nothing was created if the event was forgotten at this very moment.
-                let delivery = delivery.ok_or(EngineError::NotFound("event"))?;
-                Ok(shared.delivery_view(&delivery, &row))
-            })
-            .collect()
+        let keys = (0..count).map(|index| DeliveryKey::new(at, index)).collect();
+        let made = shared.data.deliveries(keys).await;
+        let made = made.map_err(|_| EngineError::NotVisible)?;
+        // Nothing was created if the event was forgotten at this very moment.
+        let shown = |found: Option<StoredDelivery>| found.map(|found| shared.delivery_view(&found));
+        let shown: Option<Vec<DeliveryView>> = made.into_iter().map(shown).collect();
+        shown.ok_or(EngineError::NotFound("event"))
     }
 
     /// Sends a test event to an endpoint now, whatever its state; the attempt is recorded, and changes nothing else.
@@ -156,8 +152,8 @@ impl Engine {
     }
 }
 
-fn check_tenant(endpoint: &Endpoint, row: &EventRow) -> Result<(), EngineError> {
-    if endpoint.spec.tenant == row.tenant {
+fn check_tenant(endpoint: &Endpoint, event: &EventFacts) -> Result<(), EngineError> {
+    if endpoint.spec.tenant == event.tenant {
         return Ok(());
     }
     Err(EngineError::Invalid {
@@ -167,49 +163,28 @@ fn check_tenant(endpoint: &Endpoint, row: &EventRow) -> Result<(), EngineError> 
 }
 
 impl Shared {
-    fn refuse_erased(&self, delivery: &Delivery) -> Result<(), EngineError> {
-        let event = self.storage.get()?.event(delivery.event);
-        let event = event.map_err(|error| self.storage.failure(error))?;
-        match event.and_then(|event| event.erased) {
-            Some(_) => Err(EngineError::Erased),
-            None => Ok(()),
-        }
-    }
-
     /// A delivery that is not in flight.
-    async fn resting(&self, id: &DeliveryId) -> Result<Delivery, EngineError> {
-        let store = self.storage.caught_up_with(self.journal.last_lsn()).await?;
-        let found = store
-            .delivery(id.key)
-            .map_err(|error| self.storage.failure(error))?;
-        let delivery = found
-            .filter(|delivery| delivery.id() == *id)
-            .ok_or(EngineError::NotFound("delivery"))?;
-        if self.in_flight.contains(delivery.key) {
+    async fn resting(&self, id: &DeliveryId) -> Result<StoredDelivery, EngineError> {
+        let found = self.find_delivery(id).await?;
+        if self.in_flight.contains(found.delivery.key) {
             return Err(EngineError::NotNow(
                 "the delivery is in flight; wait for the attempt to end",
             ));
         }
-        Ok(delivery)
+        Ok(found)
     }
 
-    async fn replay_targets(
-        &self,
-        store: &Store,
-        lsn: u64,
-        row: &EventRow,
-    ) -> Result<Vec<EndpointId>, EngineError> {
-        let had = store
-            .deliveries_of(lsn, self.options.max_endpoints)
-            .map_err(|error| self.storage.failure(error))?;
+    /// The endpoints that an event went to and that are still there; those that want it now when it went to none.
+    async fn replay_targets(&self, event: &EventFacts) -> Result<Vec<EndpointId>, EngineError> {
+        let had = self.data.deliveries_of(event.sequence).await?;
         if had.is_empty() {
             // A damaged record cannot be sent again.
-            return match self.event_record(lsn, row) {
-                Some(event) => self.fan_out(&event, &Engine::request_budget()).await,
-                None => Ok(Vec::new()),
+            return match self.whole_event(event.sequence).await? {
+                Ok(event) => self.fan_out(&event, &Engine::request_budget()).await,
+                Err(_) => Ok(Vec::new()),
             };
         }
-        let mut targets: Vec<EndpointId> = had.iter().map(|delivery| delivery.endpoint).collect();
+        let mut targets: Vec<EndpointId> = had.into_iter().map(|(endpoint, _)| endpoint).collect();
         targets.sort_unstable();
         targets.dedup();
         targets.retain(|id| self.registry.get(*id).is_some());

@@ -15,17 +15,16 @@ use super::{
 use crate::{
     domain::{
         delivery::{Delivery, LastAttempt, Stage},
-        event::Label,
+        event::{Label, Payload},
         id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         limits,
         outcome::Reason,
         record::{AttemptSettled, EventAccepted},
     },
-    runtime::work_pool::pass,
-    storage::Unread,
-    storage::local::index::{
-        Store, StoreError,
-        rows::{AttemptRow, EventRow},
+    storage::{
+        StorageError, Unread,
+        queries::FoundEvent,
+        stored::{EventDetails, EventFacts, StoredAttempt, StoredDelivery},
     },
 };
 
@@ -41,19 +40,15 @@ pub(super) fn bad_cursor() -> EngineError {
 }
 
 impl Engine {
-    /// With its payload. Whose the event may be, [`Shared::event_row`] says.
+    /// With its payload. Whose the event may be, [`Shared::find_event`] says.
     pub async fn event(&self, id: &EventId, tenant: Option<&Label>) -> Result<EventView, EngineError> {
-        let store = self.0.everything().await?;
-        let (lsn, row) = self.0.event_row(&store, id, tenant)?;
-        Ok(self.0.event_view(lsn, &row, true))
+        let facts = self.0.find_event(id, tenant).await?;
+        self.0.event_shown(&facts).await
     }
 
     pub async fn delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
-        let store = self.0.everything().await?;
-        let delivery = self.0.delivery_row(&store, id)?;
-        self.0
-            .delivery_shown(&store, &delivery)
-            .ok_or(EngineError::NotFound("delivery"))
+        let found = self.0.find_delivery(id).await?;
+        Ok(self.0.delivery_view(&found))
     }
 }
 
@@ -147,28 +142,23 @@ pub(super) fn attempt_view(
     }
 }
 
-/// What its row says of an attempt whose record cannot be read.
-fn unread_attempt(
-    id: AttemptId,
-    delivery_id: Option<DeliveryId>,
-    row: &AttemptRow,
-    event_id: Option<EventId>,
-    damaged: bool,
-) -> AttemptView {
+/// What is known of an attempt whose record cannot be read.
+fn unread_attempt(id: AttemptId, attempt: &StoredAttempt, why: Unread) -> AttemptView {
+    let facts = &attempt.facts;
     AttemptView {
         id,
-        delivery_id,
-        event_id,
-        event_type: row.event_type.clone(),
-        tenant: row.tenant.clone(),
-        endpoint_id: row.endpoint,
+        delivery_id: attempt.delivery,
+        event_id: attempt.event.clone(),
+        event_type: facts.event_type.clone(),
+        tenant: facts.tenant.clone(),
+        endpoint_id: facts.endpoint,
         number: None,
         trigger: None,
-        outcome: row.class,
-        reason: Reason::as_str(row.reason),
+        outcome: facts.class,
+        reason: Reason::as_str(facts.reason),
         explanation: None,
-        status: row.status,
-        started_at: row.started_at,
+        status: facts.status,
+        started_at: facts.started_at,
         duration_ms: None,
         remote: None,
         location: None,
@@ -176,70 +166,85 @@ fn unread_attempt(
         disabled_endpoint: false,
         body_broken: false,
         response_excerpt: None,
-        damaged,
+        damaged: why == Unread::Damaged,
     }
 }
 
 impl Shared {
-    /// The store with everything that is durable by now.
-    pub(super) async fn everything(&self) -> Result<Store, EngineError> {
-        Ok(self.storage.caught_up_with(self.journal.last_lsn()).await?)
-    }
-
     /// The event of an id: within a tenant, if one is given. Otherwise the one without a tenant, or else the only one that
     /// any tenant has.
     ///
     /// # Errors
     /// `NotFound`; `Ambiguous` when several tenants have one.
-    pub(super) fn event_row(
+    pub(super) async fn find_event(
         &self,
-        store: &Store,
         id: &EventId,
         tenant: Option<&Label>,
-    ) -> Result<(Lsn, EventRow), EngineError> {
-        let failure = |error| self.storage.failure(error);
-        if tenant.is_some() {
-            let found = store.event_of(tenant, id).map_err(failure)?;
-            return found.ok_or(EngineError::NotFound("event"));
-        }
-        // Two tell that there are several.
-        let mut found = store.events_named(id, 2).map_err(failure)?.into_iter();
-        match (found.next(), found.next()) {
-            (None, _) => Err(EngineError::NotFound("event")),
-            (Some((_, EventRow { tenant: Some(_), .. })), Some(_)) => Err(EngineError::Ambiguous),
-            (Some(found), _) => Ok(found),
+    ) -> Result<EventFacts, EngineError> {
+        match self.data.find_event(id, tenant).await? {
+            FoundEvent::None => Err(EngineError::NotFound("event")),
+            FoundEvent::One(facts) => Ok(facts),
+            FoundEvent::Several => Err(EngineError::Ambiguous),
         }
     }
 
-    pub(super) fn delivery_row(&self, store: &Store, id: &DeliveryId) -> Result<Delivery, EngineError> {
-        let found = store
-            .delivery(id.key)
-            .map_err(|error| self.storage.failure(error))?;
+    pub(super) async fn find_delivery(&self, id: &DeliveryId) -> Result<StoredDelivery, EngineError> {
+        let found = self.data.deliveries(vec![id.key]).await?;
+        let found = found.into_iter().flatten().next();
         found
-            .filter(|delivery| delivery.id() == *id)
+            .filter(|found| found.delivery.id() == *id)
             .ok_or(EngineError::NotFound("delivery"))
     }
 
-    pub(super) fn event_view(&self, lsn: Lsn, row: &EventRow, with_payload: bool) -> EventView {
-        let view = match self.event_or_why(lsn, row.place) {
-            Ok(accepted) => event_view(row, &accepted, with_payload),
-            // What the store knows is what there is.
+    /// The whole of an event, or why it cannot be read.
+    ///
+    /// # Errors
+    /// `NotFound` when it has gone with its time.
+    pub(super) async fn whole_event(
+        &self,
+        sequence: Lsn,
+    ) -> Result<Result<EventAccepted, Unread>, EngineError> {
+        match self.data.event(sequence).await {
+            Ok(event) => event.map(Ok).ok_or(EngineError::NotFound("event")),
+            Err(StorageError::Damaged) => Ok(Err(Unread::Damaged)),
+            Err(StorageError::TimedOut) => Ok(Err(Unread::NotNow)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An event with its payload.
+    pub(super) async fn event_shown(&self, facts: &EventFacts) -> Result<EventView, EngineError> {
+        let event = self.whole_event(facts.sequence).await?;
+        let details = event.as_ref().map(EventDetails::of).map_err(|why| *why);
+        let payload = event.as_ref().ok().map(|event| &event.payload);
+        Ok(self.event_view(facts, &details, payload))
+    }
+
+    pub(super) fn event_view(
+        &self,
+        facts: &EventFacts,
+        details: &Result<EventDetails, Unread>,
+        payload: Option<&Payload>,
+    ) -> EventView {
+        let view = match details {
+            Ok(details) => event_view(facts, details, payload),
+            // What storage knows besides is what there is.
             Err(why) => EventView {
-                id: row.id.clone(),
-                event_type: row.event_type.clone(),
-                tenant: row.tenant.clone(),
+                id: facts.id.clone(),
+                event_type: facts.event_type.clone(),
+                tenant: facts.tenant.clone(),
                 channel: None,
                 ordering_key: None,
-                accepted_at: row.accepted_at,
-                occurred_at: self.clock.shown(row.accepted_at),
+                accepted_at: facts.accepted_at,
+                occurred_at: self.clock.shown(facts.accepted_at),
                 deliver_at: None,
                 expires_at: None,
                 attributes: Default::default(),
                 content_type: UNREADABLE.to_owned(),
                 size_bytes: 0,
-                deliveries: row.deliveries,
-                damaged: why == Unread::Damaged,
-                erased: ErasedView::of(row),
+                deliveries: facts.deliveries,
+                damaged: *why == Unread::Damaged,
+                erased: ErasedView::of(facts),
                 data: None,
                 data_base64: None,
             },
@@ -270,12 +275,10 @@ impl Shared {
         (!endpoint.is_active() && !delivery.stage.is_final()).then_some(endpoint.standing.state)
     }
 
-    pub(super) fn delivery_view(&self, delivery: &Delivery, event: &EventRow) -> DeliveryView {
-        self.delivery_of(delivery, Some(event))
-    }
-
     /// What is known of a delivery, where its event may be lost.
-    fn delivery_of(&self, delivery: &Delivery, event: Option<&EventRow>) -> DeliveryView {
+    pub(super) fn delivery_view(&self, found: &StoredDelivery) -> DeliveryView {
+        let StoredDelivery { delivery, event } = found;
+        let event = event.as_ref();
         self.clock.show(DeliveryView {
             id: delivery.id(),
             event_id: event.map(|event| event.id.clone()),
@@ -294,59 +297,14 @@ impl Shared {
         })
     }
 
-    /// A delivery as it is shown; nothing when it was forgotten since its row was read.
-    pub(super) fn delivery_shown(&self, store: &Store, delivery: &Delivery) -> Option<DeliveryView> {
-        let event = store.event(delivery.event);
-        match event.map_err(|error| self.storage.failure(error)) {
-            Ok(Some(event)) => Some(self.delivery_view(delivery, &event)),
-            Ok(None) if store.delivery(delivery.key).is_ok_and(|row| row.is_none()) => None,
-            Ok(None) | Err(_) => Some(self.delivery_of(delivery, None)),
-        }
-    }
-
-    /// An attempt as it is shown; nothing when it was forgotten since its row was read. Of one whose record cannot be read
-    /// the row says what it has.
-    pub(super) fn attempt_shown(
-        &self,
-        store: &Store,
-        lsn: Lsn,
-        row: &AttemptRow,
-        with_excerpt: bool,
-    ) -> Option<AttemptView> {
-        let delivery = row.delivery.and_then(|key| store.delivery(key).ok().flatten());
-        let of = delivery.map(|delivery| delivery.id());
-        let id = AttemptId::new(row.started_at, DeliveryKey::new(lsn, 0));
-        let view = match self.local.attempt_or_why(lsn, row.place) {
-            Ok(attempt) => attempt_view(id, of, &attempt, with_excerpt),
-            Err(None) => return None,
-            Err(Some(why)) => {
-                let event = delivery.and_then(|delivery| store.event(delivery.event).ok().flatten());
-                let damaged = why == Unread::Damaged;
-                unread_attempt(id, of, row, event.map(|event| event.id), damaged)
-            }
+    pub(super) fn attempt_shown(&self, attempt: &StoredAttempt, with_excerpt: bool) -> AttemptView {
+        let at = DeliveryKey::new(attempt.sequence, 0);
+        let id = AttemptId::new(attempt.facts.started_at, at);
+        let view = match &attempt.record {
+            Ok(record) => attempt_view(id, attempt.delivery, record, with_excerpt),
+            Err(why) => unread_attempt(id, attempt, *why),
         };
-        Some(self.clock.show(view))
-    }
-
-    /// All attempts of some deliveries, found from each delivery's newest one.
-    pub(super) async fn history(
-        &self,
-        store: &Store,
-        deliveries: &[Delivery],
-    ) -> Result<Vec<(Lsn, AttemptRow)>, StoreError> {
-        let mut found = Vec::new();
-        for delivery in deliveries {
-            let mut next = delivery.last.map(|last| last.lsn);
-            while let Some(lsn) = next.take() {
-                let Some(row) = store.attempt(lsn)? else {
-                    break;
-                };
-                next = row.previous;
-                found.push((lsn, row));
-                pass().await;
-            }
-        }
-        Ok(found)
+        self.clock.show(view)
     }
 }
 
@@ -360,34 +318,35 @@ fn last_outcome(last: LastAttempt) -> LastOutcome {
     }
 }
 
-fn event_view(row: &EventRow, accepted: &EventAccepted, with_payload: bool) -> EventView {
-    let payload = &accepted.payload;
-    let is_json = payload.content_type.is_none();
-    let with_payload = with_payload && row.erased.is_none();
-    let text = || String::from_utf8(payload.bytes.to_vec()).ok();
+fn event_view(facts: &EventFacts, details: &EventDetails, payload: Option<&Payload>) -> EventView {
+    let is_json = details.content_type.is_none();
+    let payload = payload.filter(|_| facts.erased.is_none());
+    let text = |payload: &Payload| String::from_utf8(payload.bytes.to_vec()).ok();
     EventView {
-        id: row.id.clone(),
-        event_type: row.event_type.clone(),
-        tenant: row.tenant.clone(),
-        channel: accepted.channel.clone(),
-        ordering_key: accepted.ordering_key.clone(),
-        accepted_at: row.accepted_at,
-        occurred_at: accepted.occurred_at,
-        deliver_at: (accepted.due > accepted.accepted_at).then_some(accepted.due),
-        expires_at: accepted.expires_at,
-        attributes: accepted.attributes.clone(),
-        content_type: payload
+        id: facts.id.clone(),
+        event_type: facts.event_type.clone(),
+        tenant: facts.tenant.clone(),
+        channel: details.channel.clone(),
+        ordering_key: details.ordering_key.clone(),
+        accepted_at: facts.accepted_at,
+        occurred_at: details.occurred_at,
+        deliver_at: (details.due > facts.accepted_at).then_some(details.due),
+        expires_at: details.expires_at,
+        attributes: details.attributes.clone(),
+        content_type: details
             .content_type
             .clone()
             .unwrap_or_else(|| "application/json".to_owned()),
-        size_bytes: payload.bytes.len() as u64,
-        deliveries: row.deliveries,
+        size_bytes: details.payload_bytes,
+        deliveries: facts.deliveries,
         damaged: false,
-        erased: ErasedView::of(row),
-        data: (with_payload && is_json)
-            .then(text)
-            .flatten()
+        erased: ErasedView::of(facts),
+        data: payload
+            .filter(|_| is_json)
+            .and_then(text)
             .and_then(|text| RawValue::from_string(text).ok()),
-        data_base64: (with_payload && !is_json).then(|| STANDARD.encode(&payload.bytes)),
+        data_base64: payload
+            .filter(|_| !is_json)
+            .map(|payload| STANDARD.encode(&payload.bytes)),
     }
 }

@@ -10,22 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::{
     engine::{Engine, Shared},
     error::EngineError,
+    lists::Patience,
     queries,
 };
 use crate::{
     domain::{
         condition::Verdict,
-        delivery::{Delivery, StageKind},
+        delivery::StageKind,
         endpoint::Endpoint,
         id::{DeliveryKey, EndpointId, Lsn},
-        record::{DeliveriesRetried, EventReplayed},
+        record::{DeliveriesRetried, EventAccepted, EventReplayed},
         subscription,
         time::Timestamp,
     },
     runtime::work_pool::{Pace, pass},
     storage::{
-        local::index::{Store, listing::Look, rows::EventRow},
-        queries::{DeliveryFilter, Endpoints, next_to},
+        queries::{DeliveryFilter, Endpoints, ListRange, MissingFilter, next_to},
+        stored::{MissingEvent, StoredDelivery},
     },
 };
 
@@ -149,7 +150,6 @@ impl Engine {
         // each would add what the other adds.
         let _one_at_a_time = shared.recovering.lock(id).await;
         let endpoint = shared.endpoint(id)?;
-        let store = shared.everything().await?;
         let mut place = match &request.cursor {
             None => Place::first(request.what),
             Some(cursor) => Place::read(cursor, id)?,
@@ -158,15 +158,17 @@ impl Engine {
             dry_run: request.dry_run,
             ..Recovered::default()
         };
+        let patience = Patience::begin();
         let mut left = request.limit.unwrap_or(usize::MAX);
         while place != Place::End && left > 0 {
             let portion = left.min(AT_ONCE);
             let (again, next) = match &place {
                 Place::Failed(beyond) => {
-                    shared.failed(&store, request, id, *beyond, portion, &mut recovered)?
+                    let failed = shared.failed(request, id, *beyond, portion, &mut recovered);
+                    failed.await?
                 }
                 Place::Missing(from) => {
-                    let missing = shared.missing(&store, request, &endpoint, *from, portion, &mut recovered);
+                    let missing = shared.missing(request, &endpoint, *from, portion, &mut recovered);
                     missing.await?
                 }
                 Place::End => break,
@@ -176,7 +178,7 @@ impl Engine {
             }
             left -= portion;
             place = next;
-            if pass().await == Pace::Finish {
+            if patience.is_over().await {
                 break;
             }
         }
@@ -208,10 +210,6 @@ impl RecoverRequest {
         }
         Ok(())
     }
-
-    fn covers(&self, accepted_at: Timestamp) -> bool {
-        accepted_at >= self.since && self.until.is_none_or(|until| accepted_at <= until)
-    }
 }
 
 /// A portion of a recovery.
@@ -231,56 +229,43 @@ impl Shared {
     }
 
     /// A portion of the failed deliveries, as one change.
-    fn failed(
+    async fn failed(
         &self,
-        store: &Store,
         request: &RecoverRequest,
         id: EndpointId,
         beyond: Option<DeliveryKey>,
         portion: usize,
         recovered: &mut Recovered,
     ) -> Result<(Again, Place), EngineError> {
-        let failure = |error| self.storage.failure(error);
         let filter = DeliveryFilter {
             endpoints: Endpoints::Only([id].into()),
             stage: Some(StageKind::Failed),
+            status: request.status,
+            since: Some(request.since),
+            until: request.until,
             ..DeliveryFilter::default()
         };
-        let plan = store.plan_deliveries(&filter).map_err(failure)?;
-        let wanted = |delivery: &Delivery| {
-            let status = delivery.last.and_then(|last| last.status);
-            request.covers(delivery.created_at) && (request.status.is_none() || request.status == status)
+        let range = ListRange {
+            beyond,
+            ascending: true,
+            limit: portion,
         };
-        let mut lister = store.lister::<Delivery>(&plan, beyond, true);
-        let mut due = Vec::new();
-        for _ in 0..portion {
-            let delivery = match lister.look().map_err(failure)? {
-                Look::Row(_, delivery) => delivery,
-                Look::Passed => continue,
-                Look::End => break,
-            };
-            if !wanted(&delivery) {
-                continue;
-            }
-            let event = store.event(delivery.event).map_err(failure)?;
-            if event.is_none_or(|event| event.erased.is_none()) {
-                due.push(delivery.key);
-            }
-        }
+        let page = self.data.list_deliveries(filter, range).await?;
+        let can_be_sent = |found: &StoredDelivery| {
+            let event = found.event.as_ref();
+            event.is_none_or(|event| event.erased.is_none())
+        };
+        let due = page.rows.iter().filter(|found| can_be_sent(found));
+        let due: Vec<DeliveryKey> = due.map(|found| found.delivery.key).collect();
         recovered.failed += due.len() as u64;
-        let stopped = lister.at().and_then(|at| next_to(at, false));
-        let next = match stopped {
+        let next = match page.next {
             None => Place::after_failed(request.what),
-            stopped => Place::Failed(stopped),
+            next => Place::Failed(next),
         };
-        if due.is_empty() {
-            return Ok((Again::default(), next));
-        }
-        let retried = DeliveriesRetried {
+        let retried = (!due.is_empty()).then(|| DeliveriesRetried {
             keys: due,
             due: self.clock.now(),
-        };
-        let retried = Some(retried);
+        });
         let replayed = Vec::new();
         Ok((Again { retried, replayed }, next))
     }
@@ -288,40 +273,39 @@ impl Shared {
     /// A portion of the events that the endpoint wants and has no delivery of, a record each.
     async fn missing(
         &self,
-        store: &Store,
         request: &RecoverRequest,
         endpoint: &Endpoint,
         from: Option<Lsn>,
         portion: usize,
         recovered: &mut Recovered,
     ) -> Result<(Again, Place), EngineError> {
-        let failure = |error| self.storage.failure(error);
-        let from = match from {
-            Some(lsn) => lsn,
-            None => self.first_event_since(store, request.since)?,
+        let filter = MissingFilter {
+            endpoint: endpoint.id,
+            tenant: endpoint.spec.tenant.clone(),
+            event_types: endpoint.spec.events.clone(),
+            since: request.since,
+            until: request.until,
         };
-        let events = store.events_from(from, portion).map_err(failure)?;
-        let past_the_end = events.len() < portion
-            || events
-                .last()
-                .is_none_or(|(_, row)| request.until.is_some_and(|until| row.accepted_at > until));
-        let mut next = match events.last() {
-            Some((lsn, _)) if !past_the_end => Place::Missing(Some(lsn + 1)),
-            _ => Place::End,
+        let range = ListRange {
+            beyond: from.and_then(|from| next_to(DeliveryKey::new(from, 0), false)),
+            ascending: true,
+            limit: portion,
+        };
+        let page = self.data.list_missing(filter, range).await?;
+        let mut next = match page.next {
+            None => Place::End,
+            Some(beyond) => Place::Missing(Some(beyond.lsn + 1)),
         };
         let mut replayed = Vec::new();
-        let last = events.last().map(|(lsn, _)| *lsn);
-        for (lsn, row) in events {
-            if pass().await == Pace::Finish && Some(lsn) != last {
-                next = Place::Missing(Some(lsn));
+        let last = page.rows.last().map(|missing| missing.sequence);
+        for MissingEvent { sequence, event } in page.rows {
+            if pass().await == Pace::Finish && Some(sequence) != last {
+                next = Place::Missing(Some(sequence));
                 break;
             }
-            if !request.covers(row.accepted_at) {
-                continue;
-            }
-            if let Some(due) = self.lacks(store, endpoint, lsn, &row)? {
+            if let Some(due) = self.wanted_at(endpoint, &event) {
                 replayed.push(EventReplayed {
-                    event: lsn,
+                    event: sequence,
                     due,
                     fan_out: vec![endpoint.id],
                 });
@@ -332,61 +316,20 @@ impl Shared {
         Ok((Again { retried, replayed }, next))
     }
 
-    /// When an event is due at the endpoint that wants it, as its subscription is now, and has no delivery of it: now, or
-    /// when it was delayed to. One that has expired is not wanted any more.
-    fn lacks(
-        &self,
-        store: &Store,
-        endpoint: &Endpoint,
-        lsn: Lsn,
-        row: &EventRow,
-    ) -> Result<Option<Timestamp>, EngineError> {
+    /// When an event is due at an endpoint that wants it, as its subscription is now: now, or when it was delayed to. One that
+    /// has expired is not wanted any more.
+    fn wanted_at(&self, endpoint: &Endpoint, event: &EventAccepted) -> Option<Timestamp> {
         let spec = &endpoint.spec;
-        let by_type = spec.events.iter().any(|pattern| pattern.matches(&row.event_type));
-        if spec.tenant != row.tenant || !by_type || row.erased.is_some() {
-            return Ok(None);
-        }
-        let had = store
-            .deliveries_of(lsn, usize::MAX)
-            .map_err(|error| self.storage.failure(error))?;
-        if had.iter().any(|delivery| delivery.endpoint == endpoint.id) {
-            return Ok(None);
-        }
-        // A damaged record cannot be sent again.
-        let Some(event) = self.event_record(lsn, row) else {
-            return Ok(None);
-        };
-        let pattern = subscription::judge(
-            &spec.events,
-            &spec.channels,
-            &row.event_type,
-            event.channel.as_ref(),
-        );
+        let channel = event.channel.as_ref();
+        let pattern = subscription::judge(&spec.events, &spec.channels, &event.event_type, channel);
         // Operational events go only to those who name them.
         let subscribed = pattern.is_ok_and(|pattern| event.notice_for.is_none() || pattern.is_specific());
-        let verdict = || self.registry.verdict(endpoint.id, (&event).into());
+        let verdict = || self.registry.verdict(endpoint.id, event.into());
         let now = self.clock.now();
         let wanted = subscribed
             && event.expires_at.is_none_or(|at| at > now)
             && verdict().is_none_or(|verdict| verdict == Verdict::Matched);
-        Ok(wanted.then(|| event.due.max(now)))
-    }
-
-    /// The record of the first event accepted at or after a time. Engine time never runs backward, so that the order of
-    /// the records is that of their times.
-    fn first_event_since(&self, store: &Store, since: Timestamp) -> Result<Lsn, EngineError> {
-        let (mut low, mut high) = (0, self.journal.last_lsn() + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let found = store
-                .events_from(middle, 1)
-                .map_err(|error| self.storage.failure(error))?;
-            match found.first() {
-                Some((lsn, row)) if row.accepted_at < since => low = lsn + 1,
-                _ => high = middle,
-            }
-        }
-        Ok(low)
+        wanted.then(|| event.due.max(now))
     }
 }
 

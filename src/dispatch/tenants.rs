@@ -11,12 +11,11 @@ use super::{
 };
 use crate::{
     domain::{
-        delivery::Delivery,
         event::{EventType, Label},
         id::{DeliveryId, EndpointId, EventId},
         operational,
     },
-    storage::local::index::Store,
+    storage::stored::StoredDelivery,
 };
 
 /// Something that has a tenant, or none.
@@ -38,14 +37,12 @@ impl Engine {
         let (kind, own) = match thing {
             Thing::Endpoint(id) => ("endpoint", shared.tenant_has(tenant, *id) == Some(true)),
             Thing::Event(id) => {
-                let store = shared.everything().await?;
-                shared.event_row(&store, id, Some(tenant))?;
+                shared.find_event(id, Some(tenant)).await?;
                 ("event", true)
             }
             Thing::Delivery(id) => {
-                let store = shared.everything().await?;
-                let delivery = shared.delivery_row(&store, id)?;
-                ("delivery", shared.is_delivery_of(&store, tenant, &delivery))
+                let found = shared.find_delivery(id).await?;
+                ("delivery", shared.is_delivery_of(tenant, &found))
             }
         };
         if own {
@@ -70,17 +67,10 @@ impl Shared {
     }
 
     /// Whether a delivery's event and endpoint are a tenant's. What cannot be read is nobody's.
-    pub(super) fn is_delivery_of(&self, store: &Store, tenant: &Label, delivery: &Delivery) -> bool {
-        // In memory, and the answer for most: lists ask it of every row that they pass.
-        if self.tenant_has(tenant, delivery.endpoint) == Some(false) {
-            return false;
-        }
-        let event = store
-            .event(delivery.event)
-            .map_err(|error| self.storage.failure(error));
-        event.ok().flatten().is_some_and(|event| {
+    fn is_delivery_of(&self, tenant: &Label, found: &StoredDelivery) -> bool {
+        found.event.as_ref().is_some_and(|event| {
             event.tenant.as_ref() == Some(tenant)
-                && self.goes_to_own(tenant, delivery.endpoint, &event.event_type)
+                && self.goes_to_own(tenant, found.delivery.endpoint, &event.event_type)
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         subscription::Pattern,
         time::Timestamp,
     },
-    storage::local::index::rows::EventRow,
+    storage::stored::EventFacts,
 };
 
 pub use crate::storage::queries::EventFilter;
@@ -117,8 +117,8 @@ pub struct ErasedView {
 }
 
 impl ErasedView {
-    pub fn of(row: &EventRow) -> Option<Self> {
-        row.erased.as_ref().map(|erased| Self {
+    pub fn of(facts: &EventFacts) -> Option<Self> {
+        facts.erased.as_ref().map(|erased| Self {
             at: erased.at,
             by: erased.by.clone(),
         })

@@ -5,10 +5,20 @@ use async_trait::async_trait;
 use super::StorageError;
 use crate::domain::{
     id::Lsn,
-    record::{
-        AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, PayloadErased,
-    },
+    record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed},
+    time::Timestamp,
 };
+
+/// What became of the bytes of an erased payload.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Overwritten {
+    /// None is left in storage.
+    Gone,
+    /// They stand while a backup is taken; to be repeated when it is done.
+    NotNow,
+    /// They may stand: what is around them is damaged.
+    NotFound,
+}
 
 /// Changes of deliveries that people ask for, and what the engine records on its own behalf.
 ///
@@ -32,9 +42,15 @@ pub trait Deliveries: Send + Sync {
     /// its deliveries stand; an event that has gone meanwhile gets none.
     async fn replay_events(&self, replayed: Vec<EventReplayed>) -> Result<Vec<Lsn>, StorageError>;
 
-    /// Takes note that an event's payload is erased: no read shows it from then on, and what is scheduled of the event is
-    /// cancelled.
-    async fn erase_event(&self, erased: PayloadErased) -> Result<(), StorageError>;
+    /// Erases an event's payload, at a time and for somebody who asked: no read shows it from then on, and what is scheduled
+    /// of the event is cancelled. Without such an event, or when it was done before, it does nothing.
+    ///
+    /// # Errors
+    /// Also `Damaged`: the event cannot be read, and there is no payload to be had of it.
+    async fn erase_payload(&self, event: Lsn, at: Timestamp, by: String) -> Result<(), StorageError>;
+
+    /// Overwrites the bytes of an erased payload, durably. The caller has waited for attempts that may still read them.
+    async fn overwrite_payload(&self, event: Lsn) -> Result<Overwritten, StorageError>;
 
     /// Records an attempt that belongs to no delivery: a test or a handshake. Answers its sequence.
     async fn record_standalone_attempt(&self, attempt: AttemptSettled) -> Result<Lsn, StorageError>;

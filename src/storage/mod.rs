@@ -9,16 +9,17 @@ mod host;
 pub mod local;
 pub mod queries;
 pub mod schedule;
+pub mod stored;
 
 pub use backup::{Backup, BackupError, Backups};
 pub use configuration::ConfigurationStore;
-pub use deliveries::Deliveries;
+pub use deliveries::{Deliveries, Overwritten};
 pub use error::StorageError;
 pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent, Outcome, Unread};
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};
 
 /// Where an engine keeps everything: the operations of its parts.
-pub trait Storage: Events + Deliveries + ConfigurationStore + schedule::Schedule {
+pub trait Storage: Events + Deliveries + ConfigurationStore + schedule::Schedule + queries::Queries {
     /// What takes backups, where that is not left to a database's own means.
     fn backups(&self) -> Option<&dyn Backups>;
 }

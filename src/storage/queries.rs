@@ -1,17 +1,122 @@
-//! What lists are asked for: filters, pages, and cursors.
+//! Queries: what people look up and list, and the filters, pages and cursors of lists.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::{
+    StorageError,
+    stored::{EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent, Tally, Totals},
+};
 use crate::domain::{
     delivery::StageKind,
     event::{EventType, Label},
-    id::{DeliveryKey, EndpointId, Lsn},
+    id::{DeliveryKey, EndpointId, EventId, Lsn},
     outcome::Class,
     subscription::Pattern,
     time::Timestamp,
 };
+
+/// Looks things up, and lists them.
+///
+/// *Consistency*: each call sees at least everything that was accepted, recorded or changed before it was asked, and reads
+/// what is stored at some moment. Nothing is held open between two calls: a list goes on from a position, and shows what is
+/// there by then.
+///
+/// *Lists* are in the order of acceptance (events), creation (deliveries) or recording (attempts). A page has at most
+/// [`ListRange::limit`] rows. It may have fewer, or none, while the list goes on: storage bounds how long one call reads and how
+/// many bytes it answers. Only a page without `next` is the last one.
+///
+/// # Errors
+/// All of them: `NotReady` while there is nothing to read from; `TimedOut` and `Short` when the same call may succeed in a
+/// moment; `Failed` when somebody should look. A single thing that is damaged is no error: its row says so.
+///
+/// # Cancel safety
+/// All of them are safe: they change nothing.
+#[async_trait]
+pub trait Queries: Send + Sync {
+    /// The event of an id: within a tenant, if one is given. Otherwise the one without a tenant, or else the only one that
+    /// any tenant has. [`super::Events::event`] has the whole of it.
+    async fn find_event(&self, id: &EventId, tenant: Option<&Label>) -> Result<FoundEvent, StorageError>;
+
+    async fn list_events(
+        &self,
+        filter: EventFilter,
+        range: ListRange,
+    ) -> Result<ListPage<StoredEvent>, StorageError>;
+
+    async fn list_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        range: ListRange,
+    ) -> Result<ListPage<StoredDelivery>, StorageError>;
+
+    async fn list_attempts(
+        &self,
+        filter: AttemptFilter,
+        range: ListRange,
+    ) -> Result<ListPage<StoredAttempt>, StorageError>;
+
+    /// Events that an endpoint has no delivery of. Those whose payload is erased, or that cannot be read, are left out:
+    /// they cannot be sent.
+    async fn list_missing(
+        &self,
+        filter: MissingFilter,
+        range: ListRange,
+    ) -> Result<ListPage<MissingEvent>, StorageError>;
+
+    /// Each of these deliveries; `None` for one that is not there.
+    async fn deliveries(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<StoredDelivery>>, StorageError>;
+
+    /// All deliveries of an event and the endpoint that each is for, those that it became when it was accepted first.
+    async fn deliveries_of(&self, event: Lsn) -> Result<Vec<(EndpointId, DeliveryKey)>, StorageError>;
+
+    /// The counts of each of these endpoints, in their order; zeros for one of which nothing was counted yet.
+    async fn tallies(&self, endpoints: Vec<EndpointId>) -> Result<Vec<Tally>, StorageError>;
+
+    async fn totals(&self) -> Result<Totals, StorageError>;
+}
+
+/// What there is under an event's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundEvent {
+    None,
+    One(EventFacts),
+    /// Several tenants have one.
+    Several,
+}
+
+/// Which part of a list is wanted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ListRange {
+    /// Only what stands beyond this position, in the direction of the list.
+    pub beyond: Option<DeliveryKey>,
+    /// Oldest first; otherwise newest first.
+    pub ascending: bool,
+    pub limit: usize,
+}
+
+/// Rows of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPage<T> {
+    pub rows: Vec<T>,
+    /// The list goes on beyond this position, and may have more there; `None` at its end.
+    pub next: Option<DeliveryKey>,
+}
+
+/// Which events an endpoint may have missed.
+#[derive(Clone, Debug)]
+pub struct MissingFilter {
+    pub endpoint: EndpointId,
+    /// Of this tenant, or of none.
+    pub tenant: Option<Label>,
+    /// Any of these matches the event's type.
+    pub event_types: Vec<Pattern>,
+    /// When they were accepted; both ends belong to it.
+    pub since: Timestamp,
+    pub until: Option<Timestamp>,
+}
 
 /// Which events are wanted. Every member that is given narrows the list.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +165,14 @@ pub struct DeliveryFilter {
     pub stage: Option<StageKind>,
     /// Only these.
     pub among: Option<BTreeSet<DeliveryKey>>,
+    /// None of these.
+    pub except: BTreeSet<DeliveryKey>,
+    /// The answer to their newest attempt.
+    pub status: Option<u16>,
+    /// Of events of this tenant.
+    pub tenant: Option<Label>,
+    /// At which endpoints operational events count.
+    pub operational: Endpoints,
     /// When they were created.
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
@@ -74,6 +187,8 @@ pub struct AttemptFilter {
     pub outcome: Option<Class>,
     pub event_type: Option<Pattern>,
     pub tenant: Option<Label>,
+    /// At which endpoints operational events count.
+    pub operational: Endpoints,
     pub status: Option<u16>,
     /// When they were begun.
     pub since: Option<Timestamp>,

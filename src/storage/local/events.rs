@@ -48,7 +48,7 @@ impl Events for LocalStorage {
                 Unread::NotNow => StorageError::TimedOut,
             })
         };
-        self.accepting.readers.run(read).await
+        self.readers.run(read).await
     }
 
     async fn record_outcomes(&self, outcomes: &[Outcome]) -> Result<(), StorageError> {

@@ -11,10 +11,13 @@ pub mod claims;
 pub mod codec;
 mod configuration;
 pub mod damage;
+mod erase;
 mod events;
 pub mod index;
 pub mod journal;
 pub mod open;
+mod pages;
+mod queries;
 mod readers;
 mod reading;
 pub mod reclaim;
@@ -51,6 +54,10 @@ pub use served::ServedIndex;
 pub struct LocalStorage {
     pub journal: Journal,
     pub served: Arc<ServedIndex>,
+    /// These look up single things.
+    readers: Arc<Readers>,
+    /// These read for lists alone, which take longer.
+    list_readers: Arc<Readers>,
     /// These read for the scheduler alone, so that it waits for nobody else's reads.
     schedule_readers: Arc<Readers>,
     claims: Arc<Claims>,

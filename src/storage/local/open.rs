@@ -42,8 +42,10 @@ pub struct LocalOptions {
     pub retention: Retention,
     /// How long an idempotency key is remembered.
     pub idempotency_window: Duration,
-    /// Who reads from the index.
+    /// Who looks up single things in the index.
     pub readers: Arc<Readers>,
+    /// Those that read for lists.
+    pub list_readers: Arc<Readers>,
     /// Those that read for the scheduler.
     pub schedule_readers: Arc<Readers>,
 }
@@ -169,11 +171,13 @@ impl Opening {
             journal: journal.clone(),
             served: served.clone(),
             claims: claims.clone(),
-            readers: options.readers,
+            readers: options.readers.clone(),
         };
         let storage = Arc::new_cyclic(|me| LocalStorage {
             journal,
             served,
+            readers: options.readers,
+            list_readers: options.list_readers,
             schedule_readers: options.schedule_readers,
             claims,
             accepting,

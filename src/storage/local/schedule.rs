@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl LocalStorage {
-    pub(super) async fn read<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StorageError> {

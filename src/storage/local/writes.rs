@@ -8,12 +8,10 @@ use crate::{
         audit::AuditEntry,
         configuration::{ConfigChange, Configured},
         id::{AuditId, Lsn},
-        record::{
-            AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, PayloadErased,
-            Record,
-        },
+        record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, Record},
+        time::Timestamp,
     },
-    storage::{ConfigurationStore, Deliveries, StorageError},
+    storage::{ConfigurationStore, Deliveries, Overwritten, StorageError},
 };
 
 impl LocalStorage {
@@ -27,6 +25,15 @@ impl LocalStorage {
         let synced = self.journal.append(Vec::new()).await;
         synced.map_err(|_| StorageError::Unknown)?;
         Ok(written.first)
+    }
+
+    /// Does what may wait for the disk on a reader's thread.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let storage = self.me.upgrade().ok_or(StorageError::Closed)?;
+        self.readers.run(move || work(&storage)).await
     }
 
     /// Makes records durable as one group, and waits until the index, and with it everyone, knows; answers the sequence of
@@ -63,10 +70,20 @@ impl Deliveries for LocalStorage {
         Ok((first..).take(records.len()).collect())
     }
 
-    async fn erase_event(&self, erased: PayloadErased) -> Result<(), StorageError> {
-        self.write_visibly(&[Record::PayloadErased(erased)])
-            .await
-            .map(drop)
+    async fn erase_payload(&self, event: Lsn, at: Timestamp, by: String) -> Result<(), StorageError> {
+        self.served.caught_up_with(event).await?;
+        let read = move |storage: &Self| storage.erasure(event, at, by);
+        match self.aside(read).await? {
+            None => Ok(()),
+            Some(erased) => self
+                .write_visibly(&[Record::PayloadErased(erased)])
+                .await
+                .map(drop),
+        }
+    }
+
+    async fn overwrite_payload(&self, event: Lsn) -> Result<Overwritten, StorageError> {
+        self.aside(move |storage| storage.overwrite(event)).await
     }
 
     async fn record_standalone_attempt(&self, attempt: AttemptSettled) -> Result<Lsn, StorageError> {
@@ -101,7 +118,9 @@ impl ConfigurationStore for LocalStorage {
         ascending: bool,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, StorageError> {
-        self.read(move |store| store.audit_entries(beyond, ascending, limit))
-            .await
+        self.query(&self.readers, move |_, store| {
+            store.audit_entries(beyond, ascending, limit)
+        })
+        .await
     }
 }

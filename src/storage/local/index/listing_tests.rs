@@ -373,8 +373,13 @@ impl World {
             among: self
                 .maybe(|_| among.iter().copied().collect())
                 .filter(|_| !among.is_empty()),
+            except: self
+                .maybe(|_| among.iter().copied().take(1).collect())
+                .unwrap_or_default(),
+            status: self.maybe(|world| world.one_of(&[200, 503])),
             since,
             until,
+            ..DeliveryFilter::default()
         };
         let plan = self.store.plan_deliveries(&filter).unwrap();
         self.page_through::<Delivery>(&plan, |_, _, row| filter.matches(row));
@@ -393,6 +398,7 @@ impl World {
             outcome: self.maybe(|world| world.one_of(&Class::ALL)),
             event_type: self.maybe(|world| world.one_of(&PATTERNS).parse().unwrap()),
             tenant: self.maybe(|world| world.one_of(&["acme", "umbrella"]).parse().unwrap()),
+            operational: Endpoints::All,
             status: self.maybe(|world| world.one_of(&[200, 503])),
             since,
             until,

@@ -14,6 +14,7 @@ use crate::{
         delivery::{Delivery, StageKind},
         event::EventType,
         id::{DeliveryKey, EndpointId, Lsn},
+        operational,
         outcome::Class,
         subscription::Pattern,
     },
@@ -206,11 +207,16 @@ impl EventFilter {
 }
 
 impl DeliveryFilter {
+    /// Whether a row has all that a filter names but for what the delivery's event tells.
     pub fn matches(&self, row: &Delivery) -> bool {
         self.event.is_none_or(|event| event == row.event)
             && self.endpoints.has(row.endpoint)
             && self.stage.is_none_or(|stage| stage == row.stage.kind())
             && self.among.as_ref().is_none_or(|among| among.contains(&row.key))
+            && !self.except.contains(&row.key)
+            && self
+                .status
+                .is_none_or(|status| row.last.and_then(|last| last.status) == Some(status))
             && self.since.is_none_or(|since| row.created_at >= since)
             && self.until.is_none_or(|until| row.created_at <= until)
     }
@@ -231,6 +237,7 @@ impl AttemptFilter {
                 .tenant
                 .as_ref()
                 .is_none_or(|tenant| row.tenant.as_ref() == Some(tenant))
+            && (self.operational.has(row.endpoint) || !operational::is_reserved(&row.event_type))
             && self.status.is_none_or(|status| row.status == Some(status))
             && self.since.is_none_or(|since| row.started_at >= since)
             && self.until.is_none_or(|until| row.started_at <= until)

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use super::event_row::EventRow;
+pub use crate::storage::stored::{Tally, Totals};
 
 use crate::{
     domain::{
@@ -11,7 +12,6 @@ use crate::{
         delivery::{Counts, Delivery},
         endpoint::{EndpointState, Standing, StateChange},
         event::{EventType, Label},
-        health::Health,
         id::{DeliveryKey, EndpointId, Lsn},
         ordering::Strand,
         outcome::{Class, Reason},
@@ -197,17 +197,6 @@ impl EventTypeRow {
     }
 }
 
-/// Counts over everything.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    pub events: u64,
-    /// Events whose fan-out was empty.
-    pub unmatched: u64,
-    pub deliveries: Counts,
-    /// The newest time at which an event was accepted; since version 2.
-    pub accepted_at: Timestamp,
-}
-
 #[derive(Deserialize)]
 struct TotalsV1 {
     events: u64,
@@ -248,13 +237,6 @@ pub struct Forgotten {
     pub events: u64,
     /// Deliveries by the state in which they ended, and attempts.
     pub deliveries: Counts,
-}
-
-/// One endpoint's counts and health.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    pub deliveries: Counts,
-    pub health: Health,
 }
 
 /// An attempt, as far as lists filter by it; the rest is in the journal.
