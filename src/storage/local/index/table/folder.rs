@@ -32,8 +32,9 @@ pub(super) struct Folder {
 impl Folder {
     pub fn new(core: Arc<Core>) -> Self {
         Self {
-            // Tests have it done at once, so that they can be repeated.
-            thread: if cfg!(test) { None } else { spawn(core.clone()) },
+            // Tests and counted parts fold on the calling thread: the first can be repeated, and the second are
+            // counted, which is done for one thread.
+            thread: if cfg!(any(test, feature = "bench-parts")) { None } else { spawn(core.clone()) },
             core,
             running: false,
         }
