@@ -1,12 +1,13 @@
 //! What the documents say is what the program does.
 //!
-//! README.md: its `sh` blocks are run in their order, as one script, in an empty folder. The block that starts the
-//! server is run beside it, and so is the command that starts a receiver, from where it stands. `cargo run --release --` stands for the program, which is on the path; the addresses
-//! that the page uses stand for those of the test's own server and receiver. Where curl is missing, the blocks that
-//! use it are left out. What cannot be run is in blocks of another language.
+//! The `sh` blocks of README.md and of the guides that continue it run in their order, as one script, in an empty folder.
+//! The block that starts the server runs beside it, and so do the commands that start a receiver, from where they stand.
+//! `cargo run --release --` stands for the program, which is on the path; the ports that the pages use stand for those
+//! of the test's own processes. Where curl is missing, the test leaves out the blocks that use it. Commands that cannot
+//! be run are in blocks of another language.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     process::{Child, Command, Stdio},
@@ -21,19 +22,17 @@ use crate::support::{
     skip::{Need, skip},
 };
 
-const RECEIVER: &str = "127.0.0.1:9000";
-const LISTENER: &str = "127.0.0.1:9001";
+/// Pages whose commands are one story.
+const PAGES: [&str; 3] = ["README.md", "docs/COMMANDS.md", "docs/OPERATIONS.md"];
+/// Where these say that the server listens.
 const SERVER: &str = "127.0.0.1:8787";
 
 #[test]
-fn every_command_of_the_readme_works() {
-    let page = read("README.md");
-    let (servers, commands): (Vec<_>, Vec<_>) = blocks(&page, "sh")
-        .into_iter()
-        .partition(|block| block.contains("-- serve"));
-    assert!(servers.len() == 1 && commands.len() > 5, "{commands:#?}");
+fn every_command_of_the_readme_and_the_guides_works() {
+    let story = PAGES.iter().flat_map(|page| blocks(&read(page), "sh"));
+    let (servers, commands): (Vec<_>, Vec<_>) = story.partition(|block| block.contains("-- serve"));
+    assert!(servers.len() == 1 && commands.len() > 15, "{commands:#?}");
     let folder = tempfile::tempdir().unwrap();
-    let sink = Sink::accepting();
     let _server = Running::start(folder.path(), &as_program(&servers[0]));
     let address = wait_for("the address", || address_in(folder.path()));
     wait_for("the socket", || {
@@ -56,9 +55,9 @@ fn every_command_of_the_readme_works() {
         .map(|block| beside(&as_program(block)))
         .collect::<Vec<_>>()
         .join("\n")
-        .replace(RECEIVER, &sink.address.to_string())
-        .replace(LISTENER, "$LISTENER")
+        .replace("127.0.0.1:90", "127.0.0.1:$PORT_90")
         .replace(SERVER, &address);
+    let script = format!("RECEIVERS=; trap 'kill $RECEIVERS' EXIT TERM\n{script}");
     let done = shell(folder.path(), &script)
         .ends_with_test(Signal::TERM)
         .output()
@@ -73,25 +72,53 @@ fn every_command_of_the_readme_works() {
     let rows = "SELECT count(*) FROM events WHERE id = 'call-1' AND verified AND path = '/calls'";
     let count: i64 = stored.query_row(rows, [], |row| row.get(0)).unwrap();
     assert_eq!(count, 1, "{told}");
-    let sent = sink_gets(&sink, "user-7");
-    assert_eq!(sent.path, "/webhooks");
-    let body = String::from_utf8(sent.body).unwrap();
+    let printed = fs::read_to_string(folder.path().join("listen.9000.out")).unwrap();
     assert!(
-        body.starts_with(r#"{"type":"user.created","timestamp":""#)
-            && body.ends_with(r#","data":{"id": 7, "name": "Ada"}}"#),
-        "{body}"
+        printed.contains("user-7")
+            && printed.contains(r#"{"type":"user.created","timestamp":""#)
+            && printed.contains(r#","data":{"id": 7, "name": "Ada"}}"#),
+        "{printed}"
     );
-    for name in ["webhook-timestamp", "webhook-signature", "user-agent", "accept"] {
-        assert!(
-            page.contains(&format!("\n{name}: ")) && sent.headers.contains_key(name),
-            "{name}"
-        );
-    }
+    is_sent_as_shown(folder.path());
+}
+
+/// The request in README.md has the line, the headers and the form of body that a receiver gets.
+fn is_sent_as_shown(folder: &Path) {
+    let sink = Sink::accepting();
+    let script = format!(
+        "posthaste endpoint add http://{}/webhooks --events 'shown.*'\n\
+         posthaste send shown.here '{{\"id\": 7, \"name\": \"Ada\"}}' --id shown-7",
+        sink.address
+    );
+    let done = shell(folder, &script).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let sent = sink_gets(&sink, "shown-7");
+    let page = blocks(&read("README.md"), "http").remove(0);
+    let (head, body) = page.split_once("\n\n").unwrap();
+    let mut lines = head.lines();
+    assert_eq!(lines.next(), Some(&*format!("POST {} HTTP/1.1", sent.path)));
+    let shown: BTreeSet<&str> = lines.filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    let got = sent.headers.keys().map(|name| name.as_str());
+    let transport = ["host", "content-length"];
+    let got: BTreeSet<&str> = got.filter(|name| !transport.contains(name)).collect();
+    assert_eq!(shown, got);
+    let members = |body: &str| {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        (
+            body.as_object().unwrap().keys().cloned().collect::<Vec<_>>(),
+            body["data"].clone(),
+        )
+    };
+    assert_eq!(members(body), members(&String::from_utf8(sent.body).unwrap()));
 }
 
 #[test]
 fn the_documents_link_to_what_is_there() {
-    let mut pages = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    let mut pages = vec![
+        "README.md".to_owned(),
+        "CHANGELOG.md".to_owned(),
+        "CONTRIBUTING.md".to_owned(),
+    ];
     for folder in ["docs", "docs/adr", "docs/profiles"] {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -207,15 +234,19 @@ fn as_program(block: &str) -> String {
     block.replace("cargo run --release --", "posthaste")
 }
 
-/// A block whose command `posthaste listen` runs beside what follows, on any free port, until the script ends.
+/// A block whose commands `posthaste listen` run beside what follows, each on any free port, until the script ends.
 fn beside(block: &str) -> String {
-    let line = |line: &str| match line.strip_prefix("posthaste listen 9001 ") {
+    let line = |line: &str| match line.strip_prefix("posthaste listen ") {
         None => line.to_owned(),
-        Some(arguments) => format!(
-            "posthaste listen 0 {arguments} >listen.out 2>listen.log & trap \"kill $!\" EXIT TERM\n\
-             until grep -q 'storing in' listen.log; do kill -0 $!; sleep 0.05; done\n\
-             LISTENER=$(sed -n 's|.*http://\\([0-9.:]*\\),.*|\\1|p' listen.log)"
-        ),
+        Some(arguments) => {
+            let (port, options) = arguments.split_at(4);
+            let log = format!("listen.{port}.log");
+            format!(
+                "posthaste listen 0 {options} >listen.{port}.out 2>{log} & RECEIVERS=\"$RECEIVERS $!\"\n\
+                 until grep -q 'listening on' {log}; do kill -0 $!; sleep 0.05; done\n\
+                 PORT_{port}=$(sed -n 's|.*http://[0-9.]*:\\([0-9]*\\),.*|\\1|p' {log})"
+            )
+        }
     };
     block.lines().map(line).collect::<Vec<_>>().join("\n")
 }

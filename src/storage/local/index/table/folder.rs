@@ -34,7 +34,11 @@ impl Folder {
         Self {
             // Tests and counted parts fold on the calling thread: the first can be repeated, and the second are
             // counted, which is done for one thread.
-            thread: if cfg!(any(test, feature = "bench-parts")) { None } else { spawn(core.clone()) },
+            thread: if cfg!(any(test, feature = "bench-parts")) {
+                None
+            } else {
+                spawn(core.clone())
+            },
             core,
             running: false,
         }
