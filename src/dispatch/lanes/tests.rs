@@ -227,6 +227,24 @@ fn a_page_that_arrives_after_its_endpoint_was_paused_is_dropped_and_read_again_l
 }
 
 #[test]
+fn of_two_pages_on_their_way_only_the_one_asked_for_last_counts() {
+    let mut bench = Bench::new("none");
+    let cancelled = bench.schedule(1, before(2));
+    let kept = bench.schedule(2, before(1));
+    assert_eq!(bench.begin(), []);
+    let old = bench.page.take().expect("a page is on its way");
+    // The lane gives up that read, and asks again.
+    bench.configure(&ENABLE, NOW, "none");
+    bench.cancel(cancelled);
+    assert_eq!(bench.begin(), []);
+    let new = bench.page.replace(old).expect("another page is on its way");
+    bench.arrive();
+    assert_eq!(bench.begin(), [], "the page of the read that was given up");
+    bench.page = Some(new);
+    assert_eq!(bench.all(), [kept]);
+}
+
+#[test]
 fn a_page_that_arrives_after_its_endpoint_was_deleted_leaves_no_lane_behind() {
     let mut bench = Bench::new("none");
     bench.schedule(1, NOW);
