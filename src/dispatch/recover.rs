@@ -1,9 +1,12 @@
-//! Recovering: a range of time once more for one endpoint: what failed there, and what it never got.
+//! Recovering: a range of time once more for one endpoint: deliveries that failed, deliveries that were delivered, events
+//! that it never got.
 //!
-//! A recovery goes through in portions, each a bounded scan and one group of records. Whoever asks for a portion at a
-//! time is told where the next one begins, so that a long recovery shows its progress, can be stopped, and goes on
-//! after a restart where it was; asking without a limit goes on as long as a request has time. A dry run counts and writes
-//! nothing.
+//! A recovery goes along the events in the order of their acceptance, in portions, each a bounded read and a few records.
+//! Whoever asks for a portion at a time is told where the next one begins, so that a long recovery shows its progress, can
+//! be stopped, and goes on after a restart where it was; asking without a limit goes on as long as a request has time. A dry
+//! run counts and writes nothing.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +28,12 @@ use crate::{
     },
     runtime::work_pool::{Pace, pass},
     storage::{
-        queries::{DeliveryFilter, Endpoints, ListRange, MissingFilter, next_to},
+        queries::{ByEventFilter, ListRange, MissingFilter, next_to},
         stored::{MissingEvent, StoredDelivery},
     },
 };
 
-/// Deliveries made due, or events looked at, by one group of records: a bounded batch for the store.
+/// Deliveries made due, or events looked at, by one portion: a bounded batch for the store.
 const AT_ONCE: usize = 500;
 
 /// What a recovery is about.
@@ -40,9 +43,27 @@ pub enum What {
     /// Deliveries to the endpoint that have failed.
     #[default]
     Failed,
+    /// Events that were delivered to the endpoint: one delivery of each.
+    Delivered,
     /// Events that the endpoint wants and has no delivery of: it was created, or changed, after they were accepted.
     Missing,
+    /// All that the endpoint lacks: `Failed` and `Missing`. What it has is sent again only when that is asked for.
     All,
+}
+
+impl What {
+    /// In which stage the deliveries are that it begins anew.
+    const fn stage(self) -> Option<StageKind> {
+        match self {
+            Self::Failed | Self::All => Some(StageKind::Failed),
+            Self::Delivered => Some(StageKind::Delivered),
+            Self::Missing => None,
+        }
+    }
+
+    const fn has_missing(self) -> bool {
+        matches!(self, Self::Missing | Self::All)
+    }
 }
 
 /// Which range is to be recovered.
@@ -52,11 +73,11 @@ pub struct RecoverRequest {
     pub since: Timestamp,
     /// and up to this one.
     pub until: Option<Timestamp>,
-    /// Only failed deliveries whose last attempt was answered with this status.
+    /// Only deliveries whose last attempt was answered with this status.
     pub status: Option<u16>,
     pub what: What,
     pub dry_run: bool,
-    /// Stop after about so many events or failed deliveries looked at.
+    /// Stop after about so many events or deliveries looked at.
     pub limit: Option<usize>,
     /// Where an earlier portion stopped.
     pub cursor: Option<String>,
@@ -65,9 +86,10 @@ pub struct RecoverRequest {
 /// What a recovery did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recovered {
-    /// Deliveries that are due again, or newly: `failed` and `missing` together.
+    /// Deliveries that are due again, or newly: `failed`, `delivered` and `missing` together.
     pub deliveries: u64,
     pub failed: u64,
+    pub delivered: u64,
     pub missing: u64,
     /// Nothing was written.
     pub dry_run: bool,
@@ -76,57 +98,27 @@ pub struct Recovered {
 }
 
 /// Where a recovery is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// In the list of failed deliveries, behind this key.
-    Failed(Option<DeliveryKey>),
-    /// Among the events, at this record; `None` before the first one of the range is looked for.
-    Missing(Option<Lsn>),
-    End,
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// All events before this one were looked at.
+    from: Lsn,
+    /// When the last delivery was made due.
+    due: Timestamp,
 }
 
 impl Place {
-    fn first(what: What) -> Self {
-        match what {
-            What::Failed | What::All => Self::Failed(None),
-            What::Missing => Self::Missing(None),
-        }
-    }
-
-    fn after_failed(what: What) -> Self {
-        match what {
-            What::All => Self::Missing(None),
-            What::Failed | What::Missing => Self::End,
-        }
-    }
-
     /// Where a recovery of the endpoint `of` is.
-    fn read(text: &str, of: EndpointId) -> Result<Self, EngineError> {
-        let place = match text.split_at_checked(1) {
-            Some(("f", key)) => failed_in(key, of).map(|key| Self::Failed(Some(key))),
-            Some(("m", "")) => Some(Self::Missing(None)),
-            Some(("m", lsn)) => lsn.parse().ok().map(|lsn| Self::Missing(Some(lsn))),
-            _ => None,
-        };
-        place.ok_or_else(queries::bad_cursor)
+    fn read(text: &str, of: EndpointId) -> Option<Self> {
+        let mut parts = text.splitn(3, '-');
+        let endpoint: EndpointId = parts.next()?.parse().ok()?;
+        let (from, due) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let due = Timestamp::from_millis(due);
+        (endpoint == of).then_some(Self { from, due })
     }
 
-    fn cursor(&self, of: EndpointId) -> Option<String> {
-        match self {
-            Self::Failed(key) => key.map(|key| format!("f{of}-{}-{}", key.lsn, key.index)),
-            Self::Missing(None) => Some("m".to_owned()),
-            Self::Missing(Some(lsn)) => Some(format!("m{lsn}")),
-            Self::End => None,
-        }
+    fn cursor(self, of: EndpointId) -> String {
+        format!("{of}-{}-{}", self.from, self.due.as_millis())
     }
-}
-
-/// The failed delivery that a cursor names, if it is the endpoint's.
-fn failed_in(text: &str, of: EndpointId) -> Option<DeliveryKey> {
-    let mut parts = text.splitn(3, '-');
-    let endpoint: EndpointId = parts.next()?.parse().ok()?;
-    let key = DeliveryKey::new(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    (endpoint == of).then_some(key)
 }
 
 impl Engine {
@@ -151,8 +143,8 @@ impl Engine {
         let _one_at_a_time = shared.recovering.lock(id).await;
         let endpoint = shared.endpoint(id)?;
         let mut place = match &request.cursor {
-            None => Place::first(request.what),
-            Some(cursor) => Place::read(cursor, id)?,
+            None => Place::default(),
+            Some(cursor) => Place::read(cursor, id).ok_or_else(queries::bad_cursor)?,
         };
         let mut recovered = Recovered {
             dry_run: request.dry_run,
@@ -160,30 +152,23 @@ impl Engine {
         };
         let patience = Patience::begin();
         let mut left = request.limit.unwrap_or(usize::MAX);
-        while place != Place::End && left > 0 {
+        let next = loop {
             let portion = left.min(AT_ONCE);
-            let (again, next) = match &place {
-                Place::Failed(beyond) => {
-                    let failed = shared.failed(request, id, *beyond, portion, &mut recovered);
-                    failed.await?
-                }
-                Place::Missing(from) => {
-                    let missing = shared.missing(request, &endpoint, *from, portion, &mut recovered);
-                    missing.await?
-                }
-                Place::End => break,
-            };
+            let (found, next) = shared
+                .recoverable(request, &endpoint, place.from, portion)
+                .await?;
+            recovered.count(&found, request.what);
             if !request.dry_run {
-                shared.carry_out(again).await?;
+                place.due = shared.begin_anew(id, found, place.due).await?;
             }
             left -= portion;
-            place = next;
-            if patience.is_over().await {
-                break;
+            let Some(from) = next else { break None };
+            place.from = from;
+            if left == 0 || patience.is_over().await {
+                break Some(place);
             }
-        }
-        recovered.deliveries = recovered.failed + recovered.missing;
-        recovered.next = place.cursor(id);
+        };
+        recovered.next = next.map(|place| place.cursor(id));
         Ok(recovered)
     }
 }
@@ -199,10 +184,10 @@ impl RecoverRequest {
         if self.until.is_some_and(|until| until < self.since) {
             return refuse("until", "is before since; give a later time, or leave it out");
         }
-        if self.status.is_some() && self.what != What::Failed {
+        if self.status.is_some() && self.what.has_missing() {
             return refuse(
                 "status",
-                "is of failed deliveries; leave it out, or recover what failed",
+                "is of deliveries; leave it out, or recover what failed or was delivered",
             );
         }
         if self.limit == Some(0) {
@@ -212,73 +197,100 @@ impl RecoverRequest {
     }
 }
 
-/// A portion of a recovery.
-#[derive(Default)]
-struct Again {
-    retried: Option<DeliveriesRetried>,
-    replayed: Vec<EventReplayed>,
+impl Recovered {
+    fn count(&mut self, found: &[Found], what: What) {
+        for found in found {
+            let counted = match (found, what) {
+                (Found::Missing { .. }, _) => &mut self.missing,
+                (Found::Ended(_), What::Delivered) => &mut self.delivered,
+                (Found::Ended(_), _) => &mut self.failed,
+            };
+            *counted += 1;
+            self.deliveries += 1;
+        }
+    }
 }
 
-impl Shared {
-    async fn carry_out(&self, again: Again) -> Result<(), EngineError> {
-        if let Some(retried) = again.retried {
-            self.data.retry_deliveries(retried).await?;
-        }
-        self.data.replay_events(again.replayed).await?;
-        Ok(())
-    }
+/// Something to be sent.
+enum Found {
+    /// This delivery, once more.
+    Ended(DeliveryKey),
+    /// This event, when it is due: now, or when it was delayed to.
+    Missing { event: Lsn, due: Timestamp },
+}
 
-    /// A portion of the failed deliveries, as one change.
-    async fn failed(
+/// Found in a portion, in the order of the events, and from which event on the next one goes, if there is more.
+type Portion<T> = (Vec<T>, Option<Lsn>);
+
+impl Shared {
+    async fn recoverable(
         &self,
         request: &RecoverRequest,
-        id: EndpointId,
-        beyond: Option<DeliveryKey>,
+        endpoint: &Endpoint,
+        from: Lsn,
         portion: usize,
-        recovered: &mut Recovered,
-    ) -> Result<(Again, Place), EngineError> {
-        let filter = DeliveryFilter {
-            endpoints: Endpoints::Only([id].into()),
-            stage: Some(StageKind::Failed),
-            status: request.status,
-            since: Some(request.since),
-            until: request.until,
-            ..DeliveryFilter::default()
+    ) -> Result<Portion<Found>, EngineError> {
+        let (ended, mut next) = match request.what.stage() {
+            Some(stage) => self.ended(request, endpoint.id, stage, from, portion).await?,
+            None => (Vec::new(), None),
         };
-        let range = ListRange {
-            beyond,
-            ascending: true,
-            limit: portion,
-        };
-        let page = self.data.list_deliveries(filter, range).await?;
-        let can_be_sent = |found: &StoredDelivery| {
-            let event = found.event.as_ref();
-            event.is_none_or(|event| event.erased.is_none())
-        };
-        let due = page.rows.iter().filter(|found| can_be_sent(found));
-        let due: Vec<DeliveryKey> = due.map(|found| found.delivery.key).collect();
-        recovered.failed += due.len() as u64;
-        let next = match page.next {
-            None => Place::after_failed(request.what),
-            next => Place::Failed(next),
-        };
-        let retried = (!due.is_empty()).then(|| DeliveriesRetried {
-            keys: due,
-            due: self.clock.now(),
-        });
-        let replayed = Vec::new();
-        Ok((Again { retried, replayed }, next))
+        let mut found: Vec<(Lsn, Found)> = Vec::new();
+        if request.what.has_missing() {
+            let (missing, stopped) = self.missing(request, endpoint, from, next, portion).await?;
+            next = stopped.or(next);
+            found.extend(
+                missing
+                    .into_iter()
+                    .map(|(event, due)| (event, Found::Missing { event, due })),
+            );
+        }
+        found.extend(ended.into_iter().map(|(event, key)| (event, Found::Ended(key))));
+        found.retain(|(event, _)| next.is_none_or(|next| *event < next));
+        // Stable: the deliveries of one event are in order.
+        found.sort_by_key(|(event, _)| *event);
+        Ok((found.into_iter().map(|(_, found)| found).collect(), next))
     }
 
-    /// A portion of the events that the endpoint wants and has no delivery of, a record each.
+    /// Deliveries that have ended and can be sent again: of those that were delivered the first of each event.
+    async fn ended(
+        &self,
+        request: &RecoverRequest,
+        endpoint: EndpointId,
+        stage: StageKind,
+        from: Lsn,
+        portion: usize,
+    ) -> Result<Portion<(Lsn, DeliveryKey)>, EngineError> {
+        let filter = ByEventFilter {
+            endpoint,
+            stage,
+            status: request.status,
+            since: request.since,
+            until: request.until,
+        };
+        let page = self.data.list_by_event(filter, from, portion).await?;
+        let can_be_sent = |found: &StoredDelivery| {
+            let event = found.event.as_ref();
+            event.is_some_and(|event| event.erased.is_none())
+        };
+        let rows = page.rows.into_iter().filter(can_be_sent);
+        let mut ended: Vec<_> = rows
+            .map(|found| (found.delivery.event, found.delivery.key))
+            .collect();
+        if stage == StageKind::Delivered {
+            ended.dedup_by_key(|(event, _)| *event);
+        }
+        Ok((ended, page.next))
+    }
+
+    /// Events that the endpoint wants and has no delivery of, up to `before`, and when each is due.
     async fn missing(
         &self,
         request: &RecoverRequest,
         endpoint: &Endpoint,
-        from: Option<Lsn>,
+        from: Lsn,
+        before: Option<Lsn>,
         portion: usize,
-        recovered: &mut Recovered,
-    ) -> Result<(Again, Place), EngineError> {
+    ) -> Result<Portion<(Lsn, Timestamp)>, EngineError> {
         let filter = MissingFilter {
             endpoint: endpoint.id,
             tenant: endpoint.spec.tenant.clone(),
@@ -287,33 +299,48 @@ impl Shared {
             until: request.until,
         };
         let range = ListRange {
-            beyond: from.and_then(|from| next_to(DeliveryKey::new(from, 0), false)),
+            beyond: next_to(DeliveryKey::new(from, 0), false),
             ascending: true,
             limit: portion,
         };
         let page = self.data.list_missing(filter, range).await?;
-        let mut next = match page.next {
-            None => Place::End,
-            Some(beyond) => Place::Missing(Some(beyond.lsn + 1)),
-        };
-        let mut replayed = Vec::new();
-        let last = page.rows.last().map(|missing| missing.sequence);
+        let mut next = page.next.map(|beyond| beyond.lsn + 1);
+        let mut missing = Vec::new();
         for MissingEvent { sequence, event } in page.rows {
-            if pass().await == Pace::Finish && Some(sequence) != last {
-                next = Place::Missing(Some(sequence));
+            if before.is_some_and(|before| sequence >= before) {
                 break;
             }
             if let Some(due) = self.wanted_at(endpoint, &event) {
-                replayed.push(EventReplayed {
-                    event: sequence,
-                    due,
-                    fan_out: vec![endpoint.id],
-                });
+                missing.push((sequence, due));
+            }
+            if pass().await == Pace::Finish {
+                next = Some(sequence + 1);
+                break;
             }
         }
-        recovered.missing += replayed.len() as u64;
-        let retried = None;
-        Ok((Again { retried, replayed }, next))
+        // The earlier of the two ends the portion.
+        let next = [next, before].into_iter().flatten().min();
+        Ok((missing, next))
+    }
+
+    /// Makes all of this due, in this order, and later than anything that was made due by `after`. Answers when the last is due.
+    async fn begin_anew(
+        &self,
+        endpoint: EndpointId,
+        found: Vec<Found>,
+        after: Timestamp,
+    ) -> Result<Timestamp, EngineError> {
+        let mut dues = Dues {
+            at: self.clock.now().max(after.plus(TICK)),
+            last: DeliveryKey::MIN,
+        };
+        for step in steps(endpoint, found, &mut dues) {
+            match step {
+                Step::Retried(retried) => self.data.retry_deliveries(retried).await?,
+                Step::Replayed(replayed) => self.data.replay_events(replayed).await.map(drop)?,
+            }
+        }
+        Ok(dues.at)
     }
 
     /// When an event is due at an endpoint that wants it, as its subscription is now: now, or when it was delayed to. One that
@@ -333,25 +360,118 @@ impl Shared {
     }
 }
 
+/// The unit of dues.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Gives out when deliveries are due. A schedule is by due time and then by the deliveries' keys, so that one whose key is
+/// smaller than that of the one before it is due a millisecond later.
+struct Dues {
+    at: Timestamp,
+    last: DeliveryKey,
+}
+
+impl Dues {
+    fn next(&mut self, key: DeliveryKey) -> Timestamp {
+        if key < self.last {
+            self.at = self.at.plus(TICK);
+        }
+        self.last = key;
+        self.at
+    }
+}
+
+/// What is recorded at once.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Retried(DeliveriesRetried),
+    Replayed(Vec<EventReplayed>),
+}
+
+/// The keys of deliveries that are made of events now are larger than all there are.
+const TO_COME: DeliveryKey = DeliveryKey::new(Lsn::MAX, 0);
+
+fn steps(endpoint: EndpointId, found: Vec<Found>, dues: &mut Dues) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for found in found {
+        match found {
+            Found::Ended(key) => {
+                let due = dues.next(key);
+                match steps.last_mut() {
+                    Some(Step::Retried(retried)) if retried.due == due => retried.keys.push(key),
+                    _ => steps.push(Step::Retried(DeliveriesRetried { keys: vec![key], due })),
+                }
+            }
+            Found::Missing { event, due } => {
+                let replayed = EventReplayed {
+                    event,
+                    due: due.max(dues.next(TO_COME)),
+                    fan_out: vec![endpoint],
+                };
+                match steps.last_mut() {
+                    Some(Step::Replayed(others)) => others.push(replayed),
+                    _ => steps.push(Step::Replayed(vec![replayed])),
+                }
+            }
+        }
+    }
+    steps
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_place_reads_back_from_its_cursor() {
+    fn a_place_reads_back_from_its_cursor_and_is_one_endpoint_s() {
         let [of, other] = [1, 2].map(|byte| EndpointId::from_bytes([byte; 16]));
-        let places = [
-            Place::Failed(Some(DeliveryKey::new(17, 2))),
-            Place::Missing(None),
-            Place::Missing(Some(77)),
+        let place = Place {
+            from: 77,
+            due: Timestamp::from_millis(1_795_240_800_123),
+        };
+        assert_eq!(Place::read(&place.cursor(of), of), Some(place));
+        assert_eq!(Place::read(&place.cursor(of), other), None);
+        for text in ["", "x17", "m", &format!("{of}-1"), &format!("{of}-1-x")] {
+            assert_eq!(Place::read(text, of), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dues_and_steps_keep_the_order_of_the_events() {
+        let endpoint = EndpointId::from_bytes([1; 16]);
+        let [first, second, third] = [7, 8, 9].map(Timestamp::from_millis);
+        let ended = |lsn| Found::Ended(DeliveryKey::new(lsn, 0));
+        let missing = |event, due| Found::Missing { event, due };
+        // A replay's delivery (20) of an event before the one that 9 is of; a missing event, and one that is delayed.
+        let found = vec![
+            ended(3),
+            ended(20),
+            ended(9),
+            missing(10, first),
+            missing(11, third),
+            ended(12),
         ];
-        for place in &places {
-            assert_eq!(Place::read(&place.cursor(of).unwrap(), of).unwrap(), *place);
-        }
-        assert!(Place::read(&places[0].cursor(of).unwrap(), other).is_err());
-        assert_eq!(Place::End.cursor(of), None);
-        for bad in ["", "x", "m-1", "f", "f00", "fzz", "é"] {
-            assert!(Place::read(bad, of).is_err(), "{bad}");
-        }
+        let mut dues = Dues {
+            at: first,
+            last: DeliveryKey::MIN,
+        };
+        let retried = |lsns: &[Lsn], due| {
+            let keys = lsns.iter().map(|lsn| DeliveryKey::new(*lsn, 0)).collect();
+            Step::Retried(DeliveriesRetried { keys, due })
+        };
+        let replayed = |event, due| EventReplayed {
+            event,
+            due,
+            fan_out: vec![endpoint],
+        };
+        assert_eq!(
+            steps(endpoint, found, &mut dues),
+            [
+                retried(&[3, 20], first),
+                retried(&[9], second),
+                Step::Replayed(vec![replayed(10, second), replayed(11, third)]),
+                retried(&[12], third),
+            ]
+        );
+        assert_eq!(dues.at, third);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     stored::{EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent, Tally, Totals},
 };
 use crate::domain::{
-    delivery::StageKind,
+    delivery::{Delivery, StageKind},
     event::{EventType, Label},
     id::{DeliveryKey, EndpointId, EventId, Lsn},
     outcome::Class,
@@ -66,6 +66,16 @@ pub trait Queries: Send + Sync {
         range: ListRange,
     ) -> Result<ListPage<MissingEvent>, StorageError>;
 
+    /// An endpoint's deliveries in one stage, in the order in which their events were accepted; those of one event in the order
+    /// in which they were made. Only of events from this one on. A page never ends among the deliveries of one event, and may
+    /// have more rows than `limit` for that.
+    async fn list_by_event(
+        &self,
+        filter: ByEventFilter,
+        from: Lsn,
+        limit: usize,
+    ) -> Result<ByEventPage, StorageError>;
+
     /// Each of these deliveries; `None` for one that is not there.
     async fn deliveries(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<StoredDelivery>>, StorageError>;
 
@@ -116,6 +126,40 @@ pub struct MissingFilter {
     /// When they were accepted; both ends belong to it.
     pub since: Timestamp,
     pub until: Option<Timestamp>,
+}
+
+/// Which deliveries are wanted in the order of their events.
+#[derive(Clone, Debug)]
+pub struct ByEventFilter {
+    pub endpoint: EndpointId,
+    pub stage: StageKind,
+    /// The answer to their newest attempt.
+    pub status: Option<u16>,
+    /// When their events were accepted; both ends belong to it.
+    pub since: Timestamp,
+    pub until: Option<Timestamp>,
+}
+
+impl ByEventFilter {
+    /// Whether a delivery is one of these, but for its event, which [`Self::covers`] judges.
+    pub fn matches(&self, delivery: &Delivery) -> bool {
+        let status = delivery.last.and_then(|last| last.status);
+        delivery.endpoint == self.endpoint
+            && delivery.stage.kind() == self.stage
+            && (self.status.is_none() || self.status == status)
+    }
+
+    pub fn covers(&self, event: &EventFacts) -> bool {
+        event.accepted_at >= self.since && self.until.is_none_or(|until| event.accepted_at <= until)
+    }
+}
+
+/// Deliveries in the order of their events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByEventPage {
+    pub rows: Vec<StoredDelivery>,
+    /// The list goes on from this event, and may have more there; `None` at its end.
+    pub next: Option<Lsn>,
 }
 
 /// Which events are wanted. Every member that is given narrows the list.

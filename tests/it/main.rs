@@ -53,6 +53,7 @@ mod profile_pages;
 mod rebuild;
 mod receivers;
 mod reclaim;
+mod recover;
 mod rewrite;
 mod semantics;
 mod settings;

@@ -24,11 +24,11 @@ pub struct Args {
     /// And up to this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
-    /// Only deliveries whose last attempt was answered with this status code
+    /// Only failed or delivered ones whose last attempt was answered with this status code
     #[arg(long, value_name = "CODE", value_parser = whole(100..=999_u16))]
     status: Option<u16>,
-    /// What failed, what the endpoint wants and never got, or both
-    #[arg(long, default_value = "failed", value_parser = ["failed", "missing", "all"])]
+    /// What failed, what was delivered, what the endpoint wants and never got, or all that it lacks (failed and missing)
+    #[arg(long, default_value = "failed", value_parser = ["failed", "delivered", "missing", "all"])]
     what: String,
     /// Count, and deliver nothing
     #[arg(long)]
@@ -41,13 +41,14 @@ pub struct Args {
 #[derive(Deserialize)]
 struct Portion {
     failed: u64,
+    delivered: u64,
     missing: u64,
     next: Option<String>,
 }
 
 /// Asks for one portion after the other and says on stderr how far it is.
 pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result<()> {
-    let (mut failed, mut missing) = (0, 0);
+    let (mut failed, mut delivered, mut missing) = (0, 0, 0);
     let mut cursor = args.cursor.clone();
     loop {
         let path = Path::new(&["endpoints", &args.id, "recover"]);
@@ -63,15 +64,17 @@ pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result
             }
         };
         failed += portion.failed;
+        delivered += portion.delivered;
         missing += portion.missing;
         cursor = portion.next;
         if cursor.is_none() {
             break;
         }
-        note(&format!("{} deliveries so far", failed + missing));
+        note(&format!("{} deliveries so far", failed + delivered + missing));
     }
     let done = json!({
-        "deliveries": failed + missing, "failed": failed, "missing": missing, "dry_run": args.dry_run,
+        "deliveries": failed + delivered + missing, "failed": failed, "delivered": delivered, "missing": missing,
+        "dry_run": args.dry_run,
     });
     output.one(&serde_json::value::to_raw_value(&done)?)
 }

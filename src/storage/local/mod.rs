@@ -7,6 +7,7 @@
 mod accept;
 pub mod applier;
 mod backup;
+mod by_event;
 pub mod claims;
 pub mod codec;
 mod configuration;

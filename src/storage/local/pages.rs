@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a page is read once its list is found: others wait for the thread.
-const SLICE: Duration = limits::WORK_SLICE;
+pub(super) const SLICE: Duration = limits::WORK_SLICE;
 
 /// Reads the rows that `complete` makes something of. Ends early when its time is over, or its rows are large; then the list
 /// goes on beyond what was looked at.

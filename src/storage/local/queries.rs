@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 
 use super::{
-    LocalStorage, Readers,
+    LocalStorage, Readers, by_event,
     index::{
         Store, StoreError,
         rows::{AttemptRow, EventRow},
@@ -24,8 +24,8 @@ use crate::{
     storage::{
         StorageError,
         queries::{
-            AttemptFilter, DeliveryFilter, EventFilter, FoundEvent, ListPage, ListRange, MissingFilter,
-            Queries,
+            AttemptFilter, ByEventFilter, ByEventPage, DeliveryFilter, EventFilter, FoundEvent, ListPage,
+            ListRange, MissingFilter, Queries,
         },
         stored::{
             AttemptFacts, Erased, EventDetails, EventFacts, MissingEvent, StoredAttempt, StoredDelivery,
@@ -107,6 +107,18 @@ impl Queries for LocalStorage {
             page(store, plan, range, weigh, |at, row| {
                 storage.missing_event(store, &filter, at.lsn, &row)
             })
+        })
+        .await
+    }
+
+    async fn list_by_event(
+        &self,
+        filter: ByEventFilter,
+        from: Lsn,
+        limit: usize,
+    ) -> Result<ByEventPage, StorageError> {
+        self.query(&self.list_readers, move |_, store| {
+            by_event::page(store, &filter, from, limit)
         })
         .await
     }
@@ -298,7 +310,10 @@ fn facts_of(sequence: Lsn, row: EventRow) -> EventFacts {
 }
 
 /// A delivery with its event; nothing when it was forgotten since its row was read.
-fn stored_delivery(store: &Store, delivery: Delivery) -> Result<Option<StoredDelivery>, StoreError> {
+pub(super) fn stored_delivery(
+    store: &Store,
+    delivery: Delivery,
+) -> Result<Option<StoredDelivery>, StoreError> {
     let event = store.event(delivery.event)?;
     if event.is_none() && store.delivery(delivery.key)?.is_none() {
         return Ok(None);

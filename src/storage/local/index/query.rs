@@ -303,6 +303,20 @@ impl Store {
             .collect()
     }
 
+    /// The deliveries that were added to events from one to another, before which it ends, later than those were accepted: in
+    /// the order of the events, and each with its event.
+    pub fn added_between(
+        &self,
+        from: Lsn,
+        end: Lsn,
+    ) -> impl Iterator<Item = Result<(Lsn, DeliveryKey), StoreError>> + '_ {
+        let (low, high) = (keys::added_to(from), keys::added_to(end));
+        self.table.range(&low, Some(&high)).map(|entry| {
+            let (key, _) = entry?;
+            Ok((keys::lsn_in(&key), keys::delivery_in(&key)))
+        })
+    }
+
     pub fn attempt(&self, lsn: Lsn) -> Result<Option<AttemptRow>, StoreError> {
         self.row(&keys::attempt(lsn))
     }
