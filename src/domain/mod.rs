@@ -57,5 +57,6 @@ pub mod subscription;
 pub mod text;
 pub mod time;
 pub mod tls;
+pub mod transition;
 pub mod unique;
 pub mod verification;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{
     configuration::{ConfigChange, EndpointFact},
-    delivery::{Delivery, LastAttempt, Progress, Stage},
+    delivery::{Delivery, Stage},
     endpoint::StateChange,
     event::EventType,
     id::{DeliveryKey, EndpointId, Lsn},
@@ -19,6 +19,7 @@ use crate::domain::{
         AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, KeyRevoked, Record,
     },
     time::Timestamp,
+    transition::place_after_attempt,
 };
 
 /// What applying a record changed, for those who keep part of the state in memory.
@@ -185,19 +186,8 @@ impl Writer<'_> {
         self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
         let due = self.first_due(event);
         for (endpoint, index) in event.fan_out.iter().zip(0..) {
-            let delivery = Delivery {
-                key: DeliveryKey::new(placed.lsn, index),
-                event: placed.lsn,
-                endpoint: *endpoint,
-                created_at: event.accepted_at,
-                expires_at: event.expires_at,
-                stage: Stage::Scheduled { due },
-                progress: Progress::default(),
-                attempts: 0,
-                replay: false,
-                last: None,
-                settled_at: None,
-            };
+            let key = DeliveryKey::new(placed.lsn, index);
+            let delivery = Delivery::accepted(key, event, *endpoint, due);
             self.create(delivery, row.key)?;
         }
         self.change_endpoints(placed)
@@ -228,19 +218,7 @@ impl Writer<'_> {
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(lsn, index);
             self.draft.put_new(keys::added(replayed.event, key), &())?;
-            let delivery = Delivery {
-                key,
-                event: replayed.event,
-                endpoint: *endpoint,
-                created_at: replayed.due,
-                expires_at: None,
-                stage: Stage::Scheduled { due: replayed.due },
-                progress: Progress::default(),
-                attempts: 0,
-                replay: true,
-                last: None,
-                settled_at: None,
-            };
+            let delivery = Delivery::replayed(key, replayed, *endpoint);
             self.create(delivery, order)?;
         }
         Ok(())
@@ -250,8 +228,7 @@ impl Writer<'_> {
     /// endpoint of which nothing is known, since its record is damaged, stays scheduled: it is not ours to drop.
     fn create(&mut self, mut delivery: Delivery, order: Option<Strand>) -> Result<(), StoreError> {
         if self.known(delivery.endpoint)?.deleted {
-            delivery.settled_at = Some(delivery.created_at);
-            delivery.stage = Stage::Cancelled;
+            delivery.cancel_at_birth();
         }
         let stage = delivery.stage;
         self.draft
@@ -306,13 +283,10 @@ impl Writer<'_> {
         self.draft.put_new(keys::due(endpoint, due, key), &slot)
     }
 
-    /// Moves a delivery to another stage, keeping counts and indexes true.
-    fn restage(&mut self, delivery: &mut Delivery, stage: Stage, slot: Slot) -> Result<(), StoreError> {
+    /// Writes a delivery that was in the stage `old`, keeping counts and indexes true.
+    fn restage(&mut self, delivery: &Delivery, old: Stage, slot: Slot) -> Result<(), StoreError> {
         let Delivery {
-            key,
-            endpoint,
-            stage: old,
-            ..
+            key, endpoint, stage, ..
         } = *delivery;
         if let Some(due) = old.due() {
             self.draft.remove(keys::due(endpoint, due, key));
@@ -321,7 +295,6 @@ impl Writer<'_> {
             *counts.of(old) = counts.of(old).saturating_sub(1);
             *counts.of(stage) += 1;
         })?;
-        delivery.stage = stage;
         self.move_delivery(delivery, old.kind())?;
         self.schedule(delivery, slot)
     }
@@ -362,37 +335,16 @@ impl Writer<'_> {
         let slot = match (attempt.stage, delivery.stage) {
             (Stage::Scheduled { .. }, Stage::Scheduled { due }) => {
                 let slot = self.slot(&delivery, due)?;
-                // From its first attempt on its place is not where it is due.
                 Slot {
-                    since: Some(slot.since.unwrap_or(due)),
+                    since: place_after_attempt(due, slot.since),
                     ..slot
                 }
             }
             _ => Slot::default(),
         };
-        delivery.attempts = delivery.attempts.saturating_add(1);
-        delivery.progress = attempt.progress;
-        delivery.replay = false;
-        delivery.last = Some(LastAttempt {
-            lsn,
-            at: attempt.started_at,
-            class: attempt.class,
-            reason: attempt.reason,
-            status: attempt.status,
-        });
-        // Who ended it first has ended it; the attempt is logged with the outcome it had, and ends nothing.
-        let overrides = attempt.overrides_end && attempt.stage == Stage::Delivered;
-        let ended_before = delivery.stage.is_final() && !overrides;
-        let stage = match attempt.stage {
-            _ if ended_before => delivery.stage,
-            Stage::Scheduled { .. } if self.known(delivery.endpoint)?.deleted => Stage::Cancelled,
-            stage => stage,
-        };
-        // A version 1 record set this in any case.
-        if stage.is_final() && (!ended_before || attempt.overrides_end) {
-            delivery.settled_at = Some(attempt.ended_at());
-        }
-        if attempt.health.failures == 0 || self.began_in_present_state(attempt)? {
+        let (old, known) = (delivery.stage, self.known(delivery.endpoint)?);
+        delivery.settle(lsn, attempt, known.deleted);
+        if attempt.sets_health(self.known(attempt.endpoint)?.since) {
             self.draft.tally(attempt.endpoint)?.health = attempt.health;
         }
         self.effects.push(Effect::Settled {
@@ -400,12 +352,7 @@ impl Writer<'_> {
             key: delivery.key,
             number: attempt.number,
         });
-        self.restage(&mut delivery, stage, slot)
-    }
-
-    /// Whether nobody has changed the endpoint's state since the attempt began: what it met before that is forgiven.
-    fn began_in_present_state(&mut self, attempt: &AttemptSettled) -> Result<bool, StoreError> {
-        Ok(self.known(attempt.endpoint)?.since <= attempt.started_at)
+        self.restage(&delivery, old, slot)
     }
 
     /// Changes the rows of endpoints that the record is about.
@@ -438,35 +385,36 @@ impl Writer<'_> {
             }
             let slot = match delivery.stage {
                 Stage::Scheduled { due } => self.slot(&delivery, due)?,
-                Stage::Delivered | Stage::Failed | Stage::Expired | Stage::Cancelled => {
-                    delivery.progress = Progress::default();
-                    delivery.replay = true;
-                    delivery.settled_at = None;
-                    delivery.expires_at = None;
-                    Slot::fresh(&delivery, self.order_of(delivery.event)?)
-                }
+                Stage::Delivered | Stage::Failed | Stage::Expired | Stage::Cancelled => Slot {
+                    key: self.order_of(delivery.event)?,
+                    ..Slot::default()
+                },
             };
+            let old = delivery.stage;
+            delivery.retry(retried);
             self.effects.push(Effect::Moved {
                 endpoint: delivery.endpoint,
                 key,
             });
-            self.restage(&mut delivery, Stage::Scheduled { due: retried.due }, slot)?;
+            self.restage(&delivery, old, slot)?;
         }
         Ok(())
     }
 
     pub(super) fn deliveries_ended(&mut self, ended: &DeliveriesEnded) -> Result<(), StoreError> {
         for &key in &ended.keys {
-            let found: Option<Delivery> = self.draft.get(&keys::delivery(key))?;
-            let Some(mut delivery) = found.filter(|delivery| !delivery.stage.is_final()) else {
+            let Some(mut delivery) = self.draft.get::<Delivery>(&keys::delivery(key))? else {
                 continue;
             };
-            delivery.settled_at = Some(ended.at);
+            let old = delivery.stage;
+            if !delivery.end(ended) {
+                continue;
+            }
             self.effects.push(Effect::Moved {
                 endpoint: delivery.endpoint,
                 key,
             });
-            self.restage(&mut delivery, ended.stage, Slot::default())?;
+            self.restage(&delivery, old, Slot::default())?;
         }
         Ok(())
     }
