@@ -100,9 +100,10 @@ pub trait Events: Send + Sync {
     /// *Durability*: before it answers.
     /// *Read your writes*: later reads of this process that wait for what is durable have it.
     /// *Errors*: nothing of the event is stored. `NotReady` only for events that claim something: whether an id was used
-    /// before is not known yet. `Full` and `Short`: the caller may try again. `Closed`: it may be stored all the same; with
-    /// an id of its own, sending it again tells.
-    /// *Cancel safety*: events that claim something go on to their end; the others may be too late to stop.
+    /// before is not known yet. `Full` and `Short`: the caller may try again. `Closed` and
+    /// `Unknown`: it may be stored all the same; with an id of its own, sending it again tells.
+    /// *Cancel safety*: a dropped future leaves open which events are stored. One that claims something is stored once at
+    /// the most, however often it is sent again.
     ///
     /// Idempotency keys whose time ended at `keys_over` or before are forgotten.
     async fn accept_events(
@@ -122,7 +123,8 @@ pub trait Events: Send + Sync {
         keys_over: Timestamp,
     ) -> Result<Vec<Option<KnownEvent>>, StorageError>;
 
-    /// The whole of an event; `None` when there is none with this sequence, or it has gone with its time.
+    /// The whole of an event that was accepted before this was asked; `None` when there is none with this sequence, or it
+    /// has gone with its time.
     ///
     /// # Errors
     /// `Damaged`: it cannot be read any more. `NotReady`, `TimedOut` and `Failed`: it may be readable another time.

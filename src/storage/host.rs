@@ -12,9 +12,13 @@ use crate::domain::{
 
 /// The engine, as storage sees it.
 pub trait Host: Send + Sync {
-    /// Takes note of a change. Changes come in the order in which they took effect, one at a time, and before the write
-    /// that made them answers; after a [`Change::Suspended`] nothing comes before the next [`Change::Reset`]. It is
-    /// called on a thread that may wait.
+    /// Takes note of a change. It is called on a thread that may wait.
+    ///
+    /// Changes come in the order in which they took effect, one at a time. A write that promises to be shown by later reads
+    /// (of [`ConfigurationStore`](super::ConfigurationStore), and of [`Deliveries`](super::Deliveries) but for notices) has told
+    /// of its change when it answers. Changes by other writes come soon after. Storage that may have lost some of these tells
+    /// everything anew: [`Change::Configured`] and [`Change::Reset`]. After a [`Change::Suspended`] nothing else comes before
+    /// those two.
     fn changed(&self, change: Change);
 
     /// The present engine time.

@@ -363,8 +363,9 @@ impl Applier {
     }
 
     fn advance(&self, lsn: Lsn) {
-        self.storage.served.set_applied(lsn);
+        // Whoever sees it applied finds its claims in the index alone.
         self.storage.claims.applied(lsn);
+        self.storage.served.set_applied(lsn);
     }
 
     /// Everything up to `lsn` is applied, or damaged.

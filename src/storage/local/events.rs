@@ -31,6 +31,10 @@ impl Events for LocalStorage {
     }
 
     async fn event(&self, sequence: Lsn) -> Result<Option<EventAccepted>, StorageError> {
+        // What is not written yet stands for nothing, and would be waited for.
+        if sequence > self.journal.last_lsn() {
+            return Ok(None);
+        }
         self.served.caught_up_with(sequence).await?;
         let Some(storage) = self.me.upgrade() else {
             return Err(StorageError::Closed);
