@@ -2,11 +2,15 @@
 
 mod backup;
 mod configuration;
+#[cfg(test)]
+mod conformance;
 mod deliveries;
 mod error;
 mod events;
 mod host;
 pub mod local;
+#[cfg(test)]
+pub mod memory;
 pub mod queries;
 pub mod schedule;
 pub mod stored;
