@@ -14,7 +14,7 @@ use crate::{
         audit::{Asked, AuditView},
         view::Listed,
     },
-    domain::{event::is_unsafe, limits},
+    domain::{audit::AuditFilter, event::is_unsafe, limits},
 };
 
 /// Where a request says why it is made.
@@ -22,8 +22,15 @@ pub const REASON: &str = "posthaste-reason";
 
 pub async fn list(State(api): State<Api>, mut params: Params) -> Answer<Json<Listed<AuditView>>> {
     let page = params.take_page()?;
+    let filter = AuditFilter {
+        actor: params.take("actor")?,
+        action: params.take("action")?,
+        target: params.take("target")?,
+        since: params.take("since")?,
+        until: params.take("until")?,
+    };
     params.finish()?;
-    Ok(Json(api.engine.audit(&page).await?))
+    Ok(Json(api.engine.audit(&filter, &page).await?))
 }
 
 /// Who asks, as the audit log names them.

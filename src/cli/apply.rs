@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     client::{Client, Path},
     endpoints_file::{self, Syntax},
     list::Pages,
@@ -36,6 +36,8 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 /// Write the endpoints as a file for `apply`, without their secrets
@@ -73,7 +75,7 @@ struct Change {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     let body = json!({
         "endpoints": endpoints_file::read(&args.file)?, "prune": args.prune, "dry_run": args.dry_run,

@@ -162,3 +162,11 @@ impl ConnectArgs {
         Ok(args.load()?.config.api.socket)
     }
 }
+
+/// Why something is changed.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ReasonArgs {
+    /// Why this is changed, for the audit log
+    #[arg(long, value_name = "TEXT", global = true)]
+    pub reason: Option<String>,
+}

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     client::{Client, Path},
     list::{self, ListArgs},
     table::Column,
@@ -18,6 +18,8 @@ pub struct Args {
     command: Command,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,7 +85,7 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     let answer = match args.command {
         Command::List {

@@ -13,7 +13,13 @@ use std::{
 };
 
 use super::{Format, Output};
-use crate::{dispatch::engine::Engine, domain::record::Role};
+use crate::{
+    dispatch::{
+        audit::{Asked, asked_by},
+        engine::Engine,
+    },
+    domain::record::Role,
+};
 
 /// The file in the data folder.
 const FILE: &str = "first-admin-key";
@@ -25,8 +31,17 @@ pub(super) async fn make(engine: Engine, address: SocketAddr, data: PathBuf) {
     if !engine.keys().is_empty() {
         return;
     }
+    let asked = Asked {
+        actor: "posthaste serve".to_owned(),
+        from: "start".to_owned(),
+        reason: Some("there was no API key".to_owned()),
+    };
+    asked_by(asked, make_one(&engine, address, &data)).await;
+}
+
+async fn make_one(engine: &Engine, address: SocketAddr, data: &Path) {
     if io::stdout().is_terminal() {
-        return show(&engine, address).await;
+        return show(engine, address).await;
     }
     // First the file: a key that nobody can read is of no use, and would keep the next start from making one.
     let file = match KeyFile::create(&data.join(FILE)) {

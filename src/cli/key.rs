@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     client::{Client, Path},
     list::Page,
     table::Column,
@@ -19,6 +19,8 @@ pub struct Args {
     command: Command,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +59,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     match args.command {
         Command::Create {

@@ -56,7 +56,7 @@ mod table;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-pub use args::{CheckArgs, ConfigArgs, ConnectArgs, DemoArgs, ServeArgs};
+pub use args::{CheckArgs, ConfigArgs, ConnectArgs, DemoArgs, ReasonArgs, ServeArgs};
 pub use failure::{Failed, Usage, report};
 pub use output::{Format, Output};
 

@@ -1,7 +1,8 @@
-//! The audit log: who has changed what of the configuration.
+//! The audit log: who has changed what.
 //!
 //! Who asks is known where a request comes in, which has it carried out by [`asked_by`]; every change that is saved meanwhile is
-//! saved with an entry that names them, in the same record. What the server does of its own accord, such as disabling an
+//! saved with an entry that names them: what it changes of the configuration in the same record, what it does to deliveries and events
+//! in the same write, behind the entry. What the server does of its own accord, such as disabling an
 //! endpoint by a rule, is no entry: it is told of by operational events.
 
 use serde::Serialize;
@@ -10,22 +11,29 @@ use serde_json::{Map, Value, json};
 use super::{
     document,
     engine::{Engine, Shared},
+    erase::Erase,
     error::EngineError,
+    lists::Patience,
     queries::{bad_cursor, filled},
+    recover::{RecoverRequest, Recovered},
     view::{Listed, Page},
 };
 use crate::{
     domain::{
-        audit::AuditEntry,
+        audit::{ACTIONS, AuditEntry, AuditFilter},
         configuration::ConfigChange,
         endpoint::Endpoint,
         event::Label,
-        id::AuditId,
+        id::{AuditId, EndpointId},
         limits,
         record::{EventTypePut, KeyPut},
         time::Timestamp,
     },
     runtime::random,
+    storage::{
+        DeliveryChange,
+        stored::{EventFacts, StoredDelivery},
+    },
 };
 
 /// Who asks for something, and by what way.
@@ -67,18 +75,34 @@ impl Engine {
     ///
     /// # Errors
     /// `Invalid` when the cursor is none of ours.
-    pub async fn audit(&self, page: &Page) -> Result<Listed<AuditView>, EngineError> {
+    pub async fn audit(&self, filter: &AuditFilter, page: &Page) -> Result<Listed<AuditView>, EngineError> {
         let shared = &self.0;
         let beyond = page.cursor.as_deref().map(str::parse).transpose();
-        let beyond = beyond.map_err(|_| bad_cursor())?;
-        let rows = shared
-            .data
-            .audit_entries(beyond, page.ascending, page.limit + 1)
-            .await?;
+        let mut beyond: Option<AuditId> = beyond.map_err(|_| bad_cursor())?;
+        let filter = AuditFilter {
+            since: shared.past(filter.since),
+            until: shared.past(filter.until),
+            ..filter.clone()
+        };
+        let patience = Patience::begin();
+        let mut rows = Vec::new();
+        loop {
+            let lacking = page.limit + 1 - rows.len();
+            let portion = shared
+                .data
+                .audit_entries(filter.clone(), beyond, page.ascending, lacking)
+                .await?;
+            rows.extend(portion.entries);
+            beyond = portion.next;
+            if rows.len() > page.limit || beyond.is_none() || patience.is_over().await {
+                break;
+            }
+        }
         let cursor = |entry: &AuditEntry| entry.id.to_string();
-        Ok(filled(rows, page.limit, cursor, |entry| {
-            Some(shown(shared, entry))
-        }))
+        let mut listed = filled(rows, page.limit, cursor, |entry| Some(shown(shared, entry)));
+        // All that was read is shown: what was not read goes on.
+        listed.next = listed.next.or_else(|| beyond.map(|beyond| beyond.to_string()));
+        Ok(listed)
     }
 }
 
@@ -112,10 +136,11 @@ struct About {
 }
 
 /// The entry for a change, if somebody has asked for it.
-fn entry(shared: &Shared, about: About) -> Option<ConfigChange> {
+fn entry(shared: &Shared, about: About) -> Option<Box<AuditEntry>> {
+    debug_assert!(ACTIONS.contains(&about.action), "{}", about.action);
     let asked = ASKED.try_with(Clone::clone).ok()?;
     let at = shared.clock.now();
-    Some(ConfigChange::Audited(Box::new(AuditEntry {
+    Some(Box::new(AuditEntry {
         id: AuditId::new(at, u128::from_le_bytes(random::secure())),
         at,
         actor: asked.actor,
@@ -126,7 +151,7 @@ fn entry(shared: &Shared, about: About) -> Option<ConfigChange> {
         after: about.after.map(kept),
         from: asked.from,
         reason: asked.reason,
-    })))
+    }))
 }
 
 fn kept(side: Map<String, Value>) -> String {
@@ -182,7 +207,7 @@ pub(super) fn of_endpoint(
         before,
         after,
     };
-    entry(shared, about)
+    entry(shared, about).map(ConfigChange::Audited)
 }
 
 /// The members in which an endpoint differs, before and after.
@@ -211,7 +236,7 @@ pub(super) fn of_key(shared: &Shared, action: &'static str, key: &KeyPut) -> Opt
         before: side.clone().filter(|_| revoked),
         after: side.filter(|_| !revoked),
     };
-    entry(shared, about)
+    entry(shared, about).map(ConfigChange::Audited)
 }
 
 /// Of an event type that was declared, declared again, or is not any more.
@@ -240,5 +265,90 @@ pub(super) fn of_event_type(
         before: before.map(side),
         after: after.map(side),
     };
+    entry(shared, about).map(ConfigChange::Audited)
+}
+
+/// Of a delivery that is retried or cancelled.
+pub(super) fn of_delivery(
+    shared: &Shared,
+    action: &'static str,
+    found: &StoredDelivery,
+    after: &'static str,
+) -> Option<DeliveryChange> {
+    let state = |state: &str| Some(members([("state", json!(state))]));
+    let about = About {
+        action,
+        target: found.delivery.id().to_string(),
+        tenant: found.event.as_ref().and_then(|event| event.tenant.clone()),
+        before: state(shared.state_of(&found.delivery)),
+        after: state(after),
+    };
+    entry(shared, about).map(DeliveryChange::Audited)
+}
+
+/// Of an event that is replayed: to how many endpoints, and to which one if one was named.
+pub(super) fn of_replay(
+    shared: &Shared,
+    event: &EventFacts,
+    endpoint: Option<EndpointId>,
+    deliveries: u32,
+) -> Option<DeliveryChange> {
+    let after = [("deliveries", json!(deliveries)), ("endpoint", json!(endpoint))];
+    let about = About {
+        action: "event.replayed",
+        target: event.id.to_string(),
+        tenant: event.tenant.clone(),
+        before: None,
+        after: Some(members(after)),
+    };
+    entry(shared, about).map(DeliveryChange::Audited)
+}
+
+/// Of an event whose payload is erased.
+pub(super) fn of_erasure(shared: &Shared, event: &EventFacts, erase: &Erase) -> Option<Box<AuditEntry>> {
+    let about = About {
+        action: "event.erased",
+        target: event.id.to_string(),
+        tenant: event.tenant.clone(),
+        before: None,
+        after: Some(members([("cancel", json!(erase.cancel))])),
+    };
     entry(shared, about)
+}
+
+/// Of a recovery that begins; [`recovered_so_far`] says how far it has come.
+pub(super) fn of_recovery(shared: &Shared, endpoint: &Endpoint) -> Option<Box<AuditEntry>> {
+    let about = About {
+        action: "endpoint.recovered",
+        target: endpoint.id.to_string(),
+        tenant: endpoint.spec.tenant.clone(),
+        before: None,
+        after: None,
+    };
+    entry(shared, about)
+}
+
+pub(super) fn recovered_so_far(
+    begun: &AuditEntry,
+    request: &RecoverRequest,
+    recovered: &Recovered,
+) -> DeliveryChange {
+    let after = [
+        ("what", json!(request.what)),
+        ("since", json!(request.since)),
+        ("until", json!(request.until)),
+        ("status", json!(request.status)),
+        ("failed", json!(recovered.failed)),
+        ("delivered", json!(recovered.delivered)),
+        ("missing", json!(recovered.missing)),
+    ];
+    DeliveryChange::Audited(Box::new(AuditEntry {
+        after: Some(kept(members(after))),
+        ..begun.clone()
+    }))
+}
+
+fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    let members = members.into_iter();
+    members.map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -19,12 +19,14 @@ use std::{
 };
 
 use super::{
+    audit,
     engine::{Engine, Shared},
     error::EngineError,
     view::EventView,
 };
 use crate::{
     domain::{
+        audit::AuditEntry,
         delivery::Delivery,
         event::{Label, Payload},
         id::{EventId, Lsn},
@@ -124,14 +126,20 @@ impl Engine {
     ) -> Result<EventView, EngineError> {
         let facts = self.0.find_event(id, tenant).await?;
         let shared = self.0.clone();
-        let erasing = async move { shared.erase(facts, &erase).await };
+        let audited = audit::of_erasure(&shared, &facts, &erase);
+        let erasing = async move { shared.erase(facts, &erase, audited).await };
         let erased = self.0.committing.spawn(erasing).await;
         erased.unwrap_or(Err(EngineError::Stopping))
     }
 }
 
 impl Shared {
-    async fn erase(&self, before: EventFacts, erase: &Erase) -> Result<EventView, EngineError> {
+    async fn erase(
+        &self,
+        before: EventFacts,
+        erase: &Erase,
+        audited: Option<Box<AuditEntry>>,
+    ) -> Result<EventView, EngineError> {
         let event = before.sequence;
         let open = self.open_deliveries(event).await?;
         if before.erased.is_none() {
@@ -142,7 +150,7 @@ impl Shared {
             }
             // From here on no attempt begins; those that have are waited for.
             self.erasures.begin(event);
-            let written = self.write_erasure(event, erase).await;
+            let written = self.write_erasure(event, erase, audited).await;
             if written.is_err() {
                 self.erasures.end(event);
             }
@@ -176,8 +184,14 @@ impl Shared {
         Ok(found.filter(is_open).collect())
     }
 
-    async fn write_erasure(&self, event: Lsn, erase: &Erase) -> Result<(), EngineError> {
-        let erased = self.data.erase_payload(event, self.clock.now(), erase.by.clone());
+    async fn write_erasure(
+        &self,
+        event: Lsn,
+        erase: &Erase,
+        audited: Option<Box<AuditEntry>>,
+    ) -> Result<(), EngineError> {
+        let (at, by) = (self.clock.now(), erase.by.clone());
+        let erased = self.data.erase_payload(event, at, by, audited);
         erased.await.map_err(|error| match error {
             StorageError::Damaged => {
                 EngineError::NotNow("the event's record cannot be read; there is no payload to be had of it")

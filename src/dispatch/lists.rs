@@ -213,7 +213,7 @@ impl Engine {
 }
 
 impl Shared {
-    fn past(&self, at: Option<Timestamp>) -> Option<Timestamp> {
+    pub(super) fn past(&self, at: Option<Timestamp>) -> Option<Timestamp> {
         at.map(|at| self.clock.past(at))
     }
 

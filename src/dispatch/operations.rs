@@ -1,7 +1,7 @@
 //! What a person may ask of deliveries: try again, cancel, replay, test.
 
 use super::{
-    attempt,
+    attempt, audit,
     engine::{Engine, Shared},
     error::{BUSY, EngineError},
     queries,
@@ -12,10 +12,13 @@ use crate::{
         delivery::Stage,
         endpoint::Endpoint,
         event::{Label, NewEvent, Payload},
-        id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId},
+        id::{AttemptId, DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
         record::{DeliveriesEnded, DeliveriesRetried, EventReplayed},
     },
-    storage::stored::{EventFacts, StoredDelivery},
+    storage::{
+        DeliveryChange,
+        stored::{EventFacts, StoredDelivery},
+    },
 };
 
 impl Engine {
@@ -25,16 +28,20 @@ impl Engine {
     /// `NotNow` while it is in flight.
     pub async fn retry_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
         let shared = &self.0;
-        let StoredDelivery { delivery, event } = shared.resting(id).await?;
-        shared.endpoint(delivery.endpoint)?;
+        let found = shared.resting(id).await?;
+        shared.endpoint(found.delivery.endpoint)?;
+        let event = found.event.as_ref();
         if event.is_some_and(|event| event.erased.is_some()) {
             return Err(EngineError::Erased);
         }
         let retried = DeliveriesRetried {
-            keys: vec![delivery.key],
+            keys: vec![found.delivery.key],
             due: self.now(),
         };
-        shared.data.retry_deliveries(retried).await?;
+        let audited = audit::of_delivery(shared, "delivery.retried", &found, "scheduled");
+        shared
+            .change_deliveries(audited, vec![DeliveryChange::Retried(retried)])
+            .await?;
         self.delivery(id).await
     }
 
@@ -44,19 +51,21 @@ impl Engine {
     /// `NotNow` while it is in flight, or when it has ended.
     pub async fn cancel_delivery(&self, id: &DeliveryId) -> Result<DeliveryView, EngineError> {
         let shared = &self.0;
-        let delivery = shared.resting(id).await?.delivery;
-        if delivery.stage.is_final() {
+        let found = shared.resting(id).await?;
+        if found.delivery.stage.is_final() {
             return Err(EngineError::NotNow(
                 "the delivery has ended; there is nothing to cancel",
             ));
         }
-        let keys = vec![delivery.key];
         let ended = DeliveriesEnded {
-            keys,
+            keys: vec![found.delivery.key],
             at: self.now(),
             stage: Stage::Cancelled,
         };
-        shared.data.end_deliveries(ended).await?;
+        let audited = audit::of_delivery(shared, "delivery.cancelled", &found, "cancelled");
+        shared
+            .change_deliveries(audited, vec![DeliveryChange::Ended(ended)])
+            .await?;
         self.delivery(id).await
     }
 
@@ -95,8 +104,9 @@ impl Engine {
             due: self.now(),
             fan_out,
         };
-        let at = shared.data.replay_events(vec![replayed]).await?;
-        let at = at.first().copied().unwrap_or_default();
+        let audited = audit::of_replay(shared, &event, endpoint, count);
+        let replayed = vec![DeliveryChange::Replayed(replayed)];
+        let at = shared.change_deliveries(audited, replayed).await?;
         let keys = (0..count).map(|index| DeliveryKey::new(at, index)).collect();
         let made = shared.data.deliveries(keys).await;
         let made = made.map_err(|_| EngineError::NotVisible)?;
@@ -163,6 +173,17 @@ fn check_tenant(endpoint: &Endpoint, event: &EventFacts) -> Result<(), EngineErr
 }
 
 impl Shared {
+    /// Carries out changes behind the entry of the audit log that says who has asked for them; answers the sequence of the last.
+    pub(super) async fn change_deliveries(
+        &self,
+        audited: Option<DeliveryChange>,
+        changes: Vec<DeliveryChange>,
+    ) -> Result<Lsn, EngineError> {
+        let changes = audited.into_iter().chain(changes).collect();
+        let at = self.data.change_deliveries(changes).await?;
+        Ok(at.last().copied().unwrap_or_default())
+    }
+
     /// A delivery that is not in flight.
     async fn resting(&self, id: &DeliveryId) -> Result<StoredDelivery, EngineError> {
         let found = self.find_delivery(id).await?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    audit,
     engine::{Engine, Shared},
     error::EngineError,
     lists::Patience,
@@ -28,6 +29,7 @@ use crate::{
     },
     runtime::work_pool::{Pace, pass},
     storage::{
+        DeliveryChange,
         queries::{ByEventFilter, ListRange, MissingFilter, next_to},
         stored::{MissingEvent, StoredDelivery},
     },
@@ -133,6 +135,7 @@ impl Engine {
     ) -> Result<Recovered, EngineError> {
         request.check()?;
         let shared = &self.0;
+        let asked = request;
         let request = &RecoverRequest {
             since: shared.clock.past(request.since),
             until: request.until.map(|until| shared.clock.past(until)),
@@ -150,6 +153,7 @@ impl Engine {
             dry_run: request.dry_run,
             ..Recovered::default()
         };
+        let begun = audit::of_recovery(shared, &endpoint);
         let patience = Patience::begin();
         let mut left = request.limit.unwrap_or(usize::MAX);
         let next = loop {
@@ -158,8 +162,12 @@ impl Engine {
                 .recoverable(request, &endpoint, place.from, portion)
                 .await?;
             recovered.count(&found, request.what);
-            if !request.dry_run {
-                place.due = shared.begin_anew(id, found, place.due).await?;
+            if !request.dry_run && !found.is_empty() {
+                let so_far = |begun| audit::recovered_so_far(begun, asked, &recovered);
+                let audited = begun.as_deref().map(so_far);
+                let (changes, due) = begin_anew(id, found, self.now(), place.due);
+                shared.change_deliveries(audited, changes).await?;
+                place.due = due;
             }
             left -= portion;
             let Some(from) = next else { break None };
@@ -323,26 +331,6 @@ impl Shared {
         Ok((missing, next))
     }
 
-    /// Makes all of this due, in this order, and later than anything that was made due by `after`. Answers when the last is due.
-    async fn begin_anew(
-        &self,
-        endpoint: EndpointId,
-        found: Vec<Found>,
-        after: Timestamp,
-    ) -> Result<Timestamp, EngineError> {
-        let mut dues = Dues {
-            at: self.clock.now().max(after.plus(TICK)),
-            last: DeliveryKey::MIN,
-        };
-        for step in steps(endpoint, found, &mut dues) {
-            match step {
-                Step::Retried(retried) => self.data.retry_deliveries(retried).await?,
-                Step::Replayed(replayed) => self.data.replay_events(replayed).await.map(drop)?,
-            }
-        }
-        Ok(dues.at)
-    }
-
     /// When an event is due at an endpoint that wants it, as its subscription is now: now, or when it was delayed to. One that
     /// has expired is not wanted any more.
     fn wanted_at(&self, endpoint: &Endpoint, event: &EventAccepted) -> Option<Timestamp> {
@@ -380,41 +368,41 @@ impl Dues {
     }
 }
 
-/// What is recorded at once.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Retried(DeliveriesRetried),
-    Replayed(Vec<EventReplayed>),
-}
-
 /// The keys of deliveries that are made of events now are larger than all there are.
 const TO_COME: DeliveryKey = DeliveryKey::new(Lsn::MAX, 0);
 
-fn steps(endpoint: EndpointId, found: Vec<Found>, dues: &mut Dues) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+/// Makes all of this due, in this order: now, and later than what was made due by `after`. Also when the last is due.
+fn begin_anew(
+    endpoint: EndpointId,
+    found: Vec<Found>,
+    now: Timestamp,
+    after: Timestamp,
+) -> (Vec<DeliveryChange>, Timestamp) {
+    let mut dues = Dues {
+        at: now.max(after.plus(TICK)),
+        last: DeliveryKey::MIN,
+    };
+    let mut changes: Vec<DeliveryChange> = Vec::new();
     for found in found {
         match found {
             Found::Ended(key) => {
                 let due = dues.next(key);
-                match steps.last_mut() {
-                    Some(Step::Retried(retried)) if retried.due == due => retried.keys.push(key),
-                    _ => steps.push(Step::Retried(DeliveriesRetried { keys: vec![key], due })),
+                match changes.last_mut() {
+                    Some(DeliveryChange::Retried(retried)) if retried.due == due => retried.keys.push(key),
+                    _ => changes.push(DeliveryChange::Retried(DeliveriesRetried {
+                        keys: vec![key],
+                        due,
+                    })),
                 }
             }
-            Found::Missing { event, due } => {
-                let replayed = EventReplayed {
-                    event,
-                    due: due.max(dues.next(TO_COME)),
-                    fan_out: vec![endpoint],
-                };
-                match steps.last_mut() {
-                    Some(Step::Replayed(others)) => others.push(replayed),
-                    _ => steps.push(Step::Replayed(vec![replayed])),
-                }
-            }
+            Found::Missing { event, due } => changes.push(DeliveryChange::Replayed(EventReplayed {
+                event,
+                due: due.max(dues.next(TO_COME)),
+                fan_out: vec![endpoint],
+            })),
         }
     }
-    steps
+    (changes, dues.at)
 }
 
 #[cfg(test)]
@@ -436,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn dues_and_steps_keep_the_order_of_the_events() {
+    fn what_begins_anew_is_due_in_the_order_of_the_events() {
         let endpoint = EndpointId::from_bytes([1; 16]);
         let [first, second, third] = [7, 8, 9].map(Timestamp::from_millis);
         let ended = |lsn| Found::Ended(DeliveryKey::new(lsn, 0));
@@ -450,28 +438,30 @@ mod tests {
             missing(11, third),
             ended(12),
         ];
-        let mut dues = Dues {
-            at: first,
-            last: DeliveryKey::MIN,
-        };
         let retried = |lsns: &[Lsn], due| {
             let keys = lsns.iter().map(|lsn| DeliveryKey::new(*lsn, 0)).collect();
-            Step::Retried(DeliveriesRetried { keys, due })
+            DeliveryChange::Retried(DeliveriesRetried { keys, due })
         };
-        let replayed = |event, due| EventReplayed {
-            event,
-            due,
-            fan_out: vec![endpoint],
+        let replayed = |event, due| {
+            DeliveryChange::Replayed(EventReplayed {
+                event,
+                due,
+                fan_out: vec![endpoint],
+            })
         };
+        let (changes, last) = begin_anew(endpoint, found, first, Timestamp::default());
         assert_eq!(
-            steps(endpoint, found, &mut dues),
+            changes,
             [
                 retried(&[3, 20], first),
                 retried(&[9], second),
-                Step::Replayed(vec![replayed(10, second), replayed(11, third)]),
+                replayed(10, second),
+                replayed(11, third),
                 retried(&[12], third),
             ]
         );
-        assert_eq!(dues.at, third);
+        assert_eq!(last, third);
+        let (changes, last) = begin_anew(endpoint, vec![ended(3)], first, second);
+        assert_eq!((changes, last), (vec![retried(&[3], third)], third));
     }
 }

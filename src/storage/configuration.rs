@@ -3,7 +3,19 @@
 use async_trait::async_trait;
 
 use super::StorageError;
-use crate::domain::{audit::AuditEntry, configuration::ConfigChange, id::AuditId};
+use crate::domain::{
+    audit::{AuditEntry, AuditFilter},
+    configuration::ConfigChange,
+    id::AuditId,
+};
+
+/// Entries of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    pub entries: Vec<AuditEntry>,
+    /// The log goes on beyond this entry, and may have more there; `None` at its end.
+    pub next: Option<AuditId>,
+}
 
 /// Saves changes of configuration, and tells of them.
 #[async_trait]
@@ -30,14 +42,16 @@ pub trait ConfigurationStore: Send + Sync {
     /// its own, which also keeps the lock.
     async fn save_configuration(&self, changes: Vec<ConfigChange>) -> Result<(), StorageError>;
 
-    /// At most `limit` entries of the audit log, in the order of their ids or against it, from the one after `beyond` on.
+    /// At most `limit` entries of the audit log that a filter names, in the order of their ids or against it, from the one
+    /// after `beyond` on. A page may have fewer, or none, while the log goes on: storage bounds how long one call reads.
     ///
     /// # Errors
     /// `NotReady`, `TimedOut`, `Short` and `Failed`: try again later.
     async fn audit_entries(
         &self,
+        filter: AuditFilter,
         beyond: Option<AuditId>,
         ascending: bool,
         limit: usize,
-    ) -> Result<Vec<AuditEntry>, StorageError>;
+    ) -> Result<AuditPage, StorageError>;
 }

@@ -16,8 +16,8 @@ pub mod schedule;
 pub mod stored;
 
 pub use backup::{Backup, BackupError, Backups};
-pub use configuration::ConfigurationStore;
-pub use deliveries::{Deliveries, Overwritten};
+pub use configuration::{AuditPage, ConfigurationStore};
+pub use deliveries::{Deliveries, DeliveryChange, Overwritten};
 pub use error::StorageError;
 pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent, Outcome, Unread};
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};

@@ -21,7 +21,7 @@ pub use path::Path;
 pub use problem::Refusal;
 
 use super::{
-    args::ConnectArgs,
+    args::{ConnectArgs, ReasonArgs},
     failure::Usage,
     input::Secret,
     limits::{ANSWER_BYTES, ANSWER_WAIT},
@@ -33,6 +33,9 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 const FIX: &str =
     "start the server with `posthaste serve`, or name its socket with --socket or its directory with --data";
+
+/// Where a request says why it is made.
+const REASON: &str = "posthaste-reason";
 
 /// Why there is no answer, or not the one that was wanted.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,8 @@ pub struct Answer {
 pub struct Client {
     transport: Transport,
     authorization: Option<HeaderValue>,
+    /// Why things are changed.
+    reason: Option<HeaderValue>,
 }
 
 impl Client {
@@ -103,7 +108,24 @@ impl Client {
         Ok(Self {
             transport,
             authorization,
+            reason: None,
         })
+    }
+
+    /// The same, which says with each change why it is made.
+    ///
+    /// # Errors
+    ///
+    /// When that is nothing that a header can hold.
+    pub fn saying(self, why: &ReasonArgs) -> anyhow::Result<Self> {
+        let text = why
+            .reason
+            .as_ref()
+            .map(|text| HeaderValue::from_bytes(text.as_bytes()));
+        let reason = text.transpose().map_err(|_| {
+            Usage("--reason holds line breaks or control characters; give one line of text".to_owned())
+        })?;
+        Ok(Self { reason, ..self })
     }
 
     /// # Errors
@@ -175,12 +197,16 @@ impl Client {
         headers: &[(&'static str, HeaderValue)],
         body: Body,
     ) -> Result<Answer, ClientError> {
+        let reason = self.reason.as_ref().filter(|_| method != Method::GET);
         let mut request = Request::builder()
             .method(method)
             .uri(path.as_str())
             .header(header::HOST, self.transport.host());
         for (name, value) in headers {
             request = request.header(*name, value.clone());
+        }
+        if let Some(value) = reason {
+            request = request.header(REASON, value.clone());
         }
         if let Some(value) = &self.authorization {
             request = request.header(header::AUTHORIZATION, value.clone());

@@ -13,7 +13,7 @@ use clap::Subcommand;
 use http::Method;
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     client::{Answer, Client, ClientError, Path},
     list::{self, ListArgs},
     table::Column,
@@ -26,6 +26,8 @@ pub struct Args {
     command: Command,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,7 +105,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     let answer = match args.command {
         Command::List { tenant, state, list } => {

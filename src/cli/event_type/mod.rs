@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::value::RawValue;
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     client::{Client, Path},
     list::{self, ListArgs},
     table::Column,
@@ -21,6 +21,8 @@ pub struct Args {
     command: Command,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +57,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     match args.command {
         Command::List { list } => {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
-    ConnectArgs, Output,
+    ConnectArgs, Output, ReasonArgs,
     apply::Applied,
     client::{Client, Path},
     input::Source,
@@ -40,6 +40,8 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,7 +81,7 @@ impl Imported {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(&args.connect)?.saying(&args.why)?;
     let output = Output::new(args.connect.output);
     let mut imported = match &args.from {
         From::Svix { endpoints, secrets } => {

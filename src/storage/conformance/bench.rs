@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::{AuditEntry, AuditFilter},
         configuration::ConfigChange,
         delivery::Delivery,
         endpoint::Standing,
@@ -43,6 +44,11 @@ impl<S: Subject> Bench<S> {
             storage,
             host,
         }
+    }
+
+    pub async fn audit_log(&self) -> Vec<AuditEntry> {
+        let page = self.storage.audit_entries(AuditFilter::default(), None, true, 9);
+        page.await.unwrap().entries
     }
 
     /// The process is killed, and another begins.

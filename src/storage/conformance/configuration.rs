@@ -7,13 +7,14 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::{AuditEntry, AuditFilter},
         configuration::ConfigChange,
         delivery::Stage,
         endpoint::{EndpointState, StateChange},
         id::AuditId,
-        record::{DeliveriesEnded, EventTypeDeleted, EventTypePut, KeyRevoked},
+        record::{DeliveriesEnded, DeliveriesRetried, EventTypeDeleted, EventTypePut, KeyRevoked},
     },
-    storage::{Applied, Change, StorageError},
+    storage::{Applied, Change, DeliveryChange, StorageError},
 };
 
 rules!(
@@ -32,6 +33,7 @@ rules!(
     a_declaration_is_deleted,
     deliveries_end_with_the_change,
     the_audit_log_is_read_in_pages_in_both_directions,
+    the_audit_log_is_filtered_and_a_page_says_whether_there_may_be_more,
     an_audit_entry_that_is_said_again_is_one_entry,
 );
 
@@ -267,11 +269,9 @@ async fn the_audit_log_is_read_in_pages_in_both_directions<S: Subject>(bench: Be
         bench.save(vec![put(1), ConfigChange::Audited(entry)]).await;
     }
     let page = async |beyond: Option<AuditId>, ascending, limit| {
-        bench
-            .storage
-            .audit_entries(beyond, ascending, limit)
-            .await
-            .unwrap()
+        let filter = AuditFilter::default();
+        let page = bench.storage.audit_entries(filter, beyond, ascending, limit);
+        page.await.unwrap().entries
     };
     assert_eq!(page(None, true, 9).await, entries);
     assert_eq!(page(None, true, 2).await, entries[..2]);
@@ -283,14 +283,79 @@ async fn the_audit_log_is_read_in_pages_in_both_directions<S: Subject>(bench: Be
     assert_eq!(page(Some(entries[0].id), false, 9).await, []);
 }
 
+async fn the_audit_log_is_filtered_and_a_page_says_whether_there_may_be_more<S: Subject>(bench: Bench<S>) {
+    let mut entries = [1, 2, 3, 4, 5].map(audited);
+    entries[1].action = "key.created".to_owned();
+    entries[3].actor = "key_2".to_owned();
+    entries[4].target = "ep_9".to_owned();
+    let changes = entries
+        .iter()
+        .map(|entry| ConfigChange::Audited(Box::new(entry.clone())));
+    bench.save(changes.collect()).await;
+    // Follows the pages, of which some may be short.
+    let found = async |filter: AuditFilter, ascending| {
+        let (mut found, mut beyond) = (Vec::new(), None);
+        loop {
+            let page = bench.storage.audit_entries(filter.clone(), beyond, ascending, 2);
+            let page = page.await.unwrap();
+            assert!(page.entries.len() <= 2);
+            found.extend(page.entries);
+            beyond = page.next;
+            if beyond.is_none() {
+                return found;
+            }
+        }
+    };
+    let all = AuditFilter::default();
+    let newest_first: Vec<_> = entries.iter().rev().cloned().collect();
+    assert_eq!(found(all.clone(), true).await, entries);
+    assert_eq!(found(all.clone(), false).await, newest_first);
+    let of = |places: &[usize]| -> Vec<_> { places.iter().map(|place| entries[*place].clone()).collect() };
+    let action = |text: &str| AuditFilter {
+        action: Some(text.parse().unwrap()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(found(action("key.created"), true).await, of(&[1]));
+    assert_eq!(found(action("key.*"), true).await, of(&[1]));
+    let actor = AuditFilter {
+        actor: Some("key_2".to_owned()),
+        ..all.clone()
+    };
+    assert_eq!(found(actor, false).await, of(&[3]));
+    let target = AuditFilter {
+        target: Some("ep_9".to_owned()),
+        ..all.clone()
+    };
+    assert_eq!(found(target, true).await, of(&[4]));
+    let in_time = AuditFilter {
+        since: Some(entries[1].at),
+        until: Some(entries[3].at),
+        ..all
+    };
+    assert_eq!(found(in_time.clone(), true).await, of(&[1, 2, 3]));
+    assert_eq!(found(in_time, false).await, of(&[3, 2, 1]));
+}
+
 async fn an_audit_entry_that_is_said_again_is_one_entry<S: Subject>(bench: Bench<S>) {
     for _ in 0..2 {
         bench
             .save(vec![ConfigChange::Audited(Box::new(audited(1)))])
             .await;
     }
-    assert_eq!(
-        bench.storage.audit_entries(None, true, 9).await.unwrap(),
-        [audited(1)]
-    );
+    assert_eq!(bench.audit_log().await, [audited(1)]);
+    // Beside a change of deliveries, which has none to change here, it takes the place of the former as well.
+    let newer = AuditEntry {
+        after: Some(r#"{"failed":2}"#.to_owned()),
+        ..audited(1)
+    };
+    let changes = vec![
+        DeliveryChange::Audited(Box::new(newer.clone())),
+        DeliveryChange::Retried(DeliveriesRetried {
+            keys: Vec::new(),
+            due: at(1),
+        }),
+    ];
+    let sequences = bench.storage.change_deliveries(changes).await.unwrap();
+    assert_eq!(sequences[1], sequences[0] + 1);
+    assert_eq!(bench.audit_log().await, [newer]);
 }

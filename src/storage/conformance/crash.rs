@@ -164,22 +164,20 @@ async fn the_audit_log_outlives_a_crash<S: Subject>(bench: Bench<S>) {
     let entry = |seconds| ConfigChange::Audited(Box::new(audited(seconds)));
     bench.save(vec![put(1), entry(1), entry(2)]).await;
     let bench = bench.crash().await;
-    assert_eq!(
-        bench.storage.audit_entries(None, true, 9).await.unwrap(),
-        [1, 2].map(audited)
-    );
+    assert_eq!(bench.audit_log().await, [1, 2].map(audited));
 }
 
 async fn an_erasure_outlives_a_crash<S: Subject>(bench: Bench<S>) {
     let sequence = bench.accept(event("a", &[1])).await;
     bench
         .storage
-        .erase_payload(sequence, at(9), "key_1".to_owned())
+        .erase_payload(sequence, at(9), "key_1".to_owned(), Some(Box::new(audited(3))))
         .await
         .unwrap();
     let bench = bench.crash().await;
     let left = bench.storage.event(sequence).await.unwrap().unwrap();
     assert_eq!((left.payload.bytes.len(), bench.keys(1).await.len()), (0, 0));
+    assert_eq!(bench.audit_log().await, [audited(3)]);
 }
 
 async fn sequences_grow_beyond_a_crash<S: Subject>(bench: Bench<S>) {

@@ -64,7 +64,7 @@ impl<S: Subject> Bench<S> {
     async fn erase(&self, sequence: Lsn, seconds: u64) {
         let by = format!("after {seconds} s");
         self.storage
-            .erase_payload(sequence, at(seconds), by)
+            .erase_payload(sequence, at(seconds), by, None)
             .await
             .unwrap();
     }

@@ -1,4 +1,4 @@
-//! A page of a list: read within bounds of time and of bytes, so that nobody holds the index for long.
+//! A page of a list, or of the audit log: read within bounds of time and of bytes, so that nobody holds the index for long.
 
 use std::time::Duration;
 
@@ -9,8 +9,13 @@ use super::index::{
     listing::{self, Look, Plan},
 };
 use crate::{
-    domain::{id::DeliveryKey, limits},
+    domain::{
+        audit::{AuditEntry, AuditFilter},
+        id::{AuditId, DeliveryKey},
+        limits,
+    },
     storage::{
+        AuditPage,
         queries::{ListPage, ListRange, next_to},
         stored::Listed,
     },
@@ -50,4 +55,38 @@ pub(super) fn page<T: listing::Listed, V: Listed>(
     }
     let next = lister.at().and_then(|at| next_to(at, !range.ascending));
     Ok(ListPage { rows, next })
+}
+
+/// A page of the audit log: its entries are found by time, and looked at one by one for the rest of the filter.
+pub(super) fn audit_page(
+    store: &Store,
+    filter: &AuditFilter,
+    beyond: Option<AuditId>,
+    ascending: bool,
+    limit: usize,
+) -> Result<AuditPage, StoreError> {
+    let (mut first, mut end) = (filter.first(), filter.end());
+    match beyond {
+        Some(beyond) if ascending => first = first.max(Some(beyond)),
+        Some(beyond) => end = Some(end.map_or(beyond, |end| end.min(beyond))),
+        None => {}
+    }
+    let until = Instant::now() + SLICE;
+    let (mut page, mut bytes) = (AuditPage::default(), 0);
+    for entry in store.audit_entries(first, end, ascending) {
+        let entry: AuditEntry = entry?;
+        let id = entry.id;
+        if beyond == Some(id) {
+            continue;
+        }
+        if filter.matches(&entry) {
+            bytes += entry.size();
+            page.entries.push(entry);
+        }
+        if page.entries.len() == limit || bytes >= limits::PAGE_BYTES || Instant::now() >= until {
+            page.next = Some(id);
+            break;
+        }
+    }
+    Ok(page)
 }

@@ -2,16 +2,16 @@
 
 use async_trait::async_trait;
 
-use super::{LocalStorage, codec, events::encode_failure, journal::MAX_BODY};
+use super::{LocalStorage, codec, events::encode_failure, journal::MAX_BODY, pages};
 use crate::{
     domain::{
-        audit::AuditEntry,
+        audit::{AuditEntry, AuditFilter},
         configuration::{ConfigChange, Configured},
         id::{AuditId, Lsn},
-        record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed, Record},
+        record::{AttemptSettled, EventAccepted, Record},
         time::Timestamp,
     },
-    storage::{ConfigurationStore, Deliveries, Overwritten, StorageError},
+    storage::{AuditPage, ConfigurationStore, Deliveries, DeliveryChange, Overwritten, StorageError},
 };
 
 impl LocalStorage {
@@ -49,37 +49,33 @@ impl LocalStorage {
 
 #[async_trait]
 impl Deliveries for LocalStorage {
-    async fn retry_deliveries(&self, retried: DeliveriesRetried) -> Result<(), StorageError> {
-        self.write_visibly(&[Record::DeliveriesRetried(retried)])
-            .await
-            .map(drop)
-    }
-
-    async fn end_deliveries(&self, ended: DeliveriesEnded) -> Result<(), StorageError> {
-        self.write_visibly(&[Record::DeliveriesEnded(ended)])
-            .await
-            .map(drop)
-    }
-
-    async fn replay_events(&self, replayed: Vec<EventReplayed>) -> Result<Vec<Lsn>, StorageError> {
-        if replayed.is_empty() {
+    async fn change_deliveries(&self, changes: Vec<DeliveryChange>) -> Result<Vec<Lsn>, StorageError> {
+        if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let records: Vec<Record> = replayed.into_iter().map(Record::EventReplayed).collect();
+        let records: Vec<Record> = changes.into_iter().map(Record::from).collect();
         let first = self.write_visibly(&records).await?;
         Ok((first..).take(records.len()).collect())
     }
 
-    async fn erase_payload(&self, event: Lsn, at: Timestamp, by: String) -> Result<(), StorageError> {
+    async fn erase_payload(
+        &self,
+        event: Lsn,
+        at: Timestamp,
+        by: String,
+        audited: Option<Box<AuditEntry>>,
+    ) -> Result<(), StorageError> {
         self.served.caught_up_with(event).await?;
         let read = move |storage: &Self| storage.erasure(event, at, by);
-        match self.aside(read).await? {
-            None => Ok(()),
-            Some(erased) => self
-                .write_visibly(&[Record::PayloadErased(erased)])
-                .await
-                .map(drop),
-        }
+        let Some(erased) = self.aside(read).await? else {
+            return Ok(());
+        };
+        let audited = audited.map(DeliveryChange::Audited).map(Record::from);
+        let records: Vec<Record> = audited
+            .into_iter()
+            .chain([Record::PayloadErased(erased)])
+            .collect();
+        self.write_visibly(&records).await.map(drop)
     }
 
     async fn overwrite_payload(&self, event: Lsn) -> Result<Overwritten, StorageError> {
@@ -114,12 +110,13 @@ impl ConfigurationStore for LocalStorage {
 
     async fn audit_entries(
         &self,
+        filter: AuditFilter,
         beyond: Option<AuditId>,
         ascending: bool,
         limit: usize,
-    ) -> Result<Vec<AuditEntry>, StorageError> {
-        self.query(&self.readers, move |_, store| {
-            store.audit_entries(beyond, ascending, limit)
+    ) -> Result<AuditPage, StorageError> {
+        self.query(&self.list_readers, move |_, store| {
+            pages::audit_page(store, &filter, beyond, ascending, limit)
         })
         .await
     }

@@ -1,18 +1,16 @@
 //! Saving configuration.
 
-use std::ops::Bound;
-
 use async_trait::async_trait;
 
 use super::{MemoryStorage, feed::Telling};
 use crate::{
     domain::{
-        audit::AuditEntry,
+        audit::{AuditEntry, AuditFilter},
         configuration::{ConfigChange, Configured},
         id::AuditId,
     },
     runtime::codec,
-    storage::{ConfigurationStore, StorageError},
+    storage::{AuditPage, ConfigurationStore, StorageError},
 };
 
 /// The changes of one request take at most so many bytes.
@@ -41,19 +39,34 @@ impl ConfigurationStore for MemoryStorage {
 
     async fn audit_entries(
         &self,
+        filter: AuditFilter,
         beyond: Option<AuditId>,
         ascending: bool,
         limit: usize,
-    ) -> Result<Vec<AuditEntry>, StorageError> {
-        let beyond = beyond.map_or(Bound::Unbounded, Bound::Excluded);
+    ) -> Result<AuditPage, StorageError> {
         self.read(|state| {
-            if ascending {
-                let page = state.audit.range((beyond, Bound::Unbounded));
-                page.take(limit).map(|(_, entry)| entry.clone()).collect()
+            let is_beyond = |id: AuditId| match beyond {
+                Some(beyond) if ascending => id > beyond,
+                Some(beyond) => id < beyond,
+                None => true,
+            };
+            let (first, end) = (filter.first(), filter.end());
+            let wanted = |entry: &&AuditEntry| {
+                is_beyond(entry.id)
+                    && first.is_none_or(|first| entry.id >= first)
+                    && end.is_none_or(|end| entry.id < end)
+                    && filter.matches(entry)
+            };
+            let all = state.audit.values().filter(wanted).cloned();
+            let mut entries: Vec<_> = if ascending {
+                all.take(limit + 1).collect()
             } else {
-                let page = state.audit.range((Bound::Unbounded, beyond)).rev();
-                page.take(limit).map(|(_, entry)| entry.clone()).collect()
-            }
+                all.rev().take(limit + 1).collect()
+            };
+            let is_more = entries.len() > limit;
+            entries.truncate(limit);
+            let next = entries.last().map(|last| last.id).filter(|_| is_more);
+            AuditPage { entries, next }
         })
         .await
     }

@@ -5,11 +5,13 @@ use async_trait::async_trait;
 use super::{Inner, MemoryStorage, feed::Telling, state::State};
 use crate::{
     domain::{
+        audit::AuditEntry,
+        configuration::ConfigChange,
         id::Lsn,
-        record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed},
+        record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    storage::{Deliveries, Overwritten, StorageError, local::index::Effect, stored::Erased},
+    storage::{Deliveries, DeliveryChange, Overwritten, StorageError, local::index::Effect, stored::Erased},
 };
 
 impl MemoryStorage {
@@ -30,32 +32,43 @@ impl MemoryStorage {
 
 #[async_trait]
 impl Deliveries for MemoryStorage {
-    async fn retry_deliveries(&self, retried: DeliveriesRetried) -> Result<(), StorageError> {
-        self.commit_visibly(1, |state, _, effects| state.retry(&retried, effects))
-            .await
-            .map(drop)
-    }
-
-    async fn end_deliveries(&self, ended: DeliveriesEnded) -> Result<(), StorageError> {
-        self.commit_visibly(1, |state, _, effects| state.end(&ended, effects))
-            .await
-            .map(drop)
-    }
-
-    async fn replay_events(&self, replayed: Vec<EventReplayed>) -> Result<Vec<Lsn>, StorageError> {
-        let count = replayed.len();
-        let replay = |state: &mut State, first: Lsn, effects: &mut Vec<Effect>| {
-            for (sequence, replayed) in (first..).zip(&replayed) {
-                state.replay(sequence, replayed, effects);
+    async fn change_deliveries(&self, changes: Vec<DeliveryChange>) -> Result<Vec<Lsn>, StorageError> {
+        let count = changes.len();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let change = |state: &mut State, first: Lsn, effects: &mut Vec<Effect>| {
+            for (sequence, change) in (first..).zip(changes) {
+                match change {
+                    DeliveryChange::Retried(retried) => state.retry(&retried, effects),
+                    DeliveryChange::Ended(ended) => state.end(&ended, effects),
+                    DeliveryChange::Replayed(replayed) => state.replay(sequence, &replayed, effects),
+                    DeliveryChange::Audited(entry) => {
+                        state.configure(sequence, ConfigChange::Audited(entry), effects);
+                    }
+                }
             }
         };
-        let first = self.commit_visibly(count, replay).await?;
+        let first = self.commit_visibly(count, change).await?;
         Ok((first..).take(count).collect())
     }
 
-    async fn erase_payload(&self, event: Lsn, at: Timestamp, by: String) -> Result<(), StorageError> {
-        self.commit_visibly(1, |state, _, effects| {
-            state.erase(event, Erased { at, by }, effects)
+    async fn erase_payload(
+        &self,
+        event: Lsn,
+        at: Timestamp,
+        by: String,
+        audited: Option<Box<AuditEntry>>,
+    ) -> Result<(), StorageError> {
+        self.commit_visibly(2, |state, sequence, effects| {
+            let found = state.events.get(&event);
+            if found.is_none_or(|found| found.erased.is_some()) {
+                return;
+            }
+            if let Some(entry) = audited {
+                state.configure(sequence, ConfigChange::Audited(entry), effects);
+            }
+            state.erase(event, Erased { at, by }, effects);
         })
         .await
         .map(drop)

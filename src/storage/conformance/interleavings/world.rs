@@ -175,7 +175,7 @@ impl<S: Subject> World<S> {
         let by = "key_1".to_owned();
         self.bench
             .storage
-            .erase_payload(sequence, at(self.now), by)
+            .erase_payload(sequence, at(self.now), by, None)
             .await
             .unwrap();
         self.model.erased(sequence);

@@ -277,22 +277,22 @@ impl Store {
         self.row(&keys::audit(id))
     }
 
-    /// Entries of the audit log in the order of their time, or against it, beyond one of them.
+    /// Entries of the audit log from one on and before another, in the order of their ids or against it.
     pub fn audit_entries(
         &self,
-        beyond: Option<AuditId>,
+        first: Option<AuditId>,
+        end: Option<AuditId>,
         ascending: bool,
-        limit: usize,
-    ) -> Result<Vec<AuditEntry>, StoreError> {
-        let window = Window {
-            prefix: vec![keys::AUDIT],
-            beyond: beyond.map(|id| keys::audit(id).to_vec()),
-            ascending,
-            limit,
-            looks: limit,
-        };
-        let rows = self.window::<AuditEntry>(&window, |_, _| true)?;
-        Ok(rows.found.into_iter().map(|(_, entry)| entry).collect())
+    ) -> impl Iterator<Item = Result<AuditEntry, StoreError>> + '_ {
+        let kind = keys::of_kind(keys::AUDIT);
+        let low = first.map_or_else(|| kind.to_vec(), |first| keys::audit(first).to_vec());
+        let high = end.map_or_else(|| keys::after(&kind), |end| keys::audit(end).to_vec());
+        let range = self.table.range(&low, Some(&high));
+        let range = if ascending { range } else { range.descending() };
+        range.map(|entry| {
+            let (key, row) = entry?;
+            decode(&key, &row)
+        })
     }
 
     /// An event's deliveries beyond its fan-out.

@@ -353,7 +353,8 @@ impl Reclaimer {
     /// Forgets the oldest entries of the audit log, a portion of those that are past their time.
     fn forget_audit(&self, bench: &mut Bench<'_>) -> Result<Piece, Trouble> {
         let cut = (bench.ago)(self.retention.audit);
-        let oldest = bench.store.audit_entries(None, true, at_most::AUDIT_AT_ONCE)?;
+        let oldest = bench.store.audit_entries(None, None, true);
+        let oldest: Vec<_> = oldest.take(at_most::AUDIT_AT_ONCE).collect::<Result<_, _>>()?;
         let old = oldest.iter().take_while(|entry| entry.at < cut);
         let Some(last) = old.last() else {
             return Ok(Piece::Done);

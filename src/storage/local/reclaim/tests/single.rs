@@ -253,7 +253,11 @@ fn the_audit_log_outlives_the_records_that_it_stood_in_until_its_own_time_is_ove
     let change = |entry: &AuditEntry| ConfigChange::Audited(Box::new(entry.clone()));
     let changes = entries.iter().map(change).collect();
     let first = world.append(&[put(1), Record::Configured(Configured { changes })]);
-    let kept = |world: &World| world.store.audit_entries(None, true, 10).unwrap();
+    let listed = |world: &World, end, ascending| -> Vec<AuditEntry> {
+        let entries = world.store.audit_entries(None, end, ascending);
+        entries.collect::<Result<_, _>>().unwrap()
+    };
+    let kept = |world: &World| listed(world, None, true);
     for _ in 0..3 {
         fill(&mut world);
         world.pass(HOUR * 2);
@@ -261,7 +265,7 @@ fn the_audit_log_outlives_the_records_that_it_stood_in_until_its_own_time_is_ove
         world.check(3);
     }
     assert!(world.journal.first_lsn() > first + 1, "its record is gone");
-    let newest_first = world.store.audit_entries(Some(entries[2].id), false, 10).unwrap();
+    let newest_first = listed(&world, Some(entries[2].id), false);
     assert_eq!(newest_first, [entries[1].clone(), entries[0].clone()]);
     world.now = entries[1].at.plus(HOUR * 24).plus(Duration::from_millis(1));
     world.pass(Duration::ZERO);
