@@ -14,8 +14,14 @@ use super::{
     router::Api,
 };
 use crate::{
-    dispatch::view::{AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, Listed},
-    domain::{id::DeliveryId, outcome::Class},
+    dispatch::{
+        detail::AttemptDetails,
+        view::{AttemptFilter, AttemptView, DeliveryFilter, DeliveryView, Listed},
+    },
+    domain::{
+        id::{AttemptId, DeliveryId},
+        outcome::Class,
+    },
 };
 
 /// The states a delivery may be asked for by.
@@ -88,6 +94,14 @@ pub async fn attempts(State(api): State<Api>, mut params: Params) -> Answer<Resp
         Format::Json => Json(listed).into_response(),
         Format::Lines => lines(&listed)?,
     })
+}
+
+pub async fn attempt(
+    State(api): State<Api>,
+    Id(id): Id<AttemptId>,
+    _: NoParams,
+) -> Answer<Json<AttemptDetails>> {
+    Ok(Json(api.engine.attempt(&id).await?))
 }
 
 fn attempt_filter(params: &mut Params) -> Answer<AttemptFilter> {

@@ -101,6 +101,7 @@ fn routes() -> Router<Api> {
         .route("/v1/deliveries/{id}/retry", post(deliveries::retry))
         .route("/v1/deliveries/{id}/cancel", post(deliveries::cancel))
         .route("/v1/attempts", get(deliveries::attempts))
+        .route("/v1/attempts/{id}", get(deliveries::attempt))
         .route("/v1/event-types", get(event_types::list))
         .route("/v1/event-types/{type}", event_types::routes())
         .route(

@@ -90,6 +90,7 @@ pub fn delivered(event: Lsn) -> AttemptSettled {
         location: None,
         excerpt: Bytes::from_static(b"ok"),
         overrides_end: false,
+        detail: Bytes::new(),
     }
 }
 

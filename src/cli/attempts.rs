@@ -12,6 +12,15 @@ use crate::domain::{outcome::Class, time::Timestamp};
 /// List attempts, newest first
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Which attempts, and how they are printed.
+#[derive(clap::Args, Debug)]
+pub struct Filter {
     /// Only of this event
     #[arg(long)]
     event: Option<String>,
@@ -44,8 +53,6 @@ pub struct Args {
     /// The same as --output
     #[arg(long, value_enum)]
     format: Option<Format>,
-    #[command(flatten)]
-    connect: ConnectArgs,
 }
 
 const OUTCOMES: [&str; 5] = [
@@ -67,20 +74,30 @@ const COLUMNS: &[Column] = &[
     ("STATUS", "status"),
     ("MS", "duration_ms"),
     ("DELIVERY", "delivery_id"),
+    ("ID", "id"),
 ];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::new(&args.connect)?;
-    let output = Output::new(args.format.unwrap_or(args.connect.output));
+    print(&client, args.connect.output, &args.filter).await
+}
+
+/// Prints the attempts that a filter leaves.
+///
+/// # Errors
+///
+/// The client's, and those of stdout.
+pub async fn print(client: &Client, format: Format, filter: &Filter) -> anyhow::Result<()> {
+    let output = Output::new(filter.format.unwrap_or(format));
     let path = Path::new(&["attempts"])
-        .maybe("event", args.event.as_ref())
-        .maybe("delivery", args.delivery.as_ref())
-        .maybe("endpoint", args.endpoint.as_ref())
-        .maybe("type", args.kind.as_ref())
-        .maybe("status", args.status.as_ref())
-        .maybe("outcome", args.outcome.as_ref())
-        .maybe("since", args.since.as_ref())
-        .maybe("until", args.until.as_ref())
-        .maybe("tenant", args.tenant.as_ref());
-    list::print(&client, output, &path, &args.list, COLUMNS).await
+        .maybe("event", filter.event.as_ref())
+        .maybe("delivery", filter.delivery.as_ref())
+        .maybe("endpoint", filter.endpoint.as_ref())
+        .maybe("type", filter.kind.as_ref())
+        .maybe("status", filter.status.as_ref())
+        .maybe("outcome", filter.outcome.as_ref())
+        .maybe("since", filter.since.as_ref())
+        .maybe("until", filter.until.as_ref())
+        .maybe("tenant", filter.tenant.as_ref());
+    list::print(client, output, &path, &filter.list, COLUMNS).await
 }

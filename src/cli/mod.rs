@@ -19,6 +19,7 @@
 
 mod apply;
 mod args;
+mod attempt;
 mod attempts;
 mod audit;
 mod backup;
@@ -82,6 +83,7 @@ enum Command {
     Event(event::Args),
     EventType(Box<event_type::Args>),
     Delivery(delivery::Args),
+    Attempt(attempt::Args),
     Attempts(attempts::Args),
     Audit(audit::Args),
     Preview(preview::Args),
@@ -134,6 +136,7 @@ impl Arguments {
             Some(Command::Event(args)) => block_on(event::run(args)),
             Some(Command::EventType(args)) => block_on(event_type::run(*args)),
             Some(Command::Delivery(args)) => block_on(delivery::run(args)),
+            Some(Command::Attempt(args)) => block_on(attempt::run(args)),
             Some(Command::Attempts(args)) => block_on(attempts::run(args)),
             Some(Command::Audit(args)) => block_on(audit::run(args)),
             Some(Command::Key(args)) => block_on(key::run(args)),

@@ -28,7 +28,7 @@ use crate::{
         audit::{self, asked_by},
         engine::{Engine, EngineOptions},
     },
-    domain::{address::AddressRules, limits, text},
+    domain::{address::AddressRules, attempt_detail::DetailBudget, limits, text},
     runtime::{
         clock::SystemClock,
         folder::{self, Folder},
@@ -220,8 +220,14 @@ fn sender_options(config: &Config, rules: AddressRules, shares: Shares) -> anyho
         extra_roots: extra_roots(config)?,
         max_idle: shares.kept,
         proxy: config.delivery.proxy.clone(),
+        detail: attempt_detail(config),
         ..SenderOptions::default()
     })
+}
+
+/// How much is kept of an attempt.
+fn attempt_detail(config: &Config) -> DetailBudget {
+    DetailBudget::new(config.storage.attempt_detail_bytes.as_usize())
 }
 
 /// The certificates of `delivery.ca_file`.
@@ -262,6 +268,7 @@ fn start_options(
                 .payload
                 .as_usize()
                 .saturating_mul(limits::ENCODED_TIMES),
+            attempt_detail: attempt_detail(config),
             profiles: config.profiles.clone(),
             rules,
             require_https: config.delivery.require_https,

@@ -29,8 +29,23 @@ pub fn table(columns: &[Column], rows: &[Box<RawValue>]) -> String {
 
 /// Each member of an object on a line of its own, in the order in which they came.
 pub fn details(document: &RawValue) -> String {
+    details_but(document, &[])
+}
+
+/// The same without these members.
+pub fn details_but(document: &RawValue, without: &[&str]) -> String {
     let mut lines = Vec::new();
-    lay_out(&mut lines, String::new(), document, 0);
+    match serde_json::from_str(document.get()) {
+        Ok(Members(members)) if !without.is_empty() => {
+            for (name, value) in members
+                .iter()
+                .filter(|(name, _)| !without.contains(&name.as_str()))
+            {
+                lay_out(&mut lines, escaped(name).into_owned(), value, 1);
+            }
+        }
+        _ => lay_out(&mut lines, String::new(), document, 0),
+    }
     aligned(&lines)
 }
 

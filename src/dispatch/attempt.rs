@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{
+    detail::{self, Asked},
     engine::{EngineOptions, Shared},
     error::chain,
     slots::Slot,
@@ -61,6 +62,8 @@ pub(super) struct Seen {
     pub location: Option<String>,
     pub excerpt: Bytes,
     pub headers: KeptHeaders,
+    /// How the request went, as it is kept; empty if none was made.
+    pub detail: Bytes,
 }
 
 /// What the record of an attempt says of its event.
@@ -85,7 +88,14 @@ impl Seen {
             location: None,
             excerpt: Bytes::new(),
             headers: KeptHeaders::default(),
+            detail: Bytes::new(),
         }
+    }
+
+    /// Forgets what was sent, which the receiver alone is to see, and what it has answered.
+    pub fn conceal(&mut self) {
+        (self.excerpt, self.location) = (Bytes::new(), None);
+        self.detail = Bytes::new();
     }
 
     /// The event's record is damaged: it can never be sent, and says so by failing.
@@ -211,8 +221,13 @@ pub(super) async fn transmit(
             return Seen::nothing(Some(about), Fault::Signing);
         }
     };
-    let exchange = exchange(shared, endpoint, request, until).await;
-    judge(shared, endpoint, about, exchange)
+    let asked = Asked::of(&request);
+    let mut exchange = exchange(shared, endpoint, request, until).await;
+    let detail = detail::detail(shared, endpoint.id, asked, &mut exchange);
+    Seen {
+        detail,
+        ..judge(shared, endpoint, about, exchange)
+    }
 }
 
 /// Sends a request on an endpoint's own way: its certificates, its proxy, its token, its time.
@@ -250,6 +265,7 @@ async fn exchange(
 
 /// The record of a request that belongs to no delivery: a test, or a step of a handshake.
 pub(super) fn standalone(
+    options: &EngineOptions,
     endpoint: EndpointId,
     about: About,
     started_at: Timestamp,
@@ -276,8 +292,9 @@ pub(super) fn standalone(
         health: Health::default(),
         disable: None,
         location: seen.location,
-        excerpt: seen.excerpt,
+        excerpt: options.attempt_detail.excerpt(seen.excerpt),
         overrides_end: false,
+        detail: seen.detail,
     }
 }
 
@@ -308,6 +325,7 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
         location: exchange.location,
         excerpt: exchange.excerpt,
         headers: exchange.headers,
+        detail: Bytes::new(),
     }
 }
 

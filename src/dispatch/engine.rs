@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clock::EngineClock,
+    detail::SealedUrls,
     erase::Erasures,
     event_types::Catalogue,
     locks::{Held, Locks},
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     domain::{
         address::AddressRules,
+        attempt_detail::DetailBudget,
         event::Label,
         id::{DeliveryKey, EndpointId, Lsn},
         profile::Profiles,
@@ -63,6 +65,8 @@ pub struct EngineOptions {
     pub memory: usize,
     /// Bytes of a body in another encoding than JSON.
     pub encoded_limit: usize,
+    /// How much is kept of an attempt.
+    pub attempt_detail: DetailBudget,
     /// What endpoints may name as their `profile`.
     pub profiles: Profiles,
     pub rules: AddressRules,
@@ -86,6 +90,7 @@ pub(super) struct Shared {
     pub registry: Registry,
     pub event_types: Catalogue,
     pub sealer: Sealer,
+    pub sealed_urls: SealedUrls,
     pub sender: Sender,
     pub in_flight: InFlight,
     /// How many attempts may be out, and whose.

@@ -163,6 +163,7 @@ impl Running {
             registry: Registry::default(),
             event_types: Catalogue::default(),
             sealer: folder.sealer().clone(),
+            sealed_urls: Default::default(),
             sender: options.sender,
             in_flight: InFlight::default(),
             slots,

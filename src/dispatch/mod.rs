@@ -39,6 +39,7 @@ mod bucket;
 mod clock;
 mod cloud_events;
 mod conditions;
+pub mod detail;
 mod document;
 mod edit;
 mod endpoints;

@@ -155,7 +155,7 @@ impl Engine {
         };
         let seen = attempt::send(shared, &endpoint, accepted, lease, &mut slot).await;
         drop(slot);
-        let record = attempt::standalone(id, about, started_at, 1, seen);
+        let record = attempt::standalone(&shared.options, id, about, started_at, 1, seen);
         let lsn = shared.data.record_standalone_attempt(record.clone()).await?;
         let id = AttemptId::new(started_at, DeliveryKey::new(lsn, 0));
         Ok(shared.clock.show(queries::attempt_view(id, None, &record, true)))

@@ -484,8 +484,9 @@ impl Scheduler {
             health: verdict.health,
             disable: verdict.disable,
             location: seen.location,
-            excerpt: seen.excerpt,
+            excerpt: self.shared.options.attempt_detail.excerpt(seen.excerpt),
             overrides_end: false,
+            detail: seen.detail,
         })
     }
 

@@ -9,8 +9,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     attempt::{self, About, Seen, Until},
     edit::Edit,
@@ -234,9 +232,9 @@ async fn ask(
     seen.outcome = shared.outage.judge(seen.outcome, seen.unreached.as_ref());
     let verdict = judge(challenge, &mut seen);
     if challenge.is_secret() {
-        (seen.excerpt, seen.location) = (Bytes::new(), None);
+        seen.conceal();
     }
-    let record = attempt::standalone(endpoint.id, about, started_at, number, seen);
+    let record = attempt::standalone(&shared.options, endpoint.id, about, started_at, number, seen);
     shared.data.record_standalone_attempt(record).await?;
     Ok(verdict)
 }

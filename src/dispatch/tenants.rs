@@ -12,10 +12,10 @@ use super::{
 use crate::{
     domain::{
         event::{EventType, Label},
-        id::{DeliveryId, EndpointId, EventId},
+        id::{AttemptId, DeliveryId, EndpointId, EventId},
         operational,
     },
-    storage::stored::StoredDelivery,
+    storage::stored::{AttemptFacts, StoredDelivery},
 };
 
 /// Something that has a tenant, or none.
@@ -24,6 +24,7 @@ pub enum Thing {
     Endpoint(EndpointId),
     Event(EventId),
     Delivery(DeliveryId),
+    Attempt(AttemptId),
 }
 
 impl Engine {
@@ -43,6 +44,10 @@ impl Engine {
             Thing::Delivery(id) => {
                 let found = shared.find_delivery(id).await?;
                 ("delivery", shared.is_delivery_of(tenant, &found))
+            }
+            Thing::Attempt(id) => {
+                let found = shared.find_attempt(id).await?;
+                ("attempt", shared.is_attempt_of(tenant, &found.facts))
             }
         };
         if own {
@@ -64,6 +69,11 @@ impl Shared {
     pub(super) fn goes_to_own(&self, tenant: &Label, endpoint: EndpointId, event_type: &EventType) -> bool {
         self.tenant_has(tenant, endpoint)
             .unwrap_or_else(|| !operational::is_reserved(event_type))
+    }
+
+    fn is_attempt_of(&self, tenant: &Label, attempt: &AttemptFacts) -> bool {
+        attempt.tenant.as_ref() == Some(tenant)
+            && self.goes_to_own(tenant, attempt.endpoint, &attempt.event_type)
     }
 
     /// Whether a delivery's event and endpoint are a tenant's. What cannot be read is nobody's.

@@ -166,6 +166,23 @@ impl EndpointUrl {
         }))
     }
 
+    /// What is asked for, without the values in the query, which may be tokens.
+    pub fn without_query_values(&self) -> String {
+        let scheme = if self.is_https() { "https" } else { "http" };
+        let asked = &self.0.path_and_query;
+        let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
+        let mut shown = format!("{scheme}://{}{path}", self.0.authority);
+        for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+            shown.push(if place == 0 { '?' } else { '&' });
+            if let Some((name, _)) = pair.split_once('=') {
+                shown.push_str(name);
+                shown.push('=');
+            }
+            shown.push_str("***");
+        }
+        shown
+    }
+
     /// The form for logs: without the path and the query, which may hold tokens.
     pub fn redacted(&self) -> String {
         let scheme = if self.is_https() { "https" } else { "http" };

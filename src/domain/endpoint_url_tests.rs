@@ -1,5 +1,23 @@
 use super::*;
 
+#[test]
+fn what_is_asked_for_is_shown_without_the_values_in_its_query() {
+    for (url, shown) in [
+        ("https://h.test", "https://h.test/"),
+        ("http://H.test:8080/a/b", "http://h.test:8080/a/b"),
+        ("https://h.test/a?k=v", "https://h.test/a?k=***"),
+        (
+            "https://h.test/a?k=v&token=s=e&flag&=x",
+            "https://h.test/a?k=***&token=***&***&=***",
+        ),
+        ("https://h.test/a?secret", "https://h.test/a?***"),
+        ("https://h.test/a?", "https://h.test/a"),
+    ] {
+        let url: EndpointUrl = url.parse().unwrap();
+        assert_eq!(url.without_query_values(), shown);
+    }
+}
+
 fn parse(text: &str) -> Result<EndpointUrl, InvalidUrl> {
     EndpointUrl::try_from(text.to_owned())
 }

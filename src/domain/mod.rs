@@ -18,6 +18,7 @@
 //! or an error that names the rule. What is persisted is listed in [`record`].
 
 pub mod address;
+pub mod attempt_detail;
 pub mod audit;
 pub mod auth;
 pub mod backup;
@@ -34,6 +35,7 @@ pub mod explanation;
 pub mod facts;
 pub mod format;
 pub mod handshake;
+pub mod header_lines;
 pub mod headers;
 pub mod health;
 pub mod id;

@@ -91,6 +91,10 @@ pub struct AttemptSettled {
     /// the meaning that they were applied with; in those that are written today the end that came first stands.
     #[serde(skip)]
     pub overrides_end: bool,
+    /// How it went, as [`super::attempt_detail::AttemptDetail`] is kept: behind everything else in records of version 3, and
+    /// in none of those before. Empty where no request was made, too.
+    #[serde(skip)]
+    pub detail: Bytes,
 }
 
 impl AttemptSettled {
@@ -235,8 +239,9 @@ impl Record {
     /// The version of a kind that is written today.
     pub const fn version_of(kind: u8) -> u8 {
         match kind {
-            // AttemptSettled: in version 1 a success ended also what had ended before. The body is the same.
-            2 => 2,
+            // AttemptSettled: in version 1 a success ended also what had ended before, with the same body. Version 2 had no
+            // detail.
+            2 => 3,
             // Carried and FloorRaised: version 1 held rows of the index.
             13 | 17 => 2,
             _ => 1,

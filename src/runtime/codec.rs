@@ -1,5 +1,5 @@
 //! How records and rows become bytes: bincode 1.3.3 with fixed-width little-endian integers, lengths as u64, a size
-//! limit, and no bytes left over. The only file that names bincode.
+//! limit, and no bytes left over; details of attempts with numbers and lengths of variable width. The only file that names bincode.
 
 use std::cell::RefCell;
 
@@ -25,6 +25,14 @@ pub enum CodecError {
 fn options() -> impl Options {
     bincode::DefaultOptions::new()
         .with_fixint_encoding()
+        .with_little_endian()
+        .with_limit(LIMIT)
+        .reject_trailing_bytes()
+}
+
+fn compact() -> impl Options {
+    bincode::DefaultOptions::new()
+        .with_varint_encoding()
         .with_little_endian()
         .with_limit(LIMIT)
         .reject_trailing_bytes()
@@ -69,6 +77,28 @@ pub fn encode_row<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, Codec
     })
 }
 
+/// A version byte and a body in which small numbers and lengths take one byte: for what is kept of everything and read seldom.
+///
+/// # Errors
+/// When the value is larger than the limit.
+pub fn encode_compact<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = vec![version];
+    compact().serialize_into(&mut bytes, value)?;
+    Ok(bytes)
+}
+
+/// Reads what [`encode_compact`] wrote with this version.
+///
+/// # Errors
+/// When the version is another one, or the body does not decode.
+pub fn decode_compact<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
+    match bytes.split_first() {
+        None => Err(CodecError::Empty),
+        Some((&found, _)) if found != version => Err(CodecError::Version(found)),
+        Some((_, body)) => Ok(compact().deserialize(body)?),
+    }
+}
+
 /// Reads what [`encode_row`] wrote with this version.
 ///
 /// # Errors
@@ -96,6 +126,19 @@ mod tests {
         assert!(decode_body::<(u32, String)>(&bytes).is_err());
         bytes.truncate(bytes.len() - 2);
         assert!(decode_body::<(u32, String)>(&bytes).is_err());
+    }
+
+    #[test]
+    fn what_is_compact_is_small_and_read_whole_or_not_at_all() {
+        let value = (7_u64, Some(250_u32), "text".to_owned());
+        let bytes = encode_compact(3, &value).unwrap();
+        assert_eq!(bytes.len(), 1 + 1 + 2 + 5);
+        let read = |version, bytes: &[u8]| decode_compact::<(u64, Option<u32>, String)>(version, bytes);
+        assert_eq!(read(3, &bytes).unwrap(), value);
+        assert!(matches!(read(2, &bytes), Err(CodecError::Version(3))));
+        assert!(matches!(read(3, &[]), Err(CodecError::Empty)));
+        assert!(read(3, &bytes[..bytes.len() - 1]).is_err());
+        assert!(read(3, &[&bytes[..], &[0]].concat()).is_err());
     }
 
     #[test]

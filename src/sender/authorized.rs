@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     Exchange, Inner,
     answer::{Decided, Wanted},
+    notes,
     route::Route,
     tokens::{Key, NotGranted, Token},
 };
@@ -41,9 +42,14 @@ impl Inner {
         self.check(&request.url)?;
         let mut refused = None;
         loop {
-            let token = self
-                .token(credentials, route, refused, deadline, exchange)
-                .await?;
+            let token = match self.token(credentials, route, refused, deadline, exchange).await {
+                Ok(token) => token,
+                Err(fault) => {
+                    // Nothing was sent. What would have been is of use all the same.
+                    notes::request(exchange, request, route, self.detail);
+                    return Err(fault);
+                }
+            };
             let mut request = request.clone();
             request.headers.insert(AUTHORIZATION, token.authorization);
             // A first 401 decides nothing yet.
@@ -115,9 +121,10 @@ impl Inner {
             .attempt(&mut request, route, deadline, wanted, &mut exchange)
             .await
         {
+            let asked = exchange.remote.filter(|_| exchange.sent);
             return Err(NotGranted {
                 unreached: exchange.unreached,
-                ..failed(of_fault(fault), None, exchange.remote)
+                ..failed(of_fault(fault), None, asked)
             });
         }
         let body = &exchange.excerpt[..];

@@ -17,10 +17,11 @@ use hyper_util::{client::legacy::connect::Connection as _, rt::TokioIo};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
-    Protocol, Unreached,
+    Exchange, Protocol, Unreached,
     deadline::within,
     fault,
     http1::{Http1, Outgoing},
+    notes::millis,
     proxy::{self, Via},
     resolve::Resolver,
     route::{Hop, Route},
@@ -29,7 +30,9 @@ use super::{
     tls::{Stream, Trust},
 };
 use crate::{
-    domain::{address::AddressRules, endpoint_url::EndpointUrl, limits, outcome::Fault},
+    domain::{
+        address::AddressRules, attempt_detail::TlsDetail, endpoint_url::EndpointUrl, limits, outcome::Fault,
+    },
     wire::request::OutboundRequest,
 };
 
@@ -55,6 +58,7 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     /// When it was there.
     pub(super) opened: Instant,
+    pub(super) tls: Option<TlsDetail>,
     requests: Requests,
     socket: Socket,
     /// Set where requests go to a proxy that is to pass them on.
@@ -81,7 +85,7 @@ impl Dialler {
     /// Resolves, checks, dials, checks again, and shakes hands, all by `deadline`, without offering HTTP/2 if
     /// `is_http1_only`.
     ///
-    /// `unreached` is set to who it was that did not answer, unless that is a proxy.
+    /// Notes in `exchange` how long it took, who answered, and who it was that did not, unless that is a proxy.
     ///
     /// # Errors
     /// What kept it from a connection; `AddressForbidden` before anything is sent.
@@ -91,29 +95,24 @@ impl Dialler {
         route: &Route<'_>,
         is_http1_only: bool,
         deadline: Instant,
-        unreached: &mut Option<Unreached>,
+        exchange: &mut Exchange,
     ) -> Result<Connection, Fault> {
         let (socket, remote) = match &route.hop {
-            None => {
-                let remotes = self.allowed(url, deadline).await.inspect_err(|fault| {
-                    *unreached = (*fault == Fault::Dns).then(|| Unreached::Name(url.host_name()));
-                })?;
-                dial_any(&remotes, Some(&self.rules), deadline)
-                    .await
-                    .inspect_err(|fault| {
-                        let is_silence = matches!(fault, Fault::TimeoutConnect | Fault::Unreachable);
-                        let first = remotes.first().filter(|_| is_silence);
-                        *unreached = first.map(|remote| Unreached::Address(remote.ip()));
-                    })?
-            }
+            None => self.dial_receiver(url, deadline, exchange).await?,
             Some(hop) => {
                 self.check_beyond(url, deadline).await?;
-                self.dial_proxy(hop, deadline)
+                self.dial_proxy(hop, deadline, exchange)
                     .await
                     .map_err(|fault| hop.fault(fault))?
             }
         };
-        let opened = within(deadline, self.open(url, route, is_http1_only, socket.clone())).await;
+        exchange.remote = Some(remote);
+        let began = Instant::now();
+        let opening = self.open(url, route, is_http1_only, socket.clone(), &mut exchange.tls);
+        let opened = within(deadline, opening).await;
+        if url.is_https() {
+            exchange.timing.tls = Some(millis(began.elapsed()));
+        }
         let requests = opened.unwrap_or(Err(Fault::TimeoutConnect))?;
         let via = match &route.hop {
             Some(hop) if !url.is_https() => Some(Via::new(hop)?),
@@ -122,10 +121,30 @@ impl Dialler {
         Ok(Connection {
             remote,
             opened: Instant::now(),
+            tls: exchange.tls,
             requests,
             socket,
             via,
         })
+    }
+
+    async fn dial_receiver(
+        &self,
+        url: &EndpointUrl,
+        deadline: Instant,
+        exchange: &mut Exchange,
+    ) -> Result<(Socket, SocketAddr), Fault> {
+        let allowed = self.allowed(url, deadline, exchange).await;
+        let remotes = allowed.inspect_err(|fault| {
+            exchange.unreached = (*fault == Fault::Dns).then(|| Unreached::Name(url.host_name()));
+        })?;
+        dial_any(&remotes, Some(&self.rules), deadline, exchange)
+            .await
+            .inspect_err(|fault| {
+                let is_silence = matches!(fault, Fault::TimeoutConnect | Fault::Unreachable);
+                let first = remotes.first().filter(|_| is_silence);
+                exchange.unreached = first.map(|remote| Unreached::Address(remote.ip()));
+            })
     }
 
     /// Refuses a receiver behind a proxy whose name leads, as far as can be seen from here, to an address that the rules
@@ -145,20 +164,30 @@ impl Dialler {
     }
 
     /// Dials a proxy. The operator's may stand anywhere; an endpoint's has to keep the rules like a receiver.
-    async fn dial_proxy(&self, hop: &Hop<'_>, deadline: Instant) -> Result<(Socket, SocketAddr), Fault> {
+    async fn dial_proxy(
+        &self,
+        hop: &Hop<'_>,
+        deadline: Instant,
+        exchange: &mut Exchange,
+    ) -> Result<(Socket, SocketAddr), Fault> {
         let url = hop.proxy.url();
         if hop.is_ours {
-            let remotes = self.resolved(url, deadline).await?;
-            return dial_any(&remotes, None, deadline).await;
+            let remotes = self.resolved(url, deadline, exchange).await?;
+            return dial_any(&remotes, None, deadline, exchange).await;
         }
         url.check_literal(&self.rules, false)
             .map_err(|_| Fault::AddressForbidden)?;
-        let remotes = self.allowed(url, deadline).await?;
-        dial_any(&remotes, Some(&self.rules), deadline).await
+        let remotes = self.allowed(url, deadline, exchange).await?;
+        dial_any(&remotes, Some(&self.rules), deadline, exchange).await
     }
 
-    async fn allowed(&self, url: &EndpointUrl, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
-        let mut remotes = self.resolved(url, deadline).await?;
+    async fn allowed(
+        &self,
+        url: &EndpointUrl,
+        deadline: Instant,
+        exchange: &mut Exchange,
+    ) -> Result<Vec<SocketAddr>, Fault> {
+        let mut remotes = self.resolved(url, deadline, exchange).await?;
         remotes.retain(|remote| self.rules.check_socket(*remote).is_ok());
         if remotes.is_empty() {
             Err(Fault::AddressForbidden)
@@ -167,10 +196,20 @@ impl Dialler {
         }
     }
 
-    async fn resolved(&self, url: &EndpointUrl, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
+    async fn resolved(
+        &self,
+        url: &EndpointUrl,
+        deadline: Instant,
+        exchange: &mut Exchange,
+    ) -> Result<Vec<SocketAddr>, Fault> {
         let ips = match url.literal_ip() {
             Some(ip) => vec![ip],
-            None => self.resolver.resolve(&url.host_name(), deadline).await?,
+            None => {
+                let began = Instant::now();
+                let found = self.resolver.resolve(&url.host_name(), deadline).await;
+                exchange.timing.dns = Some(millis(began.elapsed()));
+                found?
+            }
         };
         Ok(ips
             .into_iter()
@@ -184,6 +223,7 @@ impl Dialler {
         route: &Route<'_>,
         is_http1_only: bool,
         mut socket: Socket,
+        seen: &mut Option<TlsDetail>,
     ) -> Result<Requests, Fault> {
         let stream = if url.is_https() {
             if let Some(hop) = &route.hop {
@@ -191,7 +231,7 @@ impl Dialler {
             }
             let trust = self.trust.load_full();
             trust
-                .handshake(&url.host_name(), socket, route.tls, is_http1_only)
+                .handshake(&url.host_name(), socket, route.tls, is_http1_only, seen)
                 .await?
         } else {
             Stream::Http(TokioIo::new(socket))
@@ -219,6 +259,18 @@ impl Dialler {
 
 /// Dials one after the other, each with its share of the time that is left.
 async fn dial_any(
+    remotes: &[SocketAddr],
+    rules: Option<&AddressRules>,
+    deadline: Instant,
+    exchange: &mut Exchange,
+) -> Result<(Socket, SocketAddr), Fault> {
+    let began = Instant::now();
+    let dialled = dial_in_turn(remotes, rules, deadline).await;
+    exchange.timing.connect = Some(millis(began.elapsed()));
+    dialled
+}
+
+async fn dial_in_turn(
     remotes: &[SocketAddr],
     rules: Option<&AddressRules>,
     deadline: Instant,
@@ -303,6 +355,7 @@ impl Connection {
             Requests::Http2(requests) => Some(Self {
                 remote: self.remote,
                 opened: self.opened,
+                tls: self.tls,
                 requests: Requests::Http2(requests.clone()),
                 socket: self.socket.clone(),
                 // Only connections in TLS are shared, and those lead to the receiver itself.

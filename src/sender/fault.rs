@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustls::{AlertDescription, CertificateError, OtherError};
 
 use super::verify::Refused;
-use crate::domain::outcome::Fault;
+use crate::domain::{outcome::Fault, time::Timestamp};
 
 /// The fault of a failed exchange on an open connection.
 pub(super) fn of_hyper(error: &hyper::Error) -> Fault {
@@ -40,6 +40,22 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Fault {
 pub(super) fn of_handshake(error: &(dyn StdError + 'static)) -> Fault {
     // Its errors that are none of the stream's would come from the connector it was given, which has none.
     find::<io::Error>(error).map_or(Fault::Interrupted, of_io)
+}
+
+/// When the certificate had expired for which a TLS handshake failed.
+pub(super) fn expired_at(error: &(dyn StdError + 'static)) -> Option<Timestamp> {
+    match find::<rustls::Error>(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            i64::try_from(not_after.as_secs()).ok().and_then(instant)
+        }
+        _ => None,
+    }
+}
+
+/// A time in a certificate; none from before 1970.
+pub(super) fn instant(seconds: i64) -> Option<Timestamp> {
+    let seconds = u64::try_from(seconds).ok()?;
+    Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
 }
 
 /// The fault of a failed dial, handshake or exchange.

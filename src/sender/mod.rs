@@ -7,7 +7,8 @@
 //! answered, shakes hands ([`tls`]) and speaks HTTP/1.1 ([`http1`]) or, where the receiver offers it in TLS, HTTP/2. An endpoint's
 //! own certificates and proxy make its [`route`], and where it wants a token, [`authorized`] has it fetched and put in.
 //! [`heads`] has hyper read heads that it would refuse, [`http1_only`] knows whom HTTP/2 is not offered because its heads
-//! cannot be read there, and [`answer`] reads what came back up to a limit. Whatever fails becomes a fault ([`fault`]),
+//! cannot be read there, [`answer`] reads what came back up to a limit, and
+//! [`notes`] notes what an attempt's details show. Whatever fails becomes a fault ([`fault`]),
 //! never an error: to a sender, a receiver's failure is data.
 //!
 //! # What it guarantees
@@ -39,6 +40,7 @@ mod heads;
 mod http1;
 mod http1_only;
 mod identity;
+mod notes;
 mod pool;
 mod proxy;
 mod resolve;
@@ -70,6 +72,7 @@ use self::{
     connection::{Connection, Dialler, Failed},
     deadline::{blamed, within},
     http1_only::Http1Only,
+    notes::millis,
     pool::{Bounds, Key, Pool},
     resolve::Resolver,
     route::Route,
@@ -86,7 +89,9 @@ pub use self::{
 use crate::{
     domain::{
         address::AddressRules,
+        attempt_detail::{DetailBudget, HttpVersion, Timing, TlsDetail},
         endpoint_url::{EndpointUrl, UrlRefused},
+        header_lines::HeaderLines,
         limits::RESPONSE_KEPT_BYTES,
         outcome::{Fault, Observation},
         proxy::ProxyUrl,
@@ -119,6 +124,8 @@ pub struct SenderOptions {
     pub name_servers: Vec<SocketAddr>,
     /// A proxy for all requests whose way says nothing of one (`delivery.proxy`).
     pub proxy: Option<ProxyUrl>,
+    /// How much is noted of an attempt (`storage.attempt_detail_bytes`).
+    pub detail: DetailBudget,
 }
 
 impl Default for SenderOptions {
@@ -134,6 +141,7 @@ impl Default for SenderOptions {
             extra_roots: Roots::default(),
             name_servers: Vec::new(),
             proxy: None,
+            detail: DetailBudget::new(2048),
         }
     }
 }
@@ -165,8 +173,18 @@ pub struct Exchange {
     pub body_bytes_read: usize,
     /// Where the answer would have redirected to.
     pub location: Option<String>,
-    /// How long it took to connect, or to fail to; `None` on a connection that was open.
-    pub connect: Option<Duration>,
+    /// How long each step took. Without those of connecting on a connection that was open.
+    pub timing: Timing,
+    /// The TLS of the connection; where the receiver's certificate had expired, what is known of that.
+    pub tls: Option<TlsDetail>,
+    /// The request's header lines, within the budget; secrets are hidden.
+    pub request_lines: HeaderLines,
+    /// Anything of the request has left this machine.
+    pub sent: bool,
+    /// The version in which the answer came.
+    pub answered: Option<HttpVersion>,
+    /// The answer's header lines, as those of the request.
+    pub answer_lines: HeaderLines,
     /// What did not answer where no connection was made.
     pub unreached: Option<Unreached>,
     pub duration: Duration,
@@ -195,10 +213,12 @@ struct Inner {
     proxy_fails: AtomicBool,
     require_https: bool,
     connect_timeout: Duration,
+    detail: DetailBudget,
 }
 
 impl Exchange {
-    fn nothing() -> Self {
+    /// Nothing was sent, and nothing was seen.
+    pub(crate) fn nothing() -> Self {
         Self {
             observation: Observation::Fault(Fault::Interrupted),
             remote: None,
@@ -207,7 +227,12 @@ impl Exchange {
             headers: KeptHeaders::default(),
             body_bytes_read: 0,
             location: None,
-            connect: None,
+            timing: Timing::default(),
+            tls: None,
+            request_lines: HeaderLines::default(),
+            sent: false,
+            answered: None,
+            answer_lines: HeaderLines::default(),
             unreached: None,
             duration: Duration::ZERO,
         }
@@ -235,6 +260,7 @@ impl Sender {
             proxy_fails: AtomicBool::new(false),
             require_https: options.require_https,
             connect_timeout: options.connect_timeout,
+            detail: options.detail,
         }))
     }
 
@@ -324,6 +350,7 @@ impl Inner {
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
         *exchange = Exchange::nothing();
+        let secret = notes::request(exchange, request, route, self.detail);
         if self.dialler.tasks.is_stopped() {
             return Err(Fault::Interrupted);
         }
@@ -339,7 +366,10 @@ impl Inner {
         {
             return Err(hop.refused());
         }
+        notes::answer(exchange, &head, &secret, self.detail);
+        let head_came = Instant::now();
         let answer = answer::read(&mut connection, head, deadline, wanted).await;
+        exchange.timing.body = Some(millis(head_came.elapsed()));
         exchange.observation = answer.observation;
         exchange.excerpt = answer.excerpt;
         exchange.headers = answer.headers;
@@ -403,7 +433,12 @@ impl Inner {
             };
             exchange.remote = Some(connection.remote);
             exchange.protocol = Some(connection.protocol());
-            match within(deadline, connection.exchange(request)).await {
+            exchange.tls = connection.tls;
+            let began = Instant::now();
+            let answered = within(deadline, connection.exchange(request)).await;
+            exchange.timing.first_byte = Some(millis(began.elapsed()));
+            exchange.sent = !matches!(answered, Ok(Err(Failed::Unsent(_))));
+            match answered {
                 Ok(Ok(head)) => return Ok((connection, head)),
                 Ok(Err(Failed::Unsent(_))) if was_open && !self.dialler.tasks.is_stopped() => {}
                 Ok(Err(Failed::Refused(_))) if resends < RESENDS && !self.dialler.tasks.is_stopped() => {
@@ -437,12 +472,10 @@ impl Inner {
         let started = Instant::now();
         let deadline = deadline.min(started + self.connect_timeout);
         let is_http1_only = self.http1_only.contains(key);
-        let unreached = &mut exchange.unreached;
         let connected = self
             .dialler
-            .connect(&request.url, route, is_http1_only, deadline, unreached)
+            .connect(&request.url, route, is_http1_only, deadline, exchange)
             .await;
-        exchange.connect = Some(started.elapsed());
         if is_http1_only && connected.as_ref().is_err_and(|fault| fault.class().1) {
             self.http1_only.remove(key);
         }

@@ -22,7 +22,7 @@ use http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ProtocolVersion, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::sync::OnceCell;
@@ -30,7 +30,12 @@ use tower_service::Service;
 
 use super::{certificate::Certificate, fault, identity, sessions, socket::Socket, verify::Verifier};
 use crate::{
-    domain::{endpoint_url::EndpointUrl, outcome::Fault, tls::TlsSpec},
+    domain::{
+        attempt_detail::{TlsDetail, TlsVersion},
+        endpoint_url::EndpointUrl,
+        outcome::Fault,
+        tls::TlsSpec,
+    },
     runtime::shortage,
 };
 
@@ -121,7 +126,8 @@ impl Trust {
         }
     }
 
-    /// Shakes hands over an open connection and verifies who is there.
+    /// Shakes hands over an open connection and verifies who is there. `seen` is set to what is spoken, and to when the
+    /// certificate expires, or has expired.
     ///
     /// # Errors
     /// The fault that the handshake ended with; `TlsNoRoots` when there is nobody to believe.
@@ -131,6 +137,7 @@ impl Trust {
         socket: Socket,
         own: Option<(&TlsSpec, [u8; 32])>,
         is_http1_only: bool,
+        seen: &mut Option<TlsDetail>,
     ) -> Result<Stream, Fault> {
         let Own {
             mut config,
@@ -149,14 +156,27 @@ impl Trust {
         let name = Arc::new(FixedServerNameResolver::new(name));
         // Only the scheme is looked at.
         let https = Uri::from_static("https://name.invalid/");
-        HttpsConnector::new(Dialled(socket), config, true, name)
+        let shaken = HttpsConnector::new(Dialled(socket), config, true, name)
             .call(https)
-            .await
-            .map_err(|error| match fault::of_handshake(&*error) {
-                // A receiver with no other key than one that is not offered to be verified here ends the handshake itself.
-                Fault::TlsNoCommonVersion if has_unsupported_key => Fault::TlsUnsupportedKey,
-                fault => fault,
-            })
+            .await;
+        match shaken {
+            Ok(stream) => {
+                *seen = detail(&stream);
+                Ok(stream)
+            }
+            Err(error) => {
+                *seen = fault::expired_at(&*error).map(|not_after| TlsDetail {
+                    version: None,
+                    not_after: Some(not_after),
+                });
+                Err(match fault::of_handshake(&*error) {
+                    // A receiver with no other key than one that is not offered to be verified here ends the handshake
+                    // itself.
+                    Fault::TlsNoCommonVersion if has_unsupported_key => Fault::TlsUnsupportedKey,
+                    fault => fault,
+                })
+            }
+        }
     }
 
     async fn plain(&self) -> Result<Arc<ClientConfig>, Fault> {
@@ -234,6 +254,24 @@ impl Trust {
         }
         Ok(Arc::new(roots))
     }
+}
+
+/// What a connection speaks, and how long the receiver's certificate is valid.
+fn detail(stream: &Stream) -> Option<TlsDetail> {
+    let MaybeHttpsStream::Https(stream) = stream else {
+        return None;
+    };
+    let (_, tls) = stream.inner().get_ref();
+    let certificate = tls.peer_certificates().and_then(|chain| chain.first());
+    let not_after = certificate.and_then(|certificate| Certificate::read(certificate));
+    Some(TlsDetail {
+        version: tls.protocol_version().and_then(|version| match version {
+            ProtocolVersion::TLSv1_2 => Some(TlsVersion::Tls12),
+            ProtocolVersion::TLSv1_3 => Some(TlsVersion::Tls13),
+            _ => None,
+        }),
+        not_after: not_after.and_then(|read| fault::instant(read.not_after)),
+    })
 }
 
 /// The fault of a file of certificates that could not be read for want of something.

@@ -1,5 +1,6 @@
 //! Storage: events, deliveries, attempts and configuration, durable and searchable.
 
+mod attempts;
 mod backup;
 mod configuration;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod queries;
 pub mod schedule;
 pub mod stored;
 
+pub use attempts::Attempts;
 pub use backup::{Backup, BackupError, Backups};
 pub use configuration::{AuditPage, ConfigurationStore};
 pub use deliveries::{Deliveries, DeliveryChange, Overwritten};
@@ -23,7 +25,9 @@ pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent
 pub use host::{Applied, Change, Configuration, DeclaredType, Host};
 
 /// Where an engine keeps everything: the operations of its parts.
-pub trait Storage: Events + Deliveries + ConfigurationStore + schedule::Schedule + queries::Queries {
+pub trait Storage:
+    Events + Deliveries + ConfigurationStore + schedule::Schedule + queries::Queries + Attempts
+{
     /// What takes backups, where that is not left to a database's own means.
     fn backups(&self) -> Option<&dyn Backups>;
 }

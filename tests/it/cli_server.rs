@@ -303,7 +303,7 @@ fn events_deliveries_and_attempts_are_listed_for_people_and_for_programs() {
     );
 
     let head = [
-        "STARTED", "TYPE", "ENDPOINT", "NO", "TRIGGER", "OUTCOME", "REASON", "STATUS", "MS", "DELIVERY",
+        "STARTED", "TYPE", "ENDPOINT", "NO", "TRIGGER", "OUTCOME", "REASON", "STATUS", "MS", "DELIVERY", "ID",
     ];
     let attempts = rows(&printed(&server, &["attempts", "--endpoint", &failing]), &head);
     assert_eq!(

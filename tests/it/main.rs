@@ -14,6 +14,7 @@ mod api_events;
 mod api_tcp;
 mod apply;
 mod architecture;
+mod attempt_details;
 mod audit;
 mod backup;
 mod bench_programs;

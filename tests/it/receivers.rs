@@ -119,7 +119,7 @@ async fn a_request_arrives_whole_and_its_answer_is_read() {
         (exchange.remote, exchange.protocol),
         (Some(receiver.address), Some(Protocol::Http1))
     );
-    assert!(exchange.connect.is_some());
+    assert!(exchange.timing.connect.is_some());
     let text = String::from_utf8(received.recv().await.unwrap()).unwrap();
     assert_eq!(text.as_bytes(), preview);
     let expected = format!(

@@ -34,6 +34,7 @@ struct Things {
     endpoint: String,
     event: String,
     delivery: String,
+    attempt: String,
 }
 
 impl World {
@@ -45,14 +46,13 @@ impl World {
             let endpoint = server.endpoint(&json!({"url": sink.url(), "name": "shop", "tenant": tenant}));
             let document = json!({"type": "user.created", "data": {"whose": tenant}, "tenant": tenant});
             let event = server.event(&document);
-            let delivery = server.delivery_in(&event, "delivered")["id"]
-                .as_str()
-                .unwrap()
-                .to_owned();
+            let delivery = server.delivery_in(&event, "delivered");
+            let id = |shown: &Value| shown.as_str().unwrap().to_owned();
             Things {
                 endpoint,
                 event,
-                delivery,
+                delivery: id(&delivery["id"]),
+                attempt: id(&delivery["last_outcome"]["attempt_id"]),
             }
         });
         Self {
@@ -104,6 +104,7 @@ impl Things {
         let id = match pattern {
             path if path.starts_with("/v1/endpoints") => &self.endpoint,
             path if path.starts_with("/v1/events") => &self.event,
+            path if path.starts_with("/v1/attempts") => &self.attempt,
             _ => &self.delivery,
         };
         pattern.replace("{id}", id)
@@ -114,6 +115,7 @@ impl Things {
             endpoint: "ep_01h455vb4pex5vsknk084sn02q".to_owned(),
             event: "evt_01h455vb4pex5vsknk084sn02q".to_owned(),
             delivery: "dlv_01h455vb4pex5vsknk084sn02q".to_owned(),
+            attempt: "att_01h455vb4pex5vsknk084sn02q".to_owned(),
         }
     }
 }
@@ -122,7 +124,7 @@ const EVENT: &str = r#"{"type":"user.created","data":{"id":1}}"#;
 
 /// The routes that are open to an admin of one tenant, in an order in which each can be used on its own things: a body,
 /// and the answer.
-const OPEN: [(&str, &str, &str, u16); 35] = [
+const OPEN: [(&str, &str, &str, u16); 36] = [
     ("GET", "/v1/events", "", 200),
     ("POST", "/v1/events", EVENT, 202),
     ("GET", "/v1/events/{id}", "", 200),
@@ -156,6 +158,7 @@ const OPEN: [(&str, &str, &str, u16); 35] = [
     ("GET", "/v1/deliveries", "", 200),
     ("GET", "/v1/deliveries/{id}", "", 200),
     ("GET", "/v1/attempts", "", 200),
+    ("GET", "/v1/attempts/{id}", "", 200),
     ("HEAD", "/v1/deliveries/{id}", "", 200),
     ("POST", "/v1/endpoints/{id}/pause", "", 200),
     ("POST", "/v1/deliveries/{id}/retry", "", 200),

@@ -27,7 +27,7 @@ use crate::{
     dispatch::{engine::Engine, tenants::Thing},
     domain::{
         event::{Label, NewEvent},
-        id::{DeliveryId, EndpointId, EventId},
+        id::{AttemptId, DeliveryId, EndpointId, EventId},
     },
 };
 
@@ -39,6 +39,7 @@ enum Named {
     Endpoint,
     Event,
     Delivery,
+    Attempt,
 }
 
 /// What becomes of a query.
@@ -51,12 +52,12 @@ enum Query {
 }
 
 use self::{
-    Named::{Delivery, Endpoint, Event, Nothing},
+    Named::{Attempt, Delivery, Endpoint, Event, Nothing},
     Query::{OfTenant, Plain},
 };
 
 /// The routes that are open to a key of one tenant, beside its role. `GET` stands for `HEAD` as well.
-const ROUTES: [(&[&str], &str, Named, Query); 29] = [
+const ROUTES: [(&[&str], &str, Named, Query); 30] = [
     (&["GET"], "/v1/events", Nothing, OfTenant),
     (&["POST"], "/v1/events", Nothing, Plain),
     (&["GET"], "/v1/events/{id}", Event, OfTenant),
@@ -83,6 +84,7 @@ const ROUTES: [(&[&str], &str, Named, Query); 29] = [
     (&["POST"], "/v1/deliveries/{id}/retry", Delivery, Plain),
     (&["POST"], "/v1/deliveries/{id}/cancel", Delivery, Plain),
     (&["GET"], "/v1/attempts", Nothing, OfTenant),
+    (&["GET"], "/v1/attempts/{id}", Attempt, Plain),
     (&["GET"], "/v1/event-types", Nothing, Plain),
     (&["GET"], "/v1/event-types/{type}", Nothing, Plain),
     // The type of this name, whose path is another route's as well.
@@ -162,6 +164,10 @@ impl Named {
             Delivery => {
                 let Id(id) = Id::<DeliveryId>::from_request_parts(parts, &()).await?;
                 Some(Thing::Delivery(id))
+            }
+            Attempt => {
+                let Id(id) = Id::<AttemptId>::from_request_parts(parts, &()).await?;
+                Some(Thing::Attempt(id))
             }
         })
     }
@@ -292,6 +298,7 @@ mod tests {
                 Some(("endpoints", _)) => Endpoint,
                 Some(("events", _)) => Event,
                 Some(("deliveries", _)) => Delivery,
+                Some(("attempts", _)) => Attempt,
                 Some(_) => panic!("{path} is of another kind"),
             };
             assert_eq!(named, says, "{path}");

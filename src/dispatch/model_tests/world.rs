@@ -306,6 +306,7 @@ impl World {
             location: None,
             excerpt: Bytes::new(),
             overrides_end: false,
+            detail: Bytes::new(),
         }));
         self.facts
             .get_mut(&row.delivery.key)

@@ -207,6 +207,7 @@ fn settled(key: DeliveryKey, at: Timestamp, stage: Stage) -> Record {
         location: None,
         excerpt: Bytes::new(),
         overrides_end: false,
+        detail: Bytes::new(),
     })
 }
 

@@ -29,7 +29,7 @@ use super::{
     stage::Stage,
 };
 use crate::{
-    domain::{address::AddressRules, profile::Profiles, time::Timestamp},
+    domain::{address::AddressRules, attempt_detail::DetailBudget, profile::Profiles, time::Timestamp},
     runtime::{
         clock::Clock,
         folder::{Folder, boot_id},
@@ -265,6 +265,7 @@ fn options(profile: &Profile, dir: PathBuf, clock: Arc<Wall>, life: u64) -> Star
             max_endpoints: 100,
             memory: 64 * 1024 * 1024,
             encoded_limit: 4 * 1024 * 1024,
+            attempt_detail: DetailBudget::new(2048),
             profiles: Profiles::default(),
             rules: rules.clone(),
             require_https: false,

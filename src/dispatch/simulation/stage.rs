@@ -26,7 +26,7 @@ use crate::{
         record::{AttemptSettled, Record},
         time::Timestamp,
     },
-    sender::{Exchange, KeptHeaders, Unreached},
+    sender::{Exchange, Unreached},
     storage::schedule::DueDelivery,
     wire::request::OutboundRequest,
 };
@@ -213,15 +213,10 @@ impl Stage {
         };
         Exchange {
             observation: plan.observation,
-            remote: None,
-            protocol: None,
             excerpt: Bytes::from(asked),
-            headers: KeptHeaders::default(),
-            body_bytes_read: 0,
-            location: None,
-            connect: None,
             unreached: Some(on_a_network_of_its_own(endpoint.id)),
             duration: plan.after,
+            ..Exchange::nothing()
         }
     }
 

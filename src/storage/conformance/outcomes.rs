@@ -1,5 +1,7 @@
 //! Outcomes: what an attempt makes of its delivery and of its endpoint.
 
+use bytes::Bytes;
+
 use super::{
     Bench, Subject,
     parts::{at, attempt, change, delete, endpoint, event, put, test_of},
@@ -31,6 +33,7 @@ rules!(
     a_delivery_that_has_expired_leaves_the_schedule,
     an_attempt_of_an_unknown_delivery_schedules_nothing,
     an_attempt_of_no_delivery_is_recorded_and_schedules_nothing,
+    an_attempt_is_found_with_all_that_was_recorded_of_it,
 );
 
 fn again(seconds: u64) -> Stage {
@@ -270,4 +273,29 @@ async fn an_attempt_of_no_delivery_is_recorded_and_schedules_nothing<S: Subject>
     assert_eq!(bench.keys(1).await, []);
     // A test says nothing of how the endpoint fares.
     assert_eq!(bench.health(1).await, Health::default());
+}
+
+async fn an_attempt_is_found_with_all_that_was_recorded_of_it<S: Subject>(bench: Bench<S>) {
+    let accepted = bench.accept(event("a", &[1])).await;
+    let delivery = bench.only(1).await;
+    let failed = AttemptSettled {
+        detail: Bytes::from_static(b"how it went"),
+        ..attempt(&delivery, again(30))
+    };
+    bench.settle(std::slice::from_ref(&failed)).await;
+    let last = bench.only(1).await.last.unwrap();
+    let found = bench.storage.attempt(last.lsn).await.unwrap().unwrap();
+    assert_eq!((found.sequence, found.record), (last.lsn, Ok(failed)));
+    assert_eq!(found.delivery, Some(delivery.id()));
+    let test = test_of(endpoint(1));
+    let sequence = bench
+        .storage
+        .record_standalone_attempt(test.clone())
+        .await
+        .unwrap();
+    let found = bench.storage.attempt(sequence).await.unwrap().unwrap();
+    assert_eq!((found.delivery, found.record), (None, Ok(test)));
+    for other in [accepted, sequence + 1] {
+        assert_eq!(bench.storage.attempt(other).await.unwrap(), None);
+    }
 }

@@ -131,6 +131,7 @@ pub(super) fn attempt(delivery: &Delivery, stage: Stage) -> AttemptSettled {
         location: None,
         excerpt: Bytes::new(),
         overrides_end: false,
+        detail: Bytes::new(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 pub fn encode(record: &Record) -> Result<Draft, CodecError> {
     let body = match record {
         Record::EventAccepted(body) => encode_body(body),
-        Record::AttemptSettled(body) => encode_body(body),
+        Record::AttemptSettled(body) => encode_body(&(body, &body.detail)),
         Record::DeliveriesRetried(body) => encode_body(body),
         Record::DeliveriesEnded(body) => encode_body(body),
         Record::EventReplayed(body) => encode_body(body),
@@ -63,6 +63,7 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
                 ..decode_body(body)?
             }));
         }
+        (2, 2) => return Ok(Record::AttemptSettled(decode_body(body)?)),
         (13, 1) => return first::carried(body),
         (17, 1) => return first::floor_raised(body),
         (kind, version) if version != Record::version_of(kind) => return Err(CodecError::Version(version)),
@@ -70,7 +71,10 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
     }
     Ok(match entry.kind {
         1 => Record::EventAccepted(decode_body(body)?),
-        2 => Record::AttemptSettled(decode_body(body)?),
+        2 => {
+            let (attempt, detail) = decode_body(body)?;
+            Record::AttemptSettled(AttemptSettled { detail, ..attempt })
+        }
         3 => ConfigChange::EndpointPut(decode_body(body)?).into(),
         4 => ConfigChange::EndpointChanged(decode_body(body)?).into(),
         5 => ConfigChange::EndpointDeleted(decode_body(body)?).into(),

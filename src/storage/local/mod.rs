@@ -6,6 +6,7 @@
 
 mod accept;
 pub mod applier;
+mod attempts;
 mod backup;
 mod by_event;
 pub mod claims;

@@ -195,7 +195,7 @@ impl LocalStorage {
     }
 
     /// Nothing when it was forgotten since its row was read.
-    fn stored_attempt(
+    pub(super) fn stored_attempt(
         &self,
         store: &Store,
         sequence: Lsn,

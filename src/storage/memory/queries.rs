@@ -262,7 +262,7 @@ impl State {
         }
     }
 
-    fn stored_attempt(&self, sequence: Lsn, attempt: &AttemptSettled) -> StoredAttempt {
+    pub(super) fn stored_attempt(&self, sequence: Lsn, attempt: &AttemptSettled) -> StoredAttempt {
         let delivery = attempt.delivery.and_then(|key| self.deliveries.get(&key));
         StoredAttempt {
             sequence,

@@ -21,7 +21,7 @@ async fn an_open_connection_is_used_again() {
     for number in 0..100 {
         let exchange = send(&sender, &receiver.url("/")).await;
         assert_eq!(status(&exchange), Some((200, false)));
-        assert_eq!(exchange.connect.is_some(), number == 0);
+        assert_eq!(exchange.timing.connect.is_some(), number == 0);
     }
     assert_eq!(receiver.accepted(), 1);
     assert_eq!(sender.idle_connections(), 1);
@@ -146,7 +146,7 @@ async fn a_connection_that_is_never_idle_is_replaced_at_its_age() {
         let opened = receiver.accepted();
         let exchange = send(&sender, &receiver.url("/")).await;
         assert_eq!(status(&exchange), Some((200, false)));
-        assert_eq!(exchange.connect.is_some(), receiver.accepted() > opened);
+        assert_eq!(exchange.timing.connect.is_some(), receiver.accepted() > opened);
         assert!(started.elapsed() < LONG, "it is used for ever");
     }
     // Three ages have passed, and no more connections were made than that.

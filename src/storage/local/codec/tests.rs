@@ -1,18 +1,21 @@
 //! What is written today, byte for byte, and what was written before.
 
+mod attempts;
+
 use std::collections::BTreeMap;
 
+use self::attempts::{detailed, settled, unproven};
 use super::*;
 use crate::{
     domain::{
         audit::AuditEntry,
-        delivery::{Counts, Delivery, LastAttempt, Progress, Stage, Trigger},
-        endpoint::{DisableWhy, DisabledReason, Standing, StateChange},
+        delivery::{Counts, Delivery, LastAttempt, Progress, Stage},
+        endpoint::{Standing, StateChange},
         event::Payload,
         health::Health,
         id::{AuditId, DeliveryKey, EndpointId, KeyId},
         ordering::Strand,
-        outcome::{Class, Fault, Reason},
+        outcome::{Class, Reason},
         reclaim::{
             AttemptLink, AttemptsForgotten, AuditForgotten, Declaration, DeliveryFacts, EndpointFacts,
             EndpointTally, EndpointsForgotten, Erasure, EventFacts, EventTypeFacts, EventsForgotten,
@@ -54,59 +57,6 @@ fn accepted() -> Record {
             content_type: None,
             bytes: Bytes::from_static(b"{\"a\": 1}"),
         },
-    })
-}
-
-fn settled() -> Record {
-    Record::AttemptSettled(AttemptSettled {
-        delivery: Some(KEY),
-        endpoint: ENDPOINT,
-        event_id: "evt-1".parse().unwrap(),
-        event_type: "user.created".parse().unwrap(),
-        tenant: None,
-        number: 2,
-        trigger: Trigger::Retry,
-        started_at: AT,
-        duration_millis: 12,
-        class: Class::Transient,
-        reason: Reason::Fault(Fault::Reset),
-        status: Some(503),
-        body_broken: true,
-        remote: Some("127.0.0.1:80".to_owned()),
-        stage: Stage::Scheduled { due: AT },
-        progress: Progress {
-            spent: 2,
-            all_suspect: false,
-        },
-        health: Health {
-            failures: 2,
-            errors: 1,
-            failing_millis: 5,
-            last_failure_at: Some(AT),
-            last_success_at: None,
-        },
-        disable: Some(DisabledReason {
-            why: DisableWhy::EndpointError,
-            reason: Some(Reason::Status),
-            status: Some(410),
-        }),
-        location: Some("/elsewhere".to_owned()),
-        excerpt: Bytes::from_static(b"no"),
-        overrides_end: false,
-    })
-}
-
-/// A request of a handshake whose answer proved nothing.
-fn unproven() -> Record {
-    let Record::AttemptSettled(settled) = settled() else {
-        panic!("another kind");
-    };
-    Record::AttemptSettled(AttemptSettled {
-        delivery: None,
-        trigger: Trigger::Test,
-        class: Class::EndpointError,
-        reason: Reason::Unproven,
-        ..settled
     })
 }
 
@@ -217,6 +167,9 @@ fn others() -> Vec<Record> {
         }),
         audited(),
         Record::AuditForgotten(AuditForgotten { before: AT }),
+        settled(),
+        unproven(),
+        detailed(),
     ]
 }
 
@@ -472,8 +425,8 @@ fn entry(line: &str) -> Entry {
 }
 
 /// How lines begin that are read, and not written any more: a kind and a version.
-const OLD: [&str; 10] = [
-    "2 1 ", "3 1 ", "4 1 ", "5 1 ", "9 1 ", "10 1 ", "11 1 ", "12 1 ", "13 1 ", "17 1 ",
+const OLD: [&str; 11] = [
+    "2 1 ", "2 2 ", "3 1 ", "4 1 ", "5 1 ", "9 1 ", "10 1 ", "11 1 ", "12 1 ", "13 1 ", "17 1 ",
 ];
 
 /// The record as it is read from such a line.

@@ -195,6 +195,7 @@ impl World {
             disable: None,
             location: None,
             overrides_end: false,
+            detail: Bytes::new(),
             excerpt: Bytes::new(),
         };
         self.apply(Record::AttemptSettled(attempt));

@@ -402,5 +402,6 @@ pub fn attempt(delivery: &Delivery, at: Timestamp, stage: Stage) -> AttemptSettl
         location: None,
         excerpt: Bytes::from_static(b"an answer"),
         overrides_end: false,
+        detail: Bytes::new(),
     }
 }
