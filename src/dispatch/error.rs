@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The store is being rebuilt from the journal; this needs what it does not hold yet.
     #[error("the store is being rebuilt")]
     Rebuilding,
+    /// Storage did not answer in time: the disk is slow, or has much to do. The same request may succeed in a moment.
+    #[error("storage did not answer in time; try again in a moment")]
+    Slow,
     /// It is saved, and takes effect as soon as the store has caught up.
     #[error("the change is saved, and takes effect as soon as the store has caught up; do not repeat it")]
     NotVisible,
@@ -113,7 +116,7 @@ impl From<StorageError> for EngineError {
             },
             StorageError::NotVisible => Self::NotVisible,
             StorageError::Unknown => Self::Unknown,
-            StorageError::TimedOut => Self::Busy("storage did not answer in time; try again in a moment"),
+            StorageError::TimedOut => Self::Slow,
             error @ StorageError::Damaged => Self::Storage(Box::new(error)),
             StorageError::Failed(error) => Self::Storage(Box::new(error)),
         }
@@ -135,5 +138,16 @@ impl From<InvalidEvent> for EngineError {
             field: error.field.to_owned(),
             rule: error.rule.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_storage_is_neither_busy_nor_being_rebuilt() {
+        assert!(matches!(StorageError::TimedOut.into(), EngineError::Slow));
+        assert!(matches!(StorageError::NotReady.into(), EngineError::Rebuilding));
     }
 }

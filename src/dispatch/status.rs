@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use super::{
-    damage::{self, DamagedRange},
     engine::{Engine, Shared},
     error::EngineError,
     view::{ClockView, CountsView, JournalView, StatsView, StatusView, StoreView},
@@ -72,7 +71,7 @@ impl Engine {
                 damaged_ranges: shared.local.found_damaged + stats.damaged_ranges,
                 reclaimed_segments: stats.reclaimed_segments,
                 reclaimed_bytes: stats.reclaimed_bytes,
-                damaged: shared.damaged_ranges(),
+                damaged: shared.local.damaged_ranges(),
                 damaged_events: shared.local.damaged_events.count(),
                 damaged_attempts: shared.local.damaged_attempts.count(),
             },
@@ -193,19 +192,6 @@ impl Shared {
             (false, true) => "ready",
             (false, false) => "rebuilding",
         }
-    }
-
-    /// The newest damaged ranges, named as far as they can be.
-    fn damaged_ranges(&self) -> Vec<DamagedRange> {
-        let found = self.journal.damaged();
-        let store = self.storage.get().ok();
-        let newest = found.iter().rev().take(damage::RANGES);
-        let described = newest.filter_map(|bad| {
-            let fragments = self.journal.fragments(bad).unwrap_or_default();
-            let described = damage::describe(bad, &fragments, store.as_ref());
-            described.map_err(|error| self.storage.failure(error)).ok()
-        });
-        described.collect()
     }
 
     fn totals(&self) -> Totals {

@@ -34,6 +34,8 @@ pub enum Kind {
     Busy,
     Internal,
     Rebuilding,
+    /// A read of what is stored did not end in time.
+    StorageSlow,
     Stopping,
     NotReady,
     DiskFull,
@@ -41,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the table in docs/API.md.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::MalformedDocument,
         Self::BatchRejected,
@@ -64,6 +66,7 @@ impl Kind {
         Self::Busy,
         Self::Internal,
         Self::Rebuilding,
+        Self::StorageSlow,
         Self::Stopping,
         Self::NotReady,
         Self::DiskFull,
@@ -107,6 +110,11 @@ impl Kind {
             Self::Busy => ("busy", S::TOO_MANY_REQUESTS, "too much at once"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "internal error"),
             Self::Rebuilding => ("rebuilding", S::SERVICE_UNAVAILABLE, "the store is being rebuilt"),
+            Self::StorageSlow => (
+                "storage-slow",
+                S::SERVICE_UNAVAILABLE,
+                "storage did not answer in time",
+            ),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "the server is stopping"),
             Self::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "not ready"),
             Self::DiskFull => ("disk-full", S::INSUFFICIENT_STORAGE, "too little free disk space"),
@@ -122,7 +130,9 @@ impl Kind {
     pub const fn retry_after(self) -> Option<HeaderValue> {
         match self {
             Self::Throttled | Self::Busy => Some(HeaderValue::from_static("1")),
-            Self::Rebuilding | Self::Stopping | Self::NotReady => Some(HeaderValue::from_static("5")),
+            Self::Rebuilding | Self::StorageSlow | Self::Stopping | Self::NotReady => {
+                Some(HeaderValue::from_static("5"))
+            }
             Self::DiskFull => Some(HeaderValue::from_static("30")),
             _ => None,
         }

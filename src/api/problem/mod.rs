@@ -168,6 +168,7 @@ impl From<EngineError> for Problem {
             EngineError::Busy(_) => Kind::Busy,
             EngineError::DiskFull => Kind::DiskFull,
             EngineError::Rebuilding | EngineError::NotVisible => Kind::Rebuilding,
+            EngineError::Slow => Kind::StorageSlow,
             EngineError::Short => Kind::NotReady,
             EngineError::Stopping | EngineError::Unknown => Kind::Stopping,
             EngineError::Invalid { field, rule } => {
@@ -241,6 +242,18 @@ mod tests {
         assert_eq!(status(EngineError::DiskFull), 507);
         assert_eq!(status(EngineError::Rebuilding), 503);
         assert_eq!(status(EngineError::Stopping), 503);
+    }
+
+    #[test]
+    fn slow_storage_is_told_apart_from_a_store_that_is_being_rebuilt() {
+        let (slow, rebuilding) = [EngineError::Slow, EngineError::Rebuilding]
+            .map(Problem::from)
+            .into();
+        assert_eq!(slow.to_value()["type"], "/problems/storage-slow");
+        assert_eq!(rebuilding.to_value()["type"], "/problems/rebuilding");
+        let response = slow.into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod claims;
 pub mod codec;
 mod configuration;
 pub mod damage;
+mod described;
 mod erase;
 mod events;
 pub mod index;
@@ -41,6 +42,7 @@ use self::{
     backup::Taking,
     claims::Claims,
     damage::{DamagedAttempts, DamagedEvents},
+    described::Described,
     journal::Journal,
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
@@ -73,6 +75,7 @@ pub struct LocalStorage {
     pub found_damaged: u64,
     pub damaged_events: DamagedEvents,
     pub damaged_attempts: DamagedAttempts,
+    described: Described,
     /// Why the journal cannot be read on.
     pub unreadable: ReadTrouble,
     /// What backups need beside the journal.

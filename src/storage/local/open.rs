@@ -11,6 +11,7 @@ use super::{
     backup::Taking,
     claims::Claims,
     damage::{DamagedAttempts, DamagedEvents},
+    described::Described,
     index::{
         Store, StoreError, TableOptions,
         open::{self, Distrust, Trust},
@@ -186,6 +187,7 @@ impl Opening {
             segments_unread,
             found_damaged: (recovery.quarantined.len() + recovery.missing.len()) as u64,
             damaged_events: DamagedEvents::default(),
+            described: Described::default(),
             damaged_attempts: DamagedAttempts::default(),
             unreadable: ReadTrouble::default(),
             taking: Taking::of(folder),

@@ -42,13 +42,13 @@ impl ServedIndex {
     /// The store, caught up with everything that was durable before this call.
     ///
     /// # Errors
-    /// `NotReady` when there is none, or when it takes too long.
+    /// `NotReady` when there is none, `TimedOut` when it takes too long.
     pub async fn caught_up_with(&self, lsn: Lsn) -> Result<Store, StorageError> {
         self.get()?;
         match tokio::time::timeout(PATIENCE, self.reached(lsn)).await {
             // Taken again: it may have been replaced in between.
             Ok(()) => self.get(),
-            Err(_) => Err(StorageError::NotReady),
+            Err(_) => Err(StorageError::TimedOut),
         }
     }
 
@@ -127,5 +127,29 @@ impl ServedIndex {
     pub fn withdraw(&self) {
         self.ready.send_replace(false);
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::local::index::{Indexes, TableOptions, open};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_does_not_catch_up_in_time_is_slow_and_not_being_rebuilt() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = TableOptions {
+            cache_bytes: 1 << 20,
+            buffer_bytes: 4096,
+            indexes: Indexes::All,
+        };
+        let served = ServedIndex::default();
+        let none = served.caught_up_with(0).await;
+        assert!(matches!(none, Err(StorageError::NotReady)));
+        served.begin(open::open_as_is(dir.path(), table).unwrap(), 7, false);
+        served.set_ready();
+        assert!(served.caught_up_with(7).await.is_ok());
+        let behind = served.caught_up_with(8).await;
+        assert!(matches!(behind, Err(StorageError::TimedOut)));
     }
 }
