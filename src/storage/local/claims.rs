@@ -43,6 +43,8 @@ struct Held {
     claims: HashMap<Claim, Holder>,
     /// Durable and not yet applied, in the order of the journal.
     durable: VecDeque<(Lsn, Vec<Claim>)>,
+    /// The index has everything up to this.
+    applied: Lsn,
 }
 
 #[derive(Clone)]
@@ -97,13 +99,20 @@ impl Claims {
     /// The event is durable as `lsn`: later callers get its answer, until the store can give it.
     pub fn answer(&self, claims: Vec<Claim>, lsn: Lsn, answer: &KnownEvent) {
         let mut held = self.lock();
+        let is_applied = lsn <= held.applied;
         for claim in &claims {
             if let Some(holder) = held.claims.get_mut(claim) {
                 holder.answer = Some(answer.clone());
                 holder.changed.notify_waiters();
             }
+            // Nothing may be applied for long after it, and then nobody would take the claim away.
+            if is_applied {
+                held.claims.remove(claim);
+            }
         }
-        held.durable.push_back((lsn, claims));
+        if !is_applied {
+            held.durable.push_back((lsn, claims));
+        }
     }
 
     /// The answer of the event that holds a claim, or who is told when it is there.
@@ -126,6 +135,7 @@ impl Claims {
     /// The store has applied everything up to `lsn`.
     pub fn applied(&self, lsn: Lsn) {
         let mut held = self.lock();
+        held.applied = held.applied.max(lsn);
         // Answers come in nearly, not wholly, in journal order, so the few behind a later one wait a little longer.
         while held.durable.front().is_some_and(|(first, _)| *first <= lsn) {
             for claim in held
@@ -182,6 +192,16 @@ mod tests {
         reserved.applied(5);
         assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::First));
         reserved.give_up(&claims);
+        assert!(matches!(reserved.reserve(&claims, [2; 16]), Reserve::First));
+    }
+
+    #[test]
+    fn an_answer_that_comes_when_the_index_has_the_event_holds_nothing() {
+        let reserved = Claims::default();
+        let claims = vec![Claim::EventId(None, "a".parse().unwrap())];
+        assert!(matches!(reserved.reserve(&claims, [1; 16]), Reserve::First));
+        reserved.applied(5);
+        reserved.answer(claims.clone(), 5, &accepted());
         assert!(matches!(reserved.reserve(&claims, [2; 16]), Reserve::First));
     }
 
