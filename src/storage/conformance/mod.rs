@@ -29,6 +29,7 @@ mod interleavings;
 mod local;
 mod outcomes;
 mod parts;
+mod queries;
 mod recorder;
 mod schedule;
 mod subject;

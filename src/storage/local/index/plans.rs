@@ -108,9 +108,13 @@ impl Store {
         let mut sets = Vec::new();
         if let Some(delivery) = filter.delivery {
             sets.push(Set::Known(self.attempts_of_delivery(delivery)?));
-        } else if let Some(event) = filter.event {
+        }
+        // The rows do not tell their event: its set has to.
+        if let Some(event) = filter.event {
             sets.push(self.attempts_of_event(event)?);
-        } else if self.indexes == Indexes::All
+        }
+        if sets.is_empty()
+            && self.indexes == Indexes::All
             && (!matches!(filter.endpoints, Endpoints::All) || filter.outcome.is_some())
         {
             let classes: Vec<Class> = filter.outcome.map_or(Class::ALL.to_vec(), |class| vec![class]);
