@@ -389,7 +389,6 @@ fn a_cursor_of_another_endpoints_recovery_is_none_of_ours() {
         .server
         .post(&format!("/v1/endpoints/{foreign}/recover"), &dry);
     let cursor = first.json()["next"].as_str().unwrap().to_owned();
-    assert!(cursor.starts_with('f'), "{cursor}");
     let refused = recover(&own, Some(&cursor));
     assert_eq!(refused.problem(), (422, vec!["cursor".to_owned()]));
     assert_eq!(failed(), 3);
