@@ -86,7 +86,7 @@ pub fn store_row(input: &[u8]) {
     match which % 10 {
         0 => same_again::<rows::EventRow>(row),
         1 => same_again::<rows::Totals>(row),
-        2 => same_again::<rows::EndpointRow>(row),
+        2 => same_again::<rows::StoredEndpoint>(row),
         3 => same_again::<rows::Tally>(row),
         4 => same_again::<rows::AttemptRow>(row),
         5 => same_again::<rows::EventTypeRow>(row),

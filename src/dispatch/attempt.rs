@@ -1,8 +1,9 @@
 //! One attempt: read the event, make the request, send it, say what was seen.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::HeaderValue;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    runtime::{clock, disk, memory::Lease, work_pool::Owner},
+    runtime::{clock, memory::Lease, work_pool::Owner},
     sender::{AttemptLimits, Exchange, KeptHeaders, Unreached, Way},
     storage::{Unread, schedule::DueDelivery},
     wire::{
@@ -109,8 +110,36 @@ impl Seen {
     }
 }
 
-/// Makes the attempt of a due delivery.
+/// Makes the attempt of a due delivery. What its record says of the event is known also where the event cannot be read, or
+/// the attempt panics; but for an event that storage knows nothing of.
 pub(super) async fn deliver(
+    shared: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
+    row: &DueDelivery,
+    slot: &mut Slot,
+) -> Seen {
+    let attempt = AssertUnwindSafe(deliver_event(shared, endpoint, row, slot)).catch_unwind();
+    let mut seen = attempt.await.unwrap_or_else(|_| {
+        tracing::error!(delivery.id = %row.delivery.id(), "an attempt came to grief");
+        Seen::nothing(None, Fault::Interrupted)
+    });
+    if seen.about.is_none() {
+        seen.about = about(shared, row).await;
+    }
+    seen
+}
+
+async fn about(shared: &Shared, row: &DueDelivery) -> Option<About> {
+    let found = shared.data.deliveries(vec![row.delivery.key]).await.ok()?;
+    let event = found.into_iter().flatten().next()?.event?;
+    Some(About {
+        event_id: event.id,
+        event_type: event.event_type,
+        tenant: event.tenant,
+    })
+}
+
+async fn deliver_event(
     shared: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
     row: &DueDelivery,
@@ -121,13 +150,17 @@ pub(super) async fn deliver(
         return Seen::nothing(None, Fault::Interrupted);
     }
     // Before the event is read: attempts that wait for memory hold none.
-    let Some(lease) = lease(shared, endpoint, row.place.len as usize).await else {
+    let Some(lease) = lease(shared, endpoint, row.event.bytes()).await else {
         return Seen::nothing(None, Fault::Memory);
     };
-    let at_hand = shared.event_at_hand(row.delivery.event, row.place);
-    let accepted = match at_hand.map_or_else(|| disk::waiting(|| read(shared, row)), Ok) {
-        Ok(accepted) => accepted,
-        Err(seen) => return *seen,
+    let accepted = match shared.data.event_at_hand(row.event) {
+        Some(accepted) => accepted,
+        None => match shared.data.due_event(row.event).await {
+            Ok(accepted) => accepted,
+            // What may pass is ours; what is damaged for good ends the delivery.
+            Err(Unread::NotNow) => return Seen::nothing(None, Fault::Disk),
+            Err(Unread::Damaged) => return Seen::lost(None),
+        },
     };
     send(shared, endpoint, accepted, lease, slot).await
 }
@@ -327,18 +360,6 @@ fn judge(shared: &Shared, endpoint: &Endpoint, about: About, exchange: Exchange)
         headers: exchange.headers,
         detail: Bytes::new(),
     }
-}
-
-/// Reads the event behind a due delivery. What is damaged for good ends the delivery; what may pass is ours.
-fn read(shared: &Shared, row: &DueDelivery) -> Result<EventAccepted, Box<Seen>> {
-    shared
-        .event_or_why(row.delivery.event, row.place)
-        .map_err(|unread| {
-            Box::new(match unread {
-                Unread::NotNow => Seen::nothing(None, Fault::Disk),
-                Unread::Damaged => Seen::lost(None),
-            })
-        })
 }
 
 /// Makes the request of an attempt at `at`, signed with what signs at `now`: a grace is measured in engine time, which

@@ -21,7 +21,7 @@ use crate::{
         refusal::without_value,
     },
     runtime::seal::{SealError, Sealer},
-    storage::local::index::rows::EndpointRow,
+    storage::stored::StoredEndpoint,
 };
 
 /// What is shown in place of a secret, and means "unchanged" when it comes back.
@@ -63,7 +63,11 @@ pub(super) fn seal(
     Ok(sealer.seal(id.as_bytes(), &serde_json::to_vec(&Kept { spec, notes })?))
 }
 
-pub(super) fn unseal(sealer: &Sealer, id: EndpointId, row: &EndpointRow) -> Result<Endpoint, DocumentError> {
+pub(super) fn unseal(
+    sealer: &Sealer,
+    id: EndpointId,
+    row: &StoredEndpoint,
+) -> Result<Endpoint, DocumentError> {
     let document: Value = serde_json::from_slice(&sealer.open(id.as_bytes(), &row.sealed)?)?;
     let Kept { spec, notes } = if document.get("spec").is_some() {
         serde_json::from_value(document)?

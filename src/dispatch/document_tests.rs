@@ -217,7 +217,7 @@ fn what_was_sealed_without_notes_still_reads() {
     );
     let mut old = serde_json::to_value(&spec).unwrap();
     old.as_object_mut().unwrap().remove("envelope");
-    let row = |sealed| EndpointRow {
+    let row = |sealed| StoredEndpoint {
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
         deleted_at: None,

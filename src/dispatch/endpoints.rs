@@ -29,7 +29,7 @@ use crate::{
         endpoint::{DisableWhy, DisabledReason, Endpoint, EndpointSpec, EndpointState, Notes, StateChange},
         endpoint_url::EndpointUrl,
         event::Label,
-        id::{EndpointId, KeyId},
+        id::{DeliveryKey, EndpointId, KeyId},
         limits,
         proxy::ProxyChoice,
         record::{DeliveriesEnded, EndpointDeleted, KeyPut, KeyRevoked, Role},
@@ -38,6 +38,7 @@ use crate::{
     },
     runtime::{hex, random},
     sender::{check_name, check_tls, tls_warnings},
+    storage::schedule::{FRONT, Portion},
     wire::transform,
 };
 
@@ -412,13 +413,7 @@ impl Shared {
     /// are ended here, portion by portion, while the endpoint holds them.
     async fn to_discard(self: &Arc<Self>, id: EndpointId) -> Result<Option<ConfigChange>, EngineError> {
         loop {
-            // Also what was accepted a moment ago.
-            let store = self.storage.caught_up_with(self.journal.last_lsn()).await?;
-            let mut keys = store
-                .scheduled(id, limits::DISCARDED_TOGETHER + 1, |key| {
-                    self.in_flight.contains(key)
-                })
-                .map_err(|error| self.storage.failure(error))?;
+            let mut keys = self.resting_of(id, limits::DISCARDED_TOGETHER + 1).await?;
             let rest = keys.len() > limits::DISCARDED_TOGETHER;
             if rest {
                 keys.truncate(END_AT_ONCE);
@@ -430,6 +425,27 @@ impl Shared {
             }
             self.data.end_deliveries(ended).await?;
         }
+    }
+
+    /// At most so many of the deliveries that an endpoint has scheduled and that are not out, earliest first. Also what was
+    /// accepted a moment ago.
+    async fn resting_of(&self, id: EndpointId, limit: usize) -> Result<Vec<DeliveryKey>, EngineError> {
+        let (mut found, mut from) = (Vec::new(), Some(FRONT));
+        while let Some(at) = from
+            && found.len() < limit
+        {
+            let portion = Portion {
+                endpoint: id,
+                from: at,
+                limit,
+            };
+            let page = self.data.list_scheduled(portion).await?;
+            let keys = page.entries.iter().map(|entry| entry.at.1);
+            found.extend(keys.filter(|key| !self.in_flight.contains(*key)));
+            from = page.next;
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// Saves changes that delete endpoints, and cancels what these had scheduled. What is left of that by a failure, or by a
@@ -457,10 +473,7 @@ impl Shared {
     /// Cancels everything that an endpoint has scheduled and that is not out, portion by portion.
     pub(super) async fn cancel_scheduled(&self, id: EndpointId) -> Result<(), EngineError> {
         loop {
-            let store = self.storage.get()?;
-            let keys = store
-                .scheduled(id, END_AT_ONCE, |key| self.in_flight.contains(key))
-                .map_err(|error| self.storage.failure(error))?;
+            let keys = self.resting_of(id, END_AT_ONCE).await?;
             if keys.is_empty() {
                 return Ok(());
             }

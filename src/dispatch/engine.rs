@@ -28,16 +28,16 @@ use crate::{
         address::AddressRules,
         attempt_detail::DetailBudget,
         event::Label,
-        id::{DeliveryKey, EndpointId, Lsn},
+        id::{DeliveryKey, EndpointId},
         profile::Profiles,
-        record::{EventAccepted, KeyPut, Place},
+        record::KeyPut,
         time::Timestamp,
     },
     runtime::{memory::Memory, random::Jitter, seal::Sealer, work_pool::WorkPool},
     sender::Sender,
+    storage::Storage,
     storage::local::journal::{Durability, Journal},
     storage::local::{LocalStorage, ServedIndex, reclaim::Retention},
-    storage::{Storage, Unread},
 };
 
 /// What an operator may set of dispatch.
@@ -199,16 +199,6 @@ impl Engine {
 }
 
 impl Shared {
-    /// See [`LocalStorage::event_at_hand`].
-    pub fn event_at_hand(&self, lsn: Lsn, place: Place) -> Option<EventAccepted> {
-        self.local.event_at_hand(lsn, place)
-    }
-
-    /// The whole of an event. One that is damaged is counted and told of.
-    pub fn event_or_why(&self, lsn: Lsn, place: Place) -> Result<EventAccepted, Unread> {
-        self.local.event_or_why(lsn, place)
-    }
-
     /// Waits until a tenant reads no other portion of a list. The operator is trusted with all threads.
     pub async fn listing_of(&self, tenant: Option<&Label>) -> Option<Held<Label>> {
         match tenant {

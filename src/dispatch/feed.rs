@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{document, engine::Shared, error::chain, scheduler::Signal};
 use crate::{
     domain::{endpoint::Endpoint, id::EndpointId, outcome::Reason, time::Timestamp},
-    storage::{Applied, Change, Configuration, Host, local::index::rows::EndpointRow},
+    storage::{Applied, Change, Configuration, Host, stored::StoredEndpoint},
     telemetry::metrics,
 };
 
@@ -104,7 +104,7 @@ impl Shared {
 
     /// Takes endpoints as they are now, all at once: nobody sees half of what a request has changed. Answers whether a
     /// notice is due for one of them.
-    fn refresh(&self, rows: Vec<(EndpointId, EndpointRow)>) -> bool {
+    fn refresh(&self, rows: Vec<(EndpointId, StoredEndpoint)>) -> bool {
         let (mut endpoints, mut deleted, mut notice_due) = (Vec::new(), Vec::new(), false);
         for (id, row) in rows {
             notice_due |= row.standing.notice_due;
@@ -121,7 +121,7 @@ impl Shared {
         notice_due
     }
 
-    fn unseal(&self, id: EndpointId, row: &EndpointRow) -> Option<Endpoint> {
+    fn unseal(&self, id: EndpointId, row: &StoredEndpoint) -> Option<Endpoint> {
         document::unseal(&self.sealer, id, row)
             .inspect_err(|error| {
                 tracing::error!(endpoint.id = %id, error = %chain(error), "an endpoint cannot be read");

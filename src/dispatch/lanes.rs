@@ -31,7 +31,7 @@ use crate::{
         time::Timestamp,
     },
     storage::{
-        local::{self, index::Effect},
+        Effect,
         schedule::{DueDelivery, ScheduleAnswer},
     },
 };
@@ -138,13 +138,7 @@ impl Lanes {
     /// Takes note of what was applied to the store.
     pub fn effect(&mut self, registry: &Registry, effect: Effect) {
         match effect {
-            Effect::Due {
-                endpoint,
-                due,
-                key,
-                slot,
-            } => {
-                let entry = local::entry((due, key), slot);
+            Effect::Due { endpoint, entry } => {
                 if let Some(lane) = self.lanes.get_mut(&endpoint) {
                     lane.note(Change::Scheduled(entry));
                     self.enqueue(endpoint);
@@ -160,7 +154,6 @@ impl Lanes {
                 Some(endpoint) => self.look_at(&endpoint),
                 None => self.with(id, Lane::end),
             },
-            Effect::ApiKeys | Effect::EventType(_) => {}
         }
     }
 

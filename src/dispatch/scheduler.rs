@@ -30,8 +30,7 @@ use crate::{
         time::Timestamp,
     },
     storage::{
-        StorageError,
-        local::index::Effect,
+        Effect, StorageError,
         schedule::{DueDelivery, Schedule},
     },
     telemetry::metrics,
@@ -463,7 +462,7 @@ impl Scheduler {
             seen,
             slot: _,
         } = finished;
-        let about = seen.about.or_else(|| self.about(&row))?;
+        let about = seen.about?;
         Some(AttemptSettled {
             delivery: Some(row.delivery.key),
             endpoint: endpoint.id,
@@ -487,16 +486,6 @@ impl Scheduler {
             excerpt: self.shared.options.attempt_detail.excerpt(seen.excerpt),
             overrides_end: false,
             detail: seen.detail,
-        })
-    }
-
-    /// What the store knows of an event whose record could not be read.
-    fn about(&self, row: &DueDelivery) -> Option<attempt::About> {
-        let event = self.shared.storage.get().ok()?.event(row.delivery.event).ok()??;
-        Some(attempt::About {
-            event_id: event.id,
-            event_type: event.event_type,
-            tenant: event.tenant,
         })
     }
 }

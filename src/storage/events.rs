@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StorageError;
+use super::{StorageError, schedule::EventHandle};
 use crate::domain::{
     event::{ContentHash, EventType, Label},
     id::{EventId, Lsn},
@@ -129,6 +129,13 @@ pub trait Events: Send + Sync {
     /// # Errors
     /// `Damaged`: it cannot be read any more. `NotReady`, `TimedOut` and `Failed`: it may be readable another time.
     async fn event(&self, sequence: Lsn) -> Result<Option<EventAccepted>, StorageError>;
+
+    /// The whole of a due delivery's event, where it can be had without waiting for anything. It is asked for before each
+    /// attempt.
+    fn event_at_hand(&self, event: EventHandle) -> Option<EventAccepted>;
+
+    /// The whole of a due delivery's event; the disk or the network may have to be waited for.
+    async fn due_event(&self, event: EventHandle) -> Result<EventAccepted, Unread>;
 
     /// Records outcomes, in order.
     ///

@@ -1,11 +1,14 @@
 //! Whom storage tells what has changed, and asks what it cannot know.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::local::index::{Effect, rows::EndpointRow};
+use super::{schedule::Entry, stored::StoredEndpoint};
 use crate::domain::{
     event::EventType,
-    id::EndpointId,
+    id::{DeliveryKey, EndpointId},
     record::{EventTypePut, KeyPut},
     time::Timestamp,
 };
@@ -53,7 +56,7 @@ pub enum Change {
 /// All endpoints, deleted ones too, all API keys and all declared event types.
 #[derive(Debug, Default)]
 pub struct Configuration {
-    pub endpoints: Vec<(EndpointId, EndpointRow)>,
+    pub endpoints: Vec<(EndpointId, StoredEndpoint)>,
     pub api_keys: Vec<KeyPut>,
     pub event_types: Vec<DeclaredType>,
     /// The newest time that anything stored records, as far as that is known.
@@ -71,7 +74,7 @@ pub struct DeclaredType {
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Endpoints as they are now.
-    pub endpoints: Vec<(EndpointId, EndpointRow)>,
+    pub endpoints: Vec<(EndpointId, StoredEndpoint)>,
     /// All API keys, if any of them changed.
     pub api_keys: Option<Vec<KeyPut>>,
     /// Event types as they are now.
@@ -80,4 +83,44 @@ pub struct Applied {
     pub undeclared: Vec<EventType>,
     /// Changes of deliveries and endpoints, in order.
     pub effects: Vec<Effect>,
+}
+
+/// What a write changed of a delivery or an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A delivery is scheduled.
+    Due { endpoint: EndpointId, entry: Entry },
+    /// The outcome of a delivery's attempt is stored; `number` counts its attempts from one.
+    Settled {
+        endpoint: EndpointId,
+        key: DeliveryKey,
+        number: u32,
+    },
+    /// A delivery ended, or was moved, without an attempt.
+    Moved { endpoint: EndpointId, key: DeliveryKey },
+    /// An endpoint was created, changed, or deleted.
+    Endpoint(EndpointId),
+}
+
+/// What writes changed, for whoever keeps part of the state in memory. Storage makes an [`Applied`] of it.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Of deliveries and endpoints, in order.
+    pub effects: Vec<Effect>,
+    /// API keys were created or revoked.
+    pub api_keys: bool,
+    /// Event types that were declared, or whose declaration was deleted.
+    pub event_types: BTreeSet<EventType>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty() && !self.api_keys && self.event_types.is_empty()
+    }
+
+    /// Whether anything of the configuration changed.
+    pub fn configure(&self) -> bool {
+        let is_endpoint = |effect: &Effect| matches!(effect, Effect::Endpoint(_));
+        self.api_keys || !self.event_types.is_empty() || self.effects.iter().any(is_endpoint)
+    }
 }

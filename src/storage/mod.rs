@@ -22,7 +22,7 @@ pub use configuration::{AuditPage, ConfigurationStore};
 pub use deliveries::{Deliveries, DeliveryChange, Overwritten};
 pub use error::StorageError;
 pub use events::{AcceptEvent, Acceptance, Claimed, EventName, Events, KnownEvent, Outcome, Unread};
-pub use host::{Applied, Change, Configuration, DeclaredType, Host};
+pub use host::{Applied, Change, Changes, Configuration, DeclaredType, Effect, Host};
 
 /// Where an engine keeps everything: the operations of its parts.
 pub trait Storage:

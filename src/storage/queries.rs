@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     StorageError,
+    schedule::{EntryPage, Portion},
     stored::{EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent, Tally, Totals},
 };
 use crate::domain::{
@@ -75,6 +76,9 @@ pub trait Queries: Send + Sync {
         from: Lsn,
         limit: usize,
     ) -> Result<ByEventPage, StorageError>;
+
+    /// A portion of an endpoint's schedule: its deliveries that have not ended, by the time at which they are due.
+    async fn list_scheduled(&self, portion: Portion) -> Result<EntryPage, StorageError>;
 
     /// Each of these deliveries; `None` for one that is not there.
     async fn deliveries(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<StoredDelivery>>, StorageError>;

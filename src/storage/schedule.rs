@@ -15,7 +15,7 @@ use super::StorageError;
 use crate::domain::{
     delivery::Delivery,
     health::Health,
-    id::{DeliveryKey, EndpointId},
+    id::{DeliveryKey, EndpointId, Lsn},
     ordering::Strand,
     record::Place,
     time::Timestamp,
@@ -37,10 +37,25 @@ pub const fn behind(at: Position) -> Position {
 pub struct DueDelivery {
     pub due: Timestamp,
     pub delivery: Delivery,
-    /// Where the payload lies.
-    pub place: Place,
+    /// Its event.
+    pub event: EventHandle,
     /// The strand of the event's ordering key.
     pub strand: Option<Strand>,
+}
+
+/// An event as storage finds it fastest: what it says besides is storage's own affair. A handle that is old still finds the
+/// event.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventHandle {
+    pub(in crate::storage) sequence: Lsn,
+    pub(in crate::storage) place: Place,
+}
+
+impl EventHandle {
+    /// How many bytes the event takes, roughly.
+    pub const fn bytes(&self) -> usize {
+        self.place.len as usize
+    }
 }
 
 /// An entry of a schedule: what tells whose turn it is in an endpoint that keeps an order.

@@ -1,4 +1,6 @@
-//! What queries answer: events, deliveries and attempts as they are stored, and counts.
+//! What storage answers: events, deliveries, attempts and endpoints as they are stored, and counts.
+//!
+//! Local storage has [`StoredEndpoint`], [`Totals`] and [`Tally`] as rows: their members are append-only, with a new version.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Unread;
 use crate::domain::{
+    configuration::EndpointFact,
     delivery::{Counts, Delivery},
+    endpoint::{EndpointState, Standing, StateChange},
     event::{EventType, Label},
     health::Health,
     id::{DeliveryId, DeliveryKey, EndpointId, EventId, Lsn},
@@ -129,6 +133,73 @@ pub struct Totals {
 pub struct Tally {
     pub deliveries: Counts,
     pub health: Health,
+}
+
+/// An endpoint, or what is left of a deleted one. Its configuration is sealed: storage cannot read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEndpoint {
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub deleted_at: Option<Timestamp>,
+    pub standing: Standing,
+    pub sealed: Vec<u8>,
+}
+
+impl StoredEndpoint {
+    /// The endpoint after something that was stored of it, as `lsn`; `None` when it changes nothing.
+    pub fn after(row: Option<&Self>, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
+        match (row, fact) {
+            (None, EndpointFact::Put(put)) => Some(Self {
+                created_at: put.at,
+                updated_at: put.at,
+                deleted_at: None,
+                standing: Standing::new(&put.initial, put.at),
+                sealed: put.sealed.clone(),
+            }),
+            // Its earlier records are gone, or damaged: that it is deleted is all that matters from here on.
+            (None, EndpointFact::Deleted(deleted)) => Some(Self {
+                created_at: deleted.at,
+                updated_at: deleted.at,
+                deleted_at: Some(deleted.at),
+                standing: Standing::new(&StateChange::Pause, deleted.at),
+                sealed: Vec::new(),
+            }),
+            (None, _) => None,
+            (Some(row), _) if row.deleted_at.is_some() => None,
+            (Some(row), fact) => row.changed(lsn, fact),
+        }
+    }
+
+    /// The newest time that it says.
+    pub fn newest(&self) -> Timestamp {
+        let stood = self.updated_at.max(self.standing.since);
+        self.deleted_at.map_or(stood, |deleted| stood.max(deleted))
+    }
+
+    fn changed(&self, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
+        let mut row = self.clone();
+        match fact {
+            EndpointFact::Put(put) => {
+                row.updated_at = put.at;
+                row.sealed.clone_from(&put.sealed);
+            }
+            EndpointFact::Changed(changed) => row.standing = Standing::new(&changed.change, changed.at),
+            EndpointFact::Deleted(deleted) => {
+                row.deleted_at = Some(deleted.at);
+                row.sealed = Vec::new();
+            }
+            EndpointFact::Disabled(attempt) => {
+                let reason = attempt.disable?;
+                let standing = &row.standing;
+                if standing.state != EndpointState::Active || standing.since > attempt.started_at {
+                    return None;
+                }
+                row.standing = Standing::disabled_by(reason, (attempt.started_at, lsn), attempt.ended_at());
+            }
+            EndpointFact::NoticeGiven(_) => row.standing.notice_due = false,
+        }
+        Some(row)
+    }
 }
 
 /// A row of a list.

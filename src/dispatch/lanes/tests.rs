@@ -11,12 +11,8 @@ use crate::{
         endpoint::{Notes, Standing, StateChange},
         health::Health,
         outcome::{Observation, classify},
-        record::Place,
     },
-    storage::{
-        local::index::rows::Slot as Row,
-        schedule::{DuePage, Entry, EntryPage, Position, ScheduleRead},
-    },
+    storage::schedule::{DuePage, Entry, EntryPage, EventHandle, Position, ScheduleRead},
 };
 
 const ENDPOINT: EndpointId = EndpointId::from_bytes([1; 16]);
@@ -79,9 +75,7 @@ impl Bench {
         self.schedule.insert((due, key), delivery);
         let due = Effect::Due {
             endpoint: ENDPOINT,
-            due,
-            key,
-            slot: Row::fresh(&delivery, None),
+            entry: entry((due, key)),
         };
         self.lanes.effect(&self.registry, due);
         key
@@ -129,7 +123,7 @@ impl Bench {
         self.schedule.get(&at).map(|delivery| DueDelivery {
             due: at.0,
             delivery: *delivery,
-            place: Place::default(),
+            event: EventHandle::default(),
             strand: None,
         })
     }

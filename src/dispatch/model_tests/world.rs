@@ -40,8 +40,9 @@ use crate::{
     },
     runtime::{clock::SteppedClock, seal::Sealer},
     storage::{
+        Effect,
         local::index::{
-            Effect, Placed, Store,
+            Placed, Store,
             open::{self, Trust},
         },
         schedule::DueDelivery,
@@ -158,7 +159,7 @@ impl World {
             })
             .collect();
         self.applied = end;
-        for effect in store.apply(JOURNAL, &placed).unwrap() {
+        for effect in store.apply(JOURNAL, &placed).unwrap().effects {
             match &effect {
                 Effect::Endpoint(id) => {
                     let row = store.endpoint(*id).unwrap().unwrap();
@@ -166,7 +167,7 @@ impl World {
                     self.registry.change(vec![endpoint], &[]);
                 }
                 Effect::Settled { key, .. } => _ = self.busy.remove(key),
-                Effect::Due { .. } | Effect::Moved { .. } | Effect::ApiKeys | Effect::EventType(_) => {}
+                Effect::Due { .. } | Effect::Moved { .. } => {}
             }
             self.lanes.effect(&self.registry, effect);
         }

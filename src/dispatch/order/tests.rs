@@ -17,10 +17,11 @@ use crate::{
         record::{AttemptSettled, DeliveriesEnded, EventAccepted, Place, Record},
     },
     storage::{
+        Effect,
         local::{
-            answer, entry,
+            answer,
             index::{
-                Effect, Placed, Store,
+                Placed, Store,
                 open::{self, Trust},
             },
         },
@@ -78,14 +79,14 @@ impl Bench {
                 record,
             });
         }
-        for effect in self.store.apply([7; 16], &placed).unwrap() {
+        for effect in self.store.apply([7; 16], &placed).unwrap().effects {
             match effect {
-                Effect::Due { due, key, slot, .. } => self.order.scheduled(entry((due, key), slot)),
+                Effect::Due { entry, .. } => self.order.scheduled(entry),
                 Effect::Settled { key, .. } | Effect::Moved { key, .. } => {
                     self.busy.remove(&key);
                     self.order.settled(key);
                 }
-                Effect::Endpoint(_) | Effect::ApiKeys | Effect::EventType(_) => {}
+                Effect::Endpoint(_) => {}
             }
         }
     }

@@ -17,9 +17,9 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
     },
     storage::{
-        AcceptEvent, Acceptance, Change, Configuration, Outcome, Storage, StorageError,
-        local::index::{Effect, rows::EndpointRow},
+        AcceptEvent, Acceptance, Change, Configuration, Effect, Outcome, Storage, StorageError,
         schedule::{DueDelivery, Entry, FRONT, Portion, ScheduleAnswer, ScheduleRead},
+        stored::StoredEndpoint,
     },
 };
 
@@ -93,7 +93,7 @@ impl<S: Subject> Bench<S> {
 
     /// Waits until a delivery is told of as scheduled.
     pub async fn until_told_due(&self, wanted: DeliveryKey) {
-        let is_it = |effect: &Effect| matches!(effect, Effect::Due { key, .. } if *key == wanted);
+        let is_it = |effect: &Effect| matches!(effect, Effect::Due { entry, .. } if entry.at.1 == wanted);
         self.host.until_effect(is_it).await;
     }
 
@@ -164,7 +164,7 @@ impl<S: Subject> Bench<S> {
     }
 
     /// An endpoint as it was told of last.
-    pub fn endpoint(&self, number: u8) -> Option<EndpointRow> {
+    pub fn endpoint(&self, number: u8) -> Option<StoredEndpoint> {
         self.host.told(|told| last_row(told, number))
     }
 
@@ -209,8 +209,8 @@ fn is_ready(told: &[Change]) -> Option<()> {
     matches!(last, Some(Change::Reset)).then_some(())
 }
 
-fn last_row(told: &[Change], number: u8) -> Option<EndpointRow> {
-    let of = |rows: &[(crate::domain::id::EndpointId, EndpointRow)]| {
+fn last_row(told: &[Change], number: u8) -> Option<StoredEndpoint> {
+    let of = |rows: &[(crate::domain::id::EndpointId, StoredEndpoint)]| {
         let row = rows.iter().find(|(id, _)| *id == endpoint(number));
         row.map(|(_, row)| row.clone())
     };

@@ -11,11 +11,7 @@ use crate::{
         id::DeliveryKey,
         record::{DeliveriesRetried, EventAccepted},
     },
-    storage::{
-        Change, StorageError,
-        local::{entry, index::Effect},
-        schedule::ScheduleRead,
-    },
+    storage::{Change, Effect, StorageError, schedule::ScheduleRead},
 };
 
 rules!(
@@ -68,7 +64,7 @@ async fn a_scheduled_delivery_is_told_with_its_entry<S: Subject>(bench: Bench<S>
     let told = bench.host.effects();
     for wanted in found {
         let is_it = |effect: &Effect| match effect {
-            Effect::Due { due, key, slot, .. } => entry((*due, *key), *slot) == wanted,
+            Effect::Due { entry, .. } => *entry == wanted,
             _ => false,
         };
         assert!(told.iter().any(is_it), "{wanted:?} in {told:?}");
@@ -89,7 +85,7 @@ async fn a_verdict_is_told_with_what_follows_from_it<S: Subject>(bench: Bench<S>
             panic!("{applied:?}");
         };
         assert!(matches!(settled, Effect::Settled { number: 1, key, .. } if *key == delivery.key));
-        assert!(matches!(due, Effect::Due { due, key, .. } if (*due, *key) == (at(30), delivery.key)));
+        assert!(matches!(due, Effect::Due { entry, .. } if entry.at == (at(30), delivery.key)));
     });
 }
 
@@ -108,7 +104,7 @@ async fn changes_come_in_the_order_in_which_they_took_effect<S: Subject>(bench: 
         .effects()
         .into_iter()
         .filter_map(|effect| match effect {
-            Effect::Due { due, .. } => Some(due),
+            Effect::Due { entry, .. } => Some(entry.at.0),
             _ => None,
         })
         .collect();
@@ -135,7 +131,7 @@ async fn a_read_shows_all_that_was_told_of<S: Subject>(bench: Bench<S>) {
 
 const fn due_key(effect: &Effect) -> Option<DeliveryKey> {
     match effect {
-        Effect::Due { key, .. } => Some(*key),
+        Effect::Due { entry, .. } => Some(entry.at.1),
         _ => None,
     }
 }

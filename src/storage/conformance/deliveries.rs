@@ -12,7 +12,7 @@ use crate::{
         ordering::Strand,
         record::{DeliveriesEnded, DeliveriesRetried, EventAccepted, EventReplayed},
     },
-    storage::local::index::Effect,
+    storage::Effect,
 };
 
 rules!(
@@ -263,11 +263,11 @@ async fn a_change_is_told_before_it_is_answered<S: Subject>(bench: Bench<S>) {
     let told = |wanted: &dyn Fn(&Effect) -> bool| bench.host.effects().iter().any(wanted);
     bench.retry(&[key], 9).await;
     assert!(told(
-        &|effect| matches!(effect, Effect::Due { due, .. } if *due == at(9))
+        &|effect| matches!(effect, Effect::Due { entry, .. } if entry.at.0 == at(9))
     ));
     let replay = bench.replay(&[(sequence, &[2])]).await[0];
     assert!(told(
-        &|effect| matches!(effect, Effect::Due { key, .. } if key.lsn == replay)
+        &|effect| matches!(effect, Effect::Due { entry, .. } if entry.at.1.lsn == replay)
     ));
     bench.end(&[key], Stage::Cancelled).await;
     let moved = |effect: &&Effect| matches!(effect, Effect::Moved { .. });

@@ -13,7 +13,7 @@ use crate::{
         ordering::Strand,
         record::EventAccepted,
     },
-    storage::{Acceptance, StorageError, local::index::Effect},
+    storage::{Acceptance, Effect, StorageError},
 };
 
 rules!(

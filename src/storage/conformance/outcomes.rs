@@ -15,7 +15,7 @@ use crate::{
         id::DeliveryKey,
         record::{AttemptSettled, DeliveriesEnded, DeliveriesRetried},
     },
-    storage::{Outcome, local::index::Effect},
+    storage::{Effect, Outcome},
 };
 
 rules!(

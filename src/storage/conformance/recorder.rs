@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::parts::START;
 use crate::{
     domain::{id::EndpointId, time::Timestamp},
-    storage::{Change, Host, local::index::Effect},
+    storage::{Change, Effect, Host},
 };
 
 /// What is to come comes within this time.

@@ -26,9 +26,9 @@ use super::{
 use crate::{
     domain::id::Lsn,
     runtime::chain::chain,
-    storage::local::index::{Effect, Placed, Store, StoreError, open},
+    storage::local::index::{Placed, Store, StoreError, open},
     storage::local::journal::{Entry, Follower, Next, ReadError, Stopper},
-    storage::{Applied, Change, Host},
+    storage::{Applied, Change, Changes, Effect, Host},
 };
 
 /// Records applied as one batch: a few milliseconds of work.
@@ -251,23 +251,17 @@ impl Applier {
         let placed: Vec<Placed> = entries.iter().filter_map(|entry| self.placed(entry)).collect();
         self.applied_at = Instant::now();
         self.applied += placed.len();
-        let effects = store.apply(self.storage.journal.uuid(), &placed)?;
-        self.plan_fold(&effects);
-        self.publish(store, effects)?;
+        let changes = store.apply(self.storage.journal.uuid(), &placed)?;
+        self.plan_fold(&changes);
+        self.publish(store, changes)?;
         self.advance(last);
         Ok(())
     }
 
-    fn plan_fold(&mut self, effects: &[Effect]) {
-        let configured = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Endpoint(_) | Effect::ApiKeys | Effect::EventType(_)
-            )
-        };
+    fn plan_fold(&mut self, changes: &Changes) {
         let at = match self.folded_at {
             None => self.applied_at,
-            Some(folded) if effects.iter().any(configured) => folded + FOLD_SOON,
+            Some(folded) if changes.configure() => folded + FOLD_SOON,
             Some(folded) => folded + FOLD_LATER,
         };
         self.fold_at = Some(self.fold_at.map_or(at, |planned| planned.min(at)));
@@ -383,22 +377,23 @@ impl Applier {
     }
 
     /// Tells the host. Nothing is told before the store has caught up.
-    fn publish(&self, store: &Store, effects: Vec<Effect>) -> Result<(), StoreError> {
-        if !self.storage.served.is_ready() || effects.is_empty() {
+    fn publish(&self, store: &Store, changes: Changes) -> Result<(), StoreError> {
+        if !self.storage.served.is_ready() || changes.is_empty() {
             return Ok(());
         }
-        let (mut endpoints, mut event_types, mut keys) = (BTreeSet::new(), BTreeSet::new(), false);
-        for effect in &effects {
-            match effect {
-                Effect::Endpoint(id) => _ = endpoints.insert(*id),
-                Effect::ApiKeys => keys = true,
-                Effect::EventType(name) => _ = event_types.insert(name.clone()),
-                Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
-            }
-        }
+        let Changes {
+            effects,
+            api_keys,
+            event_types,
+        } = changes;
+        let changed = |effect: &Effect| match effect {
+            Effect::Endpoint(id) => Some(*id),
+            Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => None,
+        };
+        let endpoints: BTreeSet<_> = effects.iter().filter_map(changed).collect();
         let mut applied = Applied {
             effects,
-            api_keys: keys.then(|| store.api_keys()).transpose()?,
+            api_keys: api_keys.then(|| store.api_keys()).transpose()?,
             ..Applied::default()
         };
         for id in endpoints {

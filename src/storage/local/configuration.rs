@@ -15,7 +15,7 @@ use crate::{
     runtime::chain::chain,
     storage::local::index::{
         Store, StoreError,
-        rows::{EndpointRow, EventTypeRow},
+        rows::{EventTypeRow, StoredEndpoint},
     },
     storage::local::journal::{Entry, ReadError},
     storage::{Configuration, DeclaredType},
@@ -24,7 +24,7 @@ use crate::{
 /// What configuration records say, in the order of the journal.
 #[derive(Default)]
 struct Gathered {
-    endpoints: HashMap<EndpointId, EndpointRow>,
+    endpoints: HashMap<EndpointId, StoredEndpoint>,
     keys: HashMap<KeyId, KeyPut>,
     types: HashMap<EventType, (EventTypeRow, EventTypePut)>,
 }
@@ -119,7 +119,7 @@ impl Gathered {
     fn record(&mut self, lsn: Lsn, record: &Record) {
         for fact in record.endpoint_facts() {
             let id = fact.endpoint();
-            if let Some(row) = EndpointRow::after(self.endpoints.get(&id), lsn, fact) {
+            if let Some(row) = StoredEndpoint::after(self.endpoints.get(&id), lsn, fact) {
                 self.endpoints.insert(id, row);
             }
         }
@@ -156,7 +156,7 @@ impl Gathered {
         for part in &carried.state {
             match part {
                 State::Endpoint(facts) => {
-                    self.endpoints.insert(facts.id, EndpointRow::from(&**facts));
+                    self.endpoints.insert(facts.id, StoredEndpoint::from(&**facts));
                 }
                 State::ApiKey(key) => _ = self.keys.insert(key.id, (**key).clone()),
                 State::EventType(declared) => self.carried_type(declared, &carried.home),

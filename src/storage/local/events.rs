@@ -7,8 +7,11 @@ use async_trait::async_trait;
 use super::{LocalStorage, claims::Claim, codec, journal::AppendError};
 use crate::{
     domain::{id::Lsn, record::EventAccepted, time::Timestamp},
-    runtime::codec::CodecError,
-    storage::{AcceptEvent, Acceptance, EventName, Events, KnownEvent, Outcome, StorageError, Unread},
+    runtime::{codec::CodecError, disk},
+    storage::{
+        AcceptEvent, Acceptance, EventName, Events, KnownEvent, Outcome, StorageError, Unread,
+        schedule::EventHandle,
+    },
 };
 
 #[async_trait]
@@ -53,6 +56,15 @@ impl Events for LocalStorage {
             })
         };
         self.readers.run(read).await
+    }
+
+    fn event_at_hand(&self, event: EventHandle) -> Option<EventAccepted> {
+        self.at_hand(event.sequence, event.place)
+    }
+
+    /// Where it is asked for: a hop to another thread costs more than the disk, as a rule.
+    async fn due_event(&self, event: EventHandle) -> Result<EventAccepted, Unread> {
+        disk::waiting(|| self.event_or_why(event.sequence, event.place))
     }
 
     async fn record_outcomes(&self, outcomes: &[Outcome]) -> Result<(), StorageError> {

@@ -51,7 +51,6 @@ use super::{Backups, Storage};
 pub use readers::Readers;
 #[cfg(test)]
 pub(crate) use schedule::answer;
-pub use schedule::entry;
 pub use served::ServedIndex;
 
 /// Storage in one data folder.

@@ -12,6 +12,7 @@ use super::{
         rows::{AttemptRow, EventRow},
     },
     pages::page,
+    schedule::entries,
 };
 use crate::{
     domain::{
@@ -27,6 +28,7 @@ use crate::{
             AttemptFilter, ByEventFilter, ByEventPage, DeliveryFilter, EventFilter, FoundEvent, ListPage,
             ListRange, MissingFilter, Queries,
         },
+        schedule::{EntryPage, Portion},
         stored::{
             AttemptFacts, Erased, EventDetails, EventFacts, MissingEvent, StoredAttempt, StoredDelivery,
             StoredEvent, Tally, Totals,
@@ -121,6 +123,11 @@ impl Queries for LocalStorage {
             by_event::page(store, &filter, from, limit)
         })
         .await
+    }
+
+    async fn list_scheduled(&self, portion: Portion) -> Result<EntryPage, StorageError> {
+        self.query(&self.list_readers, move |_, store| entries(store, &portion))
+            .await
     }
 
     async fn deliveries(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<StoredDelivery>>, StorageError> {

@@ -37,7 +37,7 @@ impl LocalStorage {
     }
 
     /// The whole of an event, where it can be had without waiting for the disk.
-    pub fn event_at_hand(&self, lsn: Lsn, place: Place) -> Option<EventAccepted> {
+    pub(super) fn at_hand(&self, lsn: Lsn, place: Place) -> Option<EventAccepted> {
         let entry = self.journal.at_hand(lsn, codec::location(place))?;
         if !codec::holds_event(&entry, lsn) {
             return None;

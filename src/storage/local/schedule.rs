@@ -4,13 +4,13 @@ use async_trait::async_trait;
 
 use super::{
     LocalStorage,
-    index::{Store, StoreError, query::Walk, rows::Slot},
+    index::{Store, StoreError, query::Walk},
 };
 use crate::{
     domain::id::{DeliveryKey, EndpointId},
     storage::{
         StorageError,
-        schedule::{Entry, EntryPage, Portion, Position, Schedule, ScheduleAnswer, ScheduleRead},
+        schedule::{EntryPage, Portion, Schedule, ScheduleAnswer, ScheduleRead},
     },
 };
 
@@ -82,10 +82,10 @@ pub(crate) fn answer(store: &Store, read: &ScheduleRead) -> Result<ScheduleAnswe
     })
 }
 
-fn entries(store: &Store, portion: &Portion) -> Result<EntryPage, StoreError> {
+pub(super) fn entries(store: &Store, portion: &Portion) -> Result<EntryPage, StoreError> {
     let mut entries = Vec::new();
     let walk = store.walk(portion.endpoint, portion.from, portion.limit, |at, slot| {
-        entries.push(entry(at, slot));
+        entries.push(slot.entry(at));
         std::ops::ControlFlow::Continue(())
     })?;
     let next = match walk {
@@ -93,14 +93,4 @@ fn entries(store: &Store, portion: &Portion) -> Result<EntryPage, StoreError> {
         Walk::End | Walk::Stopped => None,
     };
     Ok(EntryPage { entries, next })
-}
-
-/// A row of the schedule in the domain's words.
-pub const fn entry(at: Position, slot: Slot) -> Entry {
-    Entry {
-        at,
-        strand: slot.key,
-        since: slot.since,
-        expires_at: slot.expires_at,
-    }
 }

@@ -17,20 +17,14 @@ use crate::{
         transition::place_after_attempt,
     },
     storage::{
-        DeclaredType,
-        local::index::{
-            Effect,
-            rows::{EndpointRow, Slot},
-        },
+        Changes, DeclaredType, Effect,
         schedule::Entry,
-        stored::Erased,
+        stored::{Erased, StoredEndpoint},
     },
 };
 
-type Effects = Vec<Effect>;
-
 impl State {
-    pub fn accept(&mut self, sequence: Lsn, event: EventAccepted, effects: &mut Effects) {
+    pub fn accept(&mut self, sequence: Lsn, event: EventAccepted, changes: &mut Changes) {
         let tenant = event.tenant.clone();
         self.ids.insert((tenant.clone(), event.id.clone()), sequence);
         if let Some(key) = event.idempotency_key.clone() {
@@ -40,10 +34,10 @@ impl State {
         let strand = event.ordering_key.as_ref().map(Strand::of_key);
         for (endpoint, index) in event.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(sequence, index);
-            self.create(Delivery::accepted(key, &event, *endpoint, due), strand, effects);
+            self.create(Delivery::accepted(key, &event, *endpoint, due), strand, changes);
         }
         if let Some(id) = event.notice_for {
-            self.change_endpoint(sequence, EndpointFact::NoticeGiven(id), effects);
+            self.change_endpoint(sequence, EndpointFact::NoticeGiven(id), changes);
         }
         let event = Event {
             accepted: event,
@@ -62,7 +56,7 @@ impl State {
         self.accepted_at
     }
 
-    pub fn replay(&mut self, sequence: Lsn, replayed: &EventReplayed, effects: &mut Effects) {
+    pub fn replay(&mut self, sequence: Lsn, replayed: &EventReplayed, changes: &mut Changes) {
         let Some(event) = self.events.get_mut(&replayed.event) else {
             return;
         };
@@ -74,18 +68,18 @@ impl State {
         let strand = self.strand_of(replayed.event);
         for (endpoint, index) in replayed.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(sequence, index);
-            self.create(Delivery::replayed(key, replayed, *endpoint), strand, effects);
+            self.create(Delivery::replayed(key, replayed, *endpoint), strand, changes);
         }
     }
 
-    fn create(&mut self, mut delivery: Delivery, strand: Option<Strand>, effects: &mut Effects) {
+    fn create(&mut self, mut delivery: Delivery, strand: Option<Strand>, changes: &mut Changes) {
         if self.is_deleted(delivery.endpoint) {
             delivery.cancel_at_birth();
         }
         let counts = &mut self.tallies.entry(delivery.endpoint).or_default().deliveries;
         *counts.of(delivery.stage) += 1;
         self.deliveries.insert(delivery.key, delivery);
-        self.schedule_at(&delivery, strand, None, effects);
+        self.schedule_at(&delivery, strand, None, changes);
     }
 
     /// Gives a scheduled delivery its entry.
@@ -94,7 +88,7 @@ impl State {
         delivery: &Delivery,
         strand: Option<Strand>,
         since: Option<Timestamp>,
-        effects: &mut Effects,
+        changes: &mut Changes,
     ) {
         let Some(due) = delivery.stage.due() else { return };
         let entry = Entry {
@@ -105,13 +99,9 @@ impl State {
         };
         let schedule = self.schedules.entry(delivery.endpoint).or_default();
         schedule.insert(entry.at, entry);
-        let mut slot = Slot::fresh(delivery, strand);
-        slot.since = since;
-        effects.push(Effect::Due {
+        changes.effects.push(Effect::Due {
             endpoint: delivery.endpoint,
-            due,
-            key: delivery.key,
-            slot,
+            entry,
         });
     }
 
@@ -127,15 +117,15 @@ impl State {
     }
 
     /// Writes a delivery that was as `old` says.
-    fn replace(&mut self, old: &Delivery, new: Delivery, since: Option<Timestamp>, effects: &mut Effects) {
+    fn replace(&mut self, old: &Delivery, new: Delivery, since: Option<Timestamp>, changes: &mut Changes) {
         let counts = &mut self.tallies.entry(new.endpoint).or_default().deliveries;
         *counts.of(old.stage) -= 1;
         *counts.of(new.stage) += 1;
         self.deliveries.insert(new.key, new);
-        self.schedule_at(&new, self.strand_of(new.event), since, effects);
+        self.schedule_at(&new, self.strand_of(new.event), since, changes);
     }
 
-    pub fn settle(&mut self, sequence: Lsn, attempt: &AttemptSettled, effects: &mut Effects) {
+    pub fn settle(&mut self, sequence: Lsn, attempt: &AttemptSettled, changes: &mut Changes) {
         self.attempts.insert(sequence, attempt.clone());
         let tally = self.tallies.entry(attempt.endpoint).or_default();
         tally.deliveries.attempts += 1;
@@ -153,19 +143,19 @@ impl State {
             if attempt.sets_health(stands_since) {
                 self.tallies.entry(attempt.endpoint).or_default().health = attempt.health;
             }
-            effects.push(Effect::Settled {
+            changes.effects.push(Effect::Settled {
                 endpoint: old.endpoint,
                 key: old.key,
                 number: attempt.number,
             });
-            self.replace(&old, new, since, effects);
+            self.replace(&old, new, since, changes);
         }
         if attempt.disable.is_some() {
-            self.change_endpoint(sequence, EndpointFact::Disabled(attempt), effects);
+            self.change_endpoint(sequence, EndpointFact::Disabled(attempt), changes);
         }
     }
 
-    pub fn retry(&mut self, retried: &DeliveriesRetried, effects: &mut Effects) {
+    pub fn retry(&mut self, retried: &DeliveriesRetried, changes: &mut Changes) {
         for key in &retried.keys {
             let Some(old) = self.deliveries.get(key).copied() else {
                 continue;
@@ -180,12 +170,12 @@ impl State {
             let since = self.unschedule(&old);
             let mut new = old;
             new.retry(retried);
-            moved(&new, effects);
-            self.replace(&old, new, since, effects);
+            moved(&new, changes);
+            self.replace(&old, new, since, changes);
         }
     }
 
-    pub fn end(&mut self, ended: &DeliveriesEnded, effects: &mut Effects) {
+    pub fn end(&mut self, ended: &DeliveriesEnded, changes: &mut Changes) {
         for key in &ended.keys {
             let Some(old) = self.deliveries.get(key).copied() else {
                 continue;
@@ -193,14 +183,14 @@ impl State {
             let mut new = old;
             if new.end(ended) {
                 self.unschedule(&old);
-                moved(&new, effects);
-                self.replace(&old, new, None, effects);
+                moved(&new, changes);
+                self.replace(&old, new, None, changes);
             }
         }
     }
 
     /// Once is enough: one that is erased stays as it was erased first.
-    pub fn erase(&mut self, sequence: Lsn, erased: Erased, effects: &mut Effects) {
+    pub fn erase(&mut self, sequence: Lsn, erased: Erased, changes: &mut Changes) {
         let Some(event) = self.events.get_mut(&sequence) else {
             return;
         };
@@ -214,20 +204,20 @@ impl State {
         };
         event.erased = Some(erased);
         event.accepted.payload.bytes = Bytes::new();
-        self.end(&ended, effects);
+        self.end(&ended, changes);
     }
 
-    fn change_endpoint(&mut self, sequence: Lsn, fact: EndpointFact<'_>, effects: &mut Effects) {
+    fn change_endpoint(&mut self, sequence: Lsn, fact: EndpointFact<'_>, changes: &mut Changes) {
         let id: EndpointId = fact.endpoint();
-        if let Some(row) = EndpointRow::after(self.endpoints.get(&id), sequence, fact) {
+        if let Some(row) = StoredEndpoint::after(self.endpoints.get(&id), sequence, fact) {
             self.endpoints.insert(id, row);
-            effects.push(Effect::Endpoint(id));
+            changes.effects.push(Effect::Endpoint(id));
         }
     }
 
-    pub fn configure(&mut self, sequence: Lsn, change: ConfigChange, effects: &mut Effects) {
+    pub fn configure(&mut self, sequence: Lsn, change: ConfigChange, changes: &mut Changes) {
         if let Some(fact) = change.endpoint_fact() {
-            self.change_endpoint(sequence, fact, effects);
+            self.change_endpoint(sequence, fact, changes);
         }
         match change {
             ConfigChange::EndpointPut(_) | ConfigChange::EndpointDeleted(_) => {}
@@ -239,23 +229,23 @@ impl State {
             }
             ConfigChange::KeyPut(key) => {
                 self.api_keys.insert(key.id, key);
-                effects.push(Effect::ApiKeys);
+                changes.api_keys = true;
             }
             ConfigChange::KeyRevoked(revoked) => {
                 self.api_keys.remove(&revoked.id);
-                effects.push(Effect::ApiKeys);
+                changes.api_keys = true;
             }
-            ConfigChange::EventTypePut(declaration) => self.declare(declaration, effects),
+            ConfigChange::EventTypePut(declaration) => self.declare(declaration, changes),
             ConfigChange::EventTypeDeleted(deleted) => {
                 self.event_types.remove(&deleted.event_type);
-                effects.push(Effect::EventType(deleted.event_type));
+                changes.event_types.insert(deleted.event_type);
             }
-            ConfigChange::DeliveriesEnded(ended) => self.end(&ended, effects),
+            ConfigChange::DeliveriesEnded(ended) => self.end(&ended, changes),
             ConfigChange::Audited(entry) => _ = self.audit.insert(entry.id, *entry),
         }
     }
 
-    fn declare(&mut self, declaration: EventTypePut, effects: &mut Effects) {
+    fn declare(&mut self, declaration: EventTypePut, changes: &mut Changes) {
         let name = declaration.event_type.clone();
         let before = self.event_types.get(&name);
         let declared = DeclaredType {
@@ -263,12 +253,12 @@ impl State {
             declaration,
         };
         self.event_types.insert(name.clone(), declared);
-        effects.push(Effect::EventType(name));
+        changes.event_types.insert(name);
     }
 }
 
-fn moved(delivery: &Delivery, effects: &mut Effects) {
-    effects.push(Effect::Moved {
+fn moved(delivery: &Delivery, changes: &mut Changes) {
+    changes.effects.push(Effect::Moved {
         endpoint: delivery.endpoint,
         key: delivery.key,
     });

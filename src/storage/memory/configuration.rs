@@ -27,10 +27,10 @@ impl ConfigurationStore for MemoryStorage {
             .ok()
             .filter(|body| body.len() <= MOST_BYTES)
             .ok_or(StorageError::TooLarge { limit: MOST_BYTES })?;
-        self.commit(1, Telling::Now, |inner, sequence, effects| {
+        self.commit(1, Telling::Now, |inner, sequence, changes| {
             inner.readable()?;
             for change in configured.changes {
-                inner.state.configure(sequence, change, effects);
+                inner.state.configure(sequence, change, changes);
             }
             Ok(())
         })

@@ -11,7 +11,7 @@ use crate::{
         record::{AttemptSettled, EventAccepted},
         time::Timestamp,
     },
-    storage::{Deliveries, DeliveryChange, Overwritten, StorageError, local::index::Effect, stored::Erased},
+    storage::{Changes, Deliveries, DeliveryChange, Overwritten, StorageError, stored::Erased},
 };
 
 impl MemoryStorage {
@@ -19,11 +19,11 @@ impl MemoryStorage {
     async fn commit_visibly(
         &self,
         sequences: usize,
-        change: impl FnOnce(&mut State, Lsn, &mut Vec<Effect>) + Send,
+        change: impl FnOnce(&mut State, Lsn, &mut Changes) + Send,
     ) -> Result<Lsn, StorageError> {
-        let change = |inner: &mut Inner, first: Lsn, effects: &mut Vec<Effect>| {
+        let change = |inner: &mut Inner, first: Lsn, changed: &mut Changes| {
             inner.readable()?;
-            change(&mut inner.state, first, effects);
+            change(&mut inner.state, first, changed);
             Ok(first)
         };
         self.commit(sequences, Telling::Now, change).await
@@ -37,14 +37,14 @@ impl Deliveries for MemoryStorage {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let change = |state: &mut State, first: Lsn, effects: &mut Vec<Effect>| {
+        let change = |state: &mut State, first: Lsn, changed: &mut Changes| {
             for (sequence, change) in (first..).zip(changes) {
                 match change {
-                    DeliveryChange::Retried(retried) => state.retry(&retried, effects),
-                    DeliveryChange::Ended(ended) => state.end(&ended, effects),
-                    DeliveryChange::Replayed(replayed) => state.replay(sequence, &replayed, effects),
+                    DeliveryChange::Retried(retried) => state.retry(&retried, changed),
+                    DeliveryChange::Ended(ended) => state.end(&ended, changed),
+                    DeliveryChange::Replayed(replayed) => state.replay(sequence, &replayed, changed),
                     DeliveryChange::Audited(entry) => {
-                        state.configure(sequence, ConfigChange::Audited(entry), effects);
+                        state.configure(sequence, ConfigChange::Audited(entry), changed);
                     }
                 }
             }
@@ -60,15 +60,15 @@ impl Deliveries for MemoryStorage {
         by: String,
         audited: Option<Box<AuditEntry>>,
     ) -> Result<(), StorageError> {
-        self.commit_visibly(2, |state, sequence, effects| {
+        self.commit_visibly(2, |state, sequence, changed| {
             let found = state.events.get(&event);
             if found.is_none_or(|found| found.erased.is_some()) {
                 return;
             }
             if let Some(entry) = audited {
-                state.configure(sequence, ConfigChange::Audited(entry), effects);
+                state.configure(sequence, ConfigChange::Audited(entry), changed);
             }
-            state.erase(event, Erased { at, by }, effects);
+            state.erase(event, Erased { at, by }, changed);
         })
         .await
         .map(drop)
@@ -80,15 +80,15 @@ impl Deliveries for MemoryStorage {
     }
 
     async fn record_standalone_attempt(&self, attempt: AttemptSettled) -> Result<Lsn, StorageError> {
-        self.commit_visibly(1, |state, sequence, effects| {
-            state.settle(sequence, &attempt, effects);
+        self.commit_visibly(1, |state, sequence, changed| {
+            state.settle(sequence, &attempt, changed);
         })
         .await
     }
 
     async fn accept_notice(&self, notice: EventAccepted) -> Result<(), StorageError> {
-        self.commit(1, Telling::Late, |inner, sequence, effects| {
-            inner.state.accept(sequence, notice, effects);
+        self.commit(1, Telling::Late, |inner, sequence, changed| {
+            inner.state.accept(sequence, notice, changed);
             Ok(())
         })
         .await

@@ -10,7 +10,8 @@ use crate::{
         time::Timestamp,
     },
     storage::{
-        AcceptEvent, Acceptance, EventName, Events, KnownEvent, Outcome, StorageError, local::index::Effect,
+        AcceptEvent, Acceptance, Changes, EventName, Events, KnownEvent, Outcome, StorageError, Unread,
+        schedule::EventHandle,
     },
 };
 
@@ -22,10 +23,10 @@ impl Events for MemoryStorage {
         keys_over: Timestamp,
     ) -> Vec<Result<Acceptance, StorageError>> {
         let count = events.len();
-        let accept = |inner: &mut Inner, first: Lsn, effects: &mut Vec<Effect>| {
+        let accept = |inner: &mut Inner, first: Lsn, changes: &mut Changes| {
             let events = (first..).zip(events);
             Ok(events
-                .map(|(sequence, event)| inner.accept(sequence, event, keys_over, effects))
+                .map(|(sequence, event)| inner.accept(sequence, event, keys_over, changes))
                 .collect())
         };
         match self.commit(count, Telling::Late, accept).await {
@@ -55,12 +56,25 @@ impl Events for MemoryStorage {
             .await
     }
 
+    /// Nothing can be had without asking the other machine.
+    fn event_at_hand(&self, _: EventHandle) -> Option<EventAccepted> {
+        None
+    }
+
+    async fn due_event(&self, event: EventHandle) -> Result<EventAccepted, Unread> {
+        match self.event(event.sequence).await {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => Err(Unread::Damaged),
+            Err(_) => Err(Unread::NotNow),
+        }
+    }
+
     async fn record_outcomes(&self, outcomes: &[Outcome]) -> Result<(), StorageError> {
-        self.commit(outcomes.len(), Telling::Late, |inner, first, effects| {
+        self.commit(outcomes.len(), Telling::Late, |inner, first, changes| {
             for (sequence, Outcome(record)) in (first..).zip(outcomes) {
                 match record {
-                    Record::AttemptSettled(attempt) => inner.state.settle(sequence, attempt, effects),
-                    Record::DeliveriesEnded(ended) => inner.state.end(ended, effects),
+                    Record::AttemptSettled(attempt) => inner.state.settle(sequence, attempt, changes),
+                    Record::DeliveriesEnded(ended) => inner.state.end(ended, changes),
                     _ => {}
                 }
             }
@@ -76,7 +90,7 @@ impl Inner {
         sequence: Lsn,
         AcceptEvent { event, has_own_id }: AcceptEvent,
         keys_over: Timestamp,
-        effects: &mut Vec<Effect>,
+        changes: &mut Changes,
     ) -> Result<Acceptance, StorageError> {
         let (id, key) = (has_own_id.then_some(&event.id), event.idempotency_key.as_deref());
         if id.is_some() || key.is_some() {
@@ -88,7 +102,7 @@ impl Inner {
             Some((claimed, _)) => Ok(Acceptance::Different(claimed)),
             None if self.full => Err(StorageError::Full),
             None => {
-                self.state.accept(sequence, event, effects);
+                self.state.accept(sequence, event, changes);
                 Ok(Acceptance::New(sequence))
             }
         }

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Inner, MemoryStorage, remote::Network};
-use crate::storage::{Change, Host, local::index::Effect};
+use crate::storage::{Change, Changes, Host};
 
 /// When a change has to be told.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -65,11 +65,11 @@ impl Feed {
 }
 
 impl Inner {
-    pub fn tell(&mut self, effects: Vec<Effect>, telling: Telling, network: &Network) {
-        if effects.is_empty() {
+    pub fn tell(&mut self, changes: Changes, telling: Telling, network: &Network) {
+        if changes.is_empty() {
             return;
         }
-        let change = Change::Applied(self.state.applied(effects));
+        let change = Change::Applied(self.state.applied(changes));
         if telling == Telling::Now {
             self.feed.say_late();
             return self.feed.say(change);

@@ -37,7 +37,7 @@ use self::{
     remote::{Lost, Network},
     state::State,
 };
-use super::{Backups, Host, Storage, StorageError, local::index::Effect};
+use super::{Backups, Changes, Host, Storage, StorageError};
 use crate::domain::id::Lsn;
 
 /// Storage in memory.
@@ -121,7 +121,7 @@ impl MemoryStorage {
         &self,
         sequences: usize,
         telling: Telling,
-        change: impl FnOnce(&mut Inner, Lsn, &mut Vec<Effect>) -> Result<T, StorageError> + Send,
+        change: impl FnOnce(&mut Inner, Lsn, &mut Changes) -> Result<T, StorageError> + Send,
     ) -> Result<T, StorageError> {
         let first = self.lock().state.take_sequences(sequences);
         self.network.way().await;
@@ -132,9 +132,9 @@ impl MemoryStorage {
         let done = {
             let mut inner = self.lock();
             inner.open()?;
-            let mut effects = Vec::new();
-            let done = change(&mut inner, first, &mut effects)?;
-            inner.tell(effects, telling, &self.network);
+            let mut changes = Changes::default();
+            let done = change(&mut inner, first, &mut changes)?;
+            inner.tell(changes, telling, &self.network);
             done
         };
         self.planned.notify_one();

@@ -20,6 +20,7 @@ use crate::{
             AttemptFilter, ByEventFilter, ByEventPage, DeliveryFilter, EventFilter, FoundEvent, ListPage,
             ListRange, MissingFilter, Queries,
         },
+        schedule::{EntryPage, Portion},
         stored::{
             AttemptFacts, EventDetails, EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent,
             Tally, Totals,
@@ -118,6 +119,10 @@ impl Queries for MemoryStorage {
         limit: usize,
     ) -> Result<ByEventPage, StorageError> {
         self.read(|state| state.by_event(&filter, from, limit)).await
+    }
+
+    async fn list_scheduled(&self, portion: Portion) -> Result<EntryPage, StorageError> {
+        self.read(|state| state.entries(&portion)).await
     }
 
     async fn deliveries(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<StoredDelivery>>, StorageError> {

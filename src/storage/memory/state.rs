@@ -13,10 +13,9 @@ use crate::{
         time::Timestamp,
     },
     storage::{
-        Applied, Claimed, Configuration, DeclaredType, KnownEvent,
-        local::index::{Effect, rows::EndpointRow},
-        schedule::{DueDelivery, DuePage, Entry, EntryPage, Portion, Position},
-        stored::{Erased, Tally},
+        Applied, Changes, Claimed, Configuration, DeclaredType, Effect, KnownEvent,
+        schedule::{DueDelivery, DuePage, Entry, EntryPage, EventHandle, Portion, Position},
+        stored::{Erased, StoredEndpoint, Tally},
     },
 };
 
@@ -32,7 +31,7 @@ pub(super) struct State {
     /// Each endpoint's schedule. An endpoint without work has none.
     pub schedules: BTreeMap<EndpointId, BTreeMap<Position, Entry>>,
     pub attempts: BTreeMap<Lsn, AttemptSettled>,
-    pub endpoints: BTreeMap<EndpointId, EndpointRow>,
+    pub endpoints: BTreeMap<EndpointId, StoredEndpoint>,
     pub tallies: HashMap<EndpointId, Tally>,
     pub api_keys: BTreeMap<KeyId, KeyPut>,
     pub event_types: BTreeMap<EventType, DeclaredType>,
@@ -117,7 +116,7 @@ impl State {
 
     /// The newest time that anything records.
     fn newest(&self) -> Timestamp {
-        let endpoints = self.endpoints.values().map(EndpointRow::newest);
+        let endpoints = self.endpoints.values().map(StoredEndpoint::newest);
         let attempts = self.attempts.values().map(|attempt| attempt.started_at);
         let deliveries = self.deliveries.values().map(|delivery| delivery.created_at);
         let events = self.events.values().map(|event| event.accepted.accepted_at);
@@ -126,19 +125,23 @@ impl State {
     }
 
     /// What changed, with the configuration that is concerned as it is now.
-    pub fn applied(&self, effects: Vec<Effect>) -> Applied {
-        let (mut endpoints, mut event_types) = (BTreeSet::new(), BTreeSet::new());
-        let mut applied = Applied::default();
-        for effect in &effects {
-            match effect {
-                Effect::Endpoint(id) => _ = endpoints.insert(*id),
-                Effect::ApiKeys => applied.api_keys = Some(self.api_keys.values().cloned().collect()),
-                Effect::EventType(name) => _ = event_types.insert(name.clone()),
-                Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => {}
-            }
-        }
-        let row = |id: EndpointId| self.endpoints.get(&id).map(|row| (id, row.clone()));
-        applied.endpoints = endpoints.into_iter().filter_map(row).collect();
+    pub fn applied(&self, changes: Changes) -> Applied {
+        let Changes {
+            effects,
+            api_keys,
+            event_types,
+        } = changes;
+        let mut applied = Applied {
+            api_keys: api_keys.then(|| self.api_keys.values().cloned().collect()),
+            ..Applied::default()
+        };
+        let changed = |effect: &Effect| match effect {
+            Effect::Endpoint(id) => Some(*id),
+            Effect::Due { .. } | Effect::Settled { .. } | Effect::Moved { .. } => None,
+        };
+        let endpoints: BTreeSet<EndpointId> = effects.iter().filter_map(changed).collect();
+        let stored = |id: EndpointId| self.endpoints.get(&id).map(|stored| (id, stored.clone()));
+        applied.endpoints = endpoints.into_iter().filter_map(stored).collect();
         for name in event_types {
             match self.event_types.get(&name) {
                 Some(declared) => applied.event_types.push(declared.clone()),
@@ -186,7 +189,10 @@ impl State {
         Some(DueDelivery {
             due: at.0,
             delivery,
-            place: Place::default(),
+            event: EventHandle {
+                sequence: delivery.event,
+                place: Place::default(),
+            },
             strand: entry.strand,
         })
     }

@@ -17,8 +17,7 @@ use crate::{
         time::Timestamp,
     },
     storage::{
-        AcceptEvent, Acceptance, Change, Events, Host, StorageError,
-        local::index::Effect,
+        AcceptEvent, Acceptance, Change, Effect, Events, Host, StorageError,
         schedule::{FRONT, Portion, Schedule, ScheduleRead},
     },
 };
@@ -69,7 +68,7 @@ impl Host for Told {
 
 const fn due(effect: &Effect) -> Option<Saw> {
     match effect {
-        Effect::Due { key, .. } => Some(Saw::Due(*key)),
+        Effect::Due { entry, .. } => Some(Saw::Due(entry.at.1)),
         _ => None,
     }
 }

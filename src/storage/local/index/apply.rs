@@ -6,13 +6,12 @@ use super::{
     Placed, Store, StoreError,
     draft::Draft,
     keys, marks,
-    rows::{Applied, AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot},
+    rows::{Applied, AttemptRow, EventRow, EventTypeRow, Row, Slot},
 };
 use crate::domain::{
     configuration::{ConfigChange, EndpointFact},
     delivery::{Delivery, Stage},
     endpoint::StateChange,
-    event::EventType,
     id::{DeliveryKey, EndpointId, Lsn},
     ordering::Strand,
     record::{
@@ -21,55 +20,30 @@ use crate::domain::{
     time::Timestamp,
     transition::place_after_attempt,
 };
-
-/// What applying a record changed, for those who keep part of the state in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// A delivery is scheduled.
-    Due {
-        endpoint: EndpointId,
-        due: Timestamp,
-        key: DeliveryKey,
-        slot: Slot,
-    },
-    /// The verdict of a delivery's attempt is in the store; `number` counts its attempts from one.
-    Settled {
-        endpoint: EndpointId,
-        key: DeliveryKey,
-        number: u32,
-    },
-    /// A delivery ended, or was moved, without an attempt.
-    Moved { endpoint: EndpointId, key: DeliveryKey },
-    /// An endpoint was created, changed, or deleted.
-    Endpoint(EndpointId),
-    /// An API key was created or revoked.
-    ApiKeys,
-    /// An event type was declared, or its declaration deleted.
-    EventType(EventType),
-}
+use crate::storage::{Changes, Effect, stored::StoredEndpoint};
 
 impl Store {
     /// Applies records in their order, as one atomic batch.
     ///
     /// # Errors
     /// When sled fails; then nothing of the batch is applied.
-    pub fn apply(&self, journal: [u8; 16], records: &[Placed]) -> Result<Vec<Effect>, StoreError> {
+    pub fn apply(&self, journal: [u8; 16], records: &[Placed]) -> Result<Changes, StoreError> {
         let applied = self.applied()?;
         let mut writer = Writer::new(self)?;
-        writer.effects.reserve(records.len() * 2);
+        writer.changes.effects.reserve(records.len() * 2);
         let mut last = applied.lsn;
         for placed in records.iter().filter(|placed| placed.lsn > applied.lsn) {
             writer.record(placed)?;
             last = placed.lsn;
         }
         writer.draft.commit(&Applied { lsn: last, journal })?;
-        Ok(writer.effects)
+        Ok(writer.changes)
     }
 }
 
 pub(super) struct Writer<'a> {
     pub draft: Draft<'a>,
-    pub effects: Vec<Effect>,
+    pub changes: Changes,
     /// What was asked of endpoints; forgotten when any of them changes.
     known: HashMap<EndpointId, Known>,
 }
@@ -86,7 +60,7 @@ impl<'a> Writer<'a> {
     pub fn new(store: &'a Store) -> Result<Self, StoreError> {
         Ok(Self {
             draft: Draft::new(store)?,
-            effects: Vec::new(),
+            changes: Changes::default(),
             known: HashMap::new(),
         })
     }
@@ -139,23 +113,23 @@ impl Writer<'_> {
                 Ok(())
             }
             ConfigChange::KeyPut(key) => {
-                self.effects.push(Effect::ApiKeys);
+                self.changes.api_keys = true;
                 self.draft.put(keys::api_key(key.id), key)
             }
             ConfigChange::KeyRevoked(KeyRevoked { id, at: _ }) => {
-                self.effects.push(Effect::ApiKeys);
+                self.changes.api_keys = true;
                 self.draft.remove(keys::api_key(*id));
                 Ok(())
             }
             ConfigChange::EventTypePut(put) => {
                 let key = keys::event_type(&put.event_type);
                 let row: Option<EventTypeRow> = self.draft.get(&key)?;
-                self.effects.push(Effect::EventType(put.event_type.clone()));
+                self.changes.event_types.insert(put.event_type.clone());
                 self.draft
                     .put(key, &EventTypeRow::after(row.as_ref(), put.at, placed.place))
             }
             ConfigChange::EventTypeDeleted(deleted) => {
-                self.effects.push(Effect::EventType(deleted.event_type.clone()));
+                self.changes.event_types.insert(deleted.event_type.clone());
                 self.draft.remove(keys::event_type(&deleted.event_type));
                 Ok(())
             }
@@ -242,7 +216,7 @@ impl Writer<'_> {
         if let Some(known) = self.known.get(&endpoint) {
             return Ok(*known);
         }
-        let row: Option<EndpointRow> = self.draft.get(&keys::endpoint(endpoint))?;
+        let row: Option<StoredEndpoint> = self.draft.get(&keys::endpoint(endpoint))?;
         let known = Known {
             deleted: row.as_ref().is_some_and(|row| row.deleted_at.is_some()),
             since: row.map_or(Timestamp::EPOCH, |row| row.standing.since),
@@ -274,11 +248,9 @@ impl Writer<'_> {
             key, endpoint, stage, ..
         } = *delivery;
         let Some(due) = stage.due() else { return Ok(()) };
-        self.effects.push(Effect::Due {
+        self.changes.effects.push(Effect::Due {
             endpoint,
-            due,
-            key,
-            slot,
+            entry: slot.entry((due, key)),
         });
         self.draft.put_new(keys::due(endpoint, due, key), &slot)
     }
@@ -347,7 +319,7 @@ impl Writer<'_> {
         if attempt.sets_health(self.known(attempt.endpoint)?.since) {
             self.draft.tally(attempt.endpoint)?.health = attempt.health;
         }
-        self.effects.push(Effect::Settled {
+        self.changes.effects.push(Effect::Settled {
             endpoint: delivery.endpoint,
             key: delivery.key,
             number: attempt.number,
@@ -364,12 +336,12 @@ impl Writer<'_> {
     fn change_endpoint(&mut self, lsn: Lsn, fact: EndpointFact<'_>) -> Result<(), StoreError> {
         let id = fact.endpoint();
         let key = keys::endpoint(id);
-        let row: Option<EndpointRow> = self.draft.get(&key)?;
-        match EndpointRow::after(row.as_ref(), lsn, fact) {
+        let row: Option<StoredEndpoint> = self.draft.get(&key)?;
+        match StoredEndpoint::after(row.as_ref(), lsn, fact) {
             None => Ok(()),
             Some(row) => {
                 self.known.clear();
-                self.effects.push(Effect::Endpoint(id));
+                self.changes.effects.push(Effect::Endpoint(id));
                 self.draft.put(key, &row)
             }
         }
@@ -392,7 +364,7 @@ impl Writer<'_> {
             };
             let old = delivery.stage;
             delivery.retry(retried);
-            self.effects.push(Effect::Moved {
+            self.changes.effects.push(Effect::Moved {
                 endpoint: delivery.endpoint,
                 key,
             });
@@ -410,7 +382,7 @@ impl Writer<'_> {
             if !delivery.end(ended) {
                 continue;
             }
-            self.effects.push(Effect::Moved {
+            self.changes.effects.push(Effect::Moved {
                 endpoint: delivery.endpoint,
                 key,
             });

@@ -8,7 +8,7 @@ use super::{
     apply::Writer,
     draft::decode,
     keys, marks,
-    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, Forgotten, Slot, Tally, Totals},
+    rows::{AttemptRow, EventRow, EventTypeRow, Forgotten, Slot, StoredEndpoint, Tally, Totals},
 };
 use crate::domain::{
     delivery::Stage,
@@ -39,7 +39,7 @@ impl Writer<'_> {
             State::Delivery(delivery) => self.carried_delivery(delivery),
             State::Attempt(link) => self.carried_attempt(*link),
             State::Endpoint(endpoint) => {
-                let row = EndpointRow::from(&**endpoint);
+                let row = StoredEndpoint::from(&**endpoint);
                 self.draft.put(keys::endpoint(endpoint.id), &row)
             }
             State::ApiKey(key) => self.draft.put(keys::api_key(key.id), &**key),
@@ -171,7 +171,7 @@ impl Writer<'_> {
     }
 }
 
-impl EndpointRow {
+impl StoredEndpoint {
     pub fn facts(self, id: EndpointId) -> EndpointFacts {
         EndpointFacts {
             id,
@@ -184,7 +184,7 @@ impl EndpointRow {
     }
 }
 
-impl From<&EndpointFacts> for EndpointRow {
+impl From<&EndpointFacts> for StoredEndpoint {
     fn from(facts: &EndpointFacts) -> Self {
         Self {
             created_at: facts.created_at,
@@ -301,7 +301,7 @@ fn read(copy: &RowCopy, home: &Home) -> Option<State> {
 pub fn endpoint_of_row(copy: &RowCopy) -> Option<EndpointFacts> {
     let key = &copy.key[..];
     let id = keys::endpoint_in(key).filter(|_| key.first() == Some(&keys::ENDPOINT))?;
-    let row: EndpointRow = decode(key, &copy.row).ok()?;
+    let row: StoredEndpoint = decode(key, &copy.row).ok()?;
     Some(row.facts(id))
 }
 

@@ -51,7 +51,6 @@ mod zones;
 
 use std::path::Path;
 
-pub use apply::Effect;
 pub use carried::{endpoint_of_row, state_of_row};
 pub use carry::{Belongings, Mention, Newest};
 pub use check::CheckReport;

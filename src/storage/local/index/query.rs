@@ -6,7 +6,7 @@ use super::{
     Store, StoreError,
     draft::decode,
     keys,
-    rows::{AttemptRow, EndpointRow, EventRow, EventTypeRow, Row, Slot, Tally, Totals},
+    rows::{AttemptRow, EventRow, EventTypeRow, Row, Slot, StoredEndpoint, Tally, Totals},
 };
 use crate::{
     domain::{
@@ -18,7 +18,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::hex,
-    storage::schedule::{DueDelivery, DuePage},
+    storage::schedule::{DueDelivery, DuePage, EventHandle},
 };
 
 pub use crate::storage::schedule::Position;
@@ -92,7 +92,10 @@ impl Store {
         Ok(DueDelivery {
             due,
             delivery,
-            place: event.place,
+            event: EventHandle {
+                sequence: delivery.event,
+                place: event.place,
+            },
             strand: event.key,
         })
     }
@@ -170,29 +173,6 @@ impl Store {
             };
             start = beyond(id);
             found.push(id);
-        }
-        Ok(found)
-    }
-
-    /// Some of the endpoint's scheduled deliveries, earliest first, but those for which `skip` holds.
-    ///
-    /// # Errors
-    /// When sled fails.
-    pub fn scheduled(
-        &self,
-        endpoint: EndpointId,
-        limit: usize,
-        skip: impl Fn(DeliveryKey) -> bool,
-    ) -> Result<Vec<DeliveryKey>, StoreError> {
-        let mut found = Vec::new();
-        for row in self.table.prefix(&keys::due_of(endpoint)) {
-            let key = keys::delivery_in(&row?.0);
-            if !skip(key) {
-                found.push(key);
-            }
-            if found.len() == limit {
-                break;
-            }
         }
         Ok(found)
     }
@@ -329,13 +309,13 @@ impl Store {
         Ok(self.row(&keys::totals())?.unwrap_or_default())
     }
 
-    pub fn endpoint(&self, id: EndpointId) -> Result<Option<EndpointRow>, StoreError> {
+    pub fn endpoint(&self, id: EndpointId) -> Result<Option<StoredEndpoint>, StoreError> {
         self.row(&keys::endpoint(id))
     }
 
     /// Every endpoint, deleted ones too.
-    pub fn endpoints(&self) -> Result<Vec<(EndpointId, EndpointRow)>, StoreError> {
-        let rows = self.all::<EndpointRow>(keys::ENDPOINT)?;
+    pub fn endpoints(&self) -> Result<Vec<(EndpointId, StoredEndpoint)>, StoreError> {
+        let rows = self.all::<StoredEndpoint>(keys::ENDPOINT)?;
         Ok(rows
             .into_iter()
             .filter_map(|(key, row)| Some((keys::endpoint_in(&key)?, row)))

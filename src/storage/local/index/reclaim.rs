@@ -5,7 +5,7 @@ use super::{
     Store, StoreError,
     apply::Writer,
     keys,
-    rows::{Applied, AttemptRow, EndpointRow, EventRow, FloorRow, IdempotencyRow},
+    rows::{Applied, AttemptRow, EventRow, FloorRow, IdempotencyRow, StoredEndpoint},
 };
 use crate::domain::{
     delivery::Delivery,
@@ -27,7 +27,7 @@ impl Store {
         for endpoint in &raised.deleted {
             writer
                 .draft
-                .put(keys::endpoint(endpoint.id), &EndpointRow::from(endpoint))?;
+                .put(keys::endpoint(endpoint.id), &StoredEndpoint::from(endpoint))?;
         }
         writer.floor_raised(raised)?;
         let lsn = raised.floor.saturating_sub(1);
@@ -129,7 +129,7 @@ impl Writer<'_> {
     pub(super) fn endpoints_forgotten(&mut self, gone: &EndpointsForgotten) -> Result<(), StoreError> {
         for id in &gone.endpoints {
             let key = keys::endpoint(*id);
-            let row: Option<EndpointRow> = self.draft.get(&key)?;
+            let row: Option<StoredEndpoint> = self.draft.get(&key)?;
             if row.is_none_or(|row| row.deleted_at.is_some()) {
                 self.draft.remove(key);
                 self.draft.remove_tally(*id);

@@ -3,14 +3,12 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use super::event_row::EventRow;
-pub use crate::storage::stored::{Tally, Totals};
+pub use crate::storage::stored::{StoredEndpoint, Tally, Totals};
 
 use crate::{
     domain::{
         audit::AuditEntry,
-        configuration::EndpointFact,
         delivery::{Counts, Delivery},
-        endpoint::{EndpointState, Standing, StateChange},
         event::{EventType, Label},
         id::{DeliveryKey, EndpointId, Lsn},
         ordering::Strand,
@@ -19,6 +17,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::codec::{CodecError, decode_body},
+    storage::schedule::{Entry, Position},
 };
 
 /// What is kept as a row.
@@ -39,7 +38,7 @@ impl Row for () {}
 impl Row for Lsn {}
 impl Row for Applied {}
 impl Row for IdempotencyRow {}
-impl Row for EndpointRow {}
+impl Row for StoredEndpoint {}
 impl Row for Tally {}
 impl Row for AttemptRow {}
 impl Row for Delivery {}
@@ -94,6 +93,16 @@ impl Slot {
         }
     }
 
+    /// The entry in the domain's words.
+    pub const fn entry(self, at: Position) -> Entry {
+        Entry {
+            at,
+            strand: self.key,
+            since: self.since,
+            expires_at: self.expires_at,
+        }
+    }
+
     /// What version 1 left unsaid. A delayed delivery that was tried gets an earlier place than it had, which harms
     /// nobody: it is past it.
     pub(super) fn of_old(delivery: &Delivery, key: Option<Strand>) -> Self {
@@ -109,73 +118,6 @@ impl Slot {
 pub struct IdempotencyRow {
     pub event: Lsn,
     pub until: Timestamp,
-}
-
-/// An endpoint, or what is left of a deleted one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointRow {
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    pub deleted_at: Option<Timestamp>,
-    pub standing: Standing,
-    pub sealed: Vec<u8>,
-}
-
-impl EndpointRow {
-    /// The row after something that a record, whose place `lsn` is, says of the endpoint; `None` when it changes nothing.
-    pub fn after(row: Option<&Self>, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
-        match (row, fact) {
-            (None, EndpointFact::Put(put)) => Some(Self {
-                created_at: put.at,
-                updated_at: put.at,
-                deleted_at: None,
-                standing: Standing::new(&put.initial, put.at),
-                sealed: put.sealed.clone(),
-            }),
-            // Its earlier records are gone, or damaged: that it is deleted is all that matters from here on.
-            (None, EndpointFact::Deleted(deleted)) => Some(Self {
-                created_at: deleted.at,
-                updated_at: deleted.at,
-                deleted_at: Some(deleted.at),
-                standing: Standing::new(&StateChange::Pause, deleted.at),
-                sealed: Vec::new(),
-            }),
-            (None, _) => None,
-            (Some(row), _) if row.deleted_at.is_some() => None,
-            (Some(row), fact) => row.changed(lsn, fact),
-        }
-    }
-
-    /// The newest time that it records.
-    pub fn newest(&self) -> Timestamp {
-        let stood = self.updated_at.max(self.standing.since);
-        self.deleted_at.map_or(stood, |deleted| stood.max(deleted))
-    }
-
-    fn changed(&self, lsn: Lsn, fact: EndpointFact<'_>) -> Option<Self> {
-        let mut row = self.clone();
-        match fact {
-            EndpointFact::Put(put) => {
-                row.updated_at = put.at;
-                row.sealed.clone_from(&put.sealed);
-            }
-            EndpointFact::Changed(changed) => row.standing = Standing::new(&changed.change, changed.at),
-            EndpointFact::Deleted(deleted) => {
-                row.deleted_at = Some(deleted.at);
-                row.sealed = Vec::new();
-            }
-            EndpointFact::Disabled(attempt) => {
-                let reason = attempt.disable?;
-                let standing = &row.standing;
-                if standing.state != EndpointState::Active || standing.since > attempt.started_at {
-                    return None;
-                }
-                row.standing = Standing::disabled_by(reason, (attempt.started_at, lsn), attempt.ended_at());
-            }
-            EndpointFact::NoticeGiven(_) => row.standing.notice_due = false,
-        }
-        Some(row)
-    }
 }
 
 /// A declared event type; the declaration itself is in the journal.
