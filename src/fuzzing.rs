@@ -20,6 +20,7 @@ use crate::{
         facts::Facts,
         id::{DeliveryId, EventId},
         record::{EventAccepted, KeyPut, Record},
+        rollup::Rollup,
         subscription::Pattern,
         time::Timestamp,
     },
@@ -83,7 +84,7 @@ pub fn journal_record(input: &[u8]) {
 /// A row of the store: which, and its bytes.
 pub fn store_row(input: &[u8]) {
     let [which, row @ ..] = input else { return };
-    match which % 10 {
+    match which % 11 {
         0 => same_again::<rows::EventRow>(row),
         1 => same_again::<rows::Totals>(row),
         2 => same_again::<rows::StoredEndpoint>(row),
@@ -93,7 +94,8 @@ pub fn store_row(input: &[u8]) {
         6 => same_again::<rows::IdempotencyRow>(row),
         7 => same_again::<rows::Applied>(row),
         8 => same_again::<Delivery>(row),
-        _ => same_again::<KeyPut>(row),
+        9 => same_again::<KeyPut>(row),
+        _ => same_again::<Rollup>(row),
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
             samples.push([&[1][..], &encode_row(2, &rows::Totals::default()).unwrap()].concat());
             samples.push([&[3][..], &encode_row(1, &rows::Tally::default()).unwrap()].concat());
             samples.push([&[7][..], &encode_row(1, &rows::Applied::default()).unwrap()].concat());
-            samples.extend((0..10).map(|which| [&[which, 1][..], &[0; 120]].concat()));
+            samples.extend((0..11).map(|which| [&[which, 1][..], &[0; 120]].concat()));
         }
         samples
     }

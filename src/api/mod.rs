@@ -39,6 +39,7 @@ mod meter;
 mod params;
 mod pooled;
 pub mod problem;
+mod rollups;
 mod router;
 mod secrets;
 mod system;

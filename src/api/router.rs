@@ -17,7 +17,7 @@ use super::{
     auth::{self, Gate},
     backup, deliveries, endpoints, event_types, events, keys, meter, pooled,
     problem::{Kind, Problem},
-    secrets, system,
+    rollups, secrets, system,
 };
 use crate::dispatch::engine::Engine;
 
@@ -111,6 +111,7 @@ fn routes() -> Router<Api> {
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/rollups", get(rollups::list))
         .route("/v1/backup", post(backup::take))
         .route("/v1/status", get(system::status))
         .route("/metrics", get(system::metrics))

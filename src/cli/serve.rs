@@ -310,6 +310,8 @@ fn retention(config: &Config) -> Retention {
         events: storage.retention.as_duration(),
         attempts: storage.attempt_retention.as_duration(),
         audit: storage.audit_retention.as_duration(),
+        minutes: storage.rollup_retention.as_duration().min(limits::ROLLUP_MINUTES),
+        hours: storage.rollup_retention.as_duration(),
         max_journal_bytes: storage.max_journal_bytes.as_bytes(),
         max_held_bytes: storage.max_held_bytes.as_bytes(),
     }

@@ -137,7 +137,7 @@ settings! {
         /// Which indexes are kept for lists. "all": one for each filter, for some 40 bytes of the store more for each
         /// event with a delivery and an attempt, and 30 for each attribute. "essential", for small devices: lists by
         /// endpoint, state, outcome, tenant, type, attribute or idempotency key look through all rows, so that they take
-        /// longer, and pages may be short. A store with other indexes is made afresh at the start.
+        /// longer, and pages may be short; and no rollups are kept. A store with other indexes is made afresh at the start.
         indexes: Indexes = "all";
         /// How much is kept of each attempt for GET /v1/attempts/{id}: so many bytes of headers, those of the request and of
         /// the answer together, and twice as many of the beginning of the answer's body, 4KiB at the most. What is more is cut.
@@ -151,6 +151,9 @@ settings! {
         attempt_retention: Span = "30d", "1s"..="3650d";
         /// How long the audit log remembers who has changed what.
         audit_retention: Span = "365d", "1s"..="36500d";
+        /// How long rollups (`GET /v1/rollups`) are kept: by the minute for up to 48 hours, then by the hour. They outlive the
+        /// events and attempts that they count. storage.indexes = "essential" keeps none.
+        rollup_retention: Span = "30d", "1h"..="3650d";
         /// Size of the journal past which the oldest events whose deliveries have ended go before their time; 0B
         /// for none. What is not delivered stays, and so does what an idempotency key stands for.
         max_journal_bytes: ByteSize = "8GiB", "0B"..="1024TiB";

@@ -69,6 +69,7 @@ mod queries;
 mod reads;
 pub mod recover;
 mod registry;
+pub mod rollups;
 mod rotation;
 mod saving;
 mod scheduler;

@@ -236,6 +236,10 @@ pub const PAGE_MAX: usize = 500;
 /// Bytes of a list's rows as JSON after which its page ends early: a page of ordinary rows stays far below, and an answer
 /// has a size that can be counted on.
 pub const PAGE_BYTES: usize = 1024 * 1024;
+/// Intervals that one answer has rollups of, at the most: all minutes that there are, or hours of four months.
+pub const ROLLUPS: u64 = 3000;
+/// How long rollups are kept by the minute, at the most; after that by the hour.
+pub const ROLLUP_MINUTES: Duration = Duration::from_secs(48 * 3600);
 /// Segments that one answer to a backup carries: each is a file that is kept open until it is sent, so that it can be
 /// deleted meanwhile. 4 GiB of the usual size.
 pub const BACKUP_SEGMENTS: usize = 64;

@@ -52,6 +52,7 @@ pub mod reclaim;
 pub mod record;
 pub mod refusal;
 pub mod retry;
+pub mod rollup;
 pub mod secret;
 pub mod settle;
 pub mod signing;

@@ -18,6 +18,7 @@ use super::{
     id::{DeliveryKey, EndpointId, EventId, Lsn},
     ordering::Strand,
     record::{EventAccepted, EventTypePut, KeyPut, Place},
+    rollup::{Rollup, Series, WholeInterval},
     time::Timestamp,
 };
 
@@ -33,6 +34,8 @@ pub enum State {
     Tally(Box<EndpointTally>),
     Totals(Box<Totals>),
     Forgotten(Box<Forgotten>),
+    /// The rollups of one interval, all of them.
+    Rollups(Box<WholeInterval>),
     /// A row of the index as version 1 carried it, where a single row does not say enough to be read as state. It is
     /// applied as it is, and never written.
     #[serde(skip)]
@@ -174,11 +177,22 @@ impl State {
             }
             Self::EventType(declared) => declared.name.as_str().len(),
             Self::Row(copy) => copy.key.len() + copy.row.len(),
+            Self::Rollups(whole) => whole.series.iter().map(rollup_size).sum(),
             Self::Attempt(_) => return 24,
             Self::Delivery(_) | Self::Tally(_) | Self::Totals(_) | Self::Forgotten(_) => 0,
         };
         texts + FIXED
     }
+}
+
+/// A series as an ordinal and what names it, and the counts of its rollup.
+fn rollup_size((series, rollup): &(Series, Rollup)) -> usize {
+    let name = match series {
+        Series::All => 0,
+        Series::Tenant(tenant) => 8 + tenant.as_str().len(),
+        Series::Endpoint(_) => 16,
+    };
+    4 + name + rollup.size()
 }
 
 /// More than what a part of the state takes beside its texts.
@@ -235,6 +249,14 @@ pub struct AttemptsForgotten {
 pub struct IdempotencyForgotten {
     pub keys: Vec<String>,
     pub at: Timestamp,
+}
+
+/// The minutes that begin before a time are gone, with their rollups added to those of their hours; and the hours that
+/// begin before another time are gone.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollupsFolded {
+    pub minutes_before: Timestamp,
+    pub hours_before: Timestamp,
 }
 
 /// Entries of the audit log from before this time are gone.

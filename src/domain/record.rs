@@ -20,7 +20,7 @@ use super::{
     outcome::{Class, Reason},
     reclaim::{
         AttemptsForgotten, AuditForgotten, Carried, EndpointsForgotten, EventsForgotten, FloorRaised,
-        IdempotencyForgotten,
+        IdempotencyForgotten, RollupsFolded,
     },
     time::Timestamp,
 };
@@ -233,6 +233,7 @@ pub enum Record {
     PayloadErased(PayloadErased),
     Configured(Configured),
     AuditForgotten(AuditForgotten),
+    RollupsFolded(RollupsFolded),
 }
 
 impl Record {
@@ -266,6 +267,7 @@ impl Record {
             Self::PayloadErased(_) => 19,
             Self::Configured(_) => 20,
             Self::AuditForgotten(_) => 21,
+            Self::RollupsFolded(_) => 22,
         }
     }
 
@@ -302,7 +304,8 @@ impl Record {
             | Self::IdempotencyForgotten(_)
             | Self::EndpointsForgotten(_)
             | Self::PayloadErased(_)
-            | Self::AuditForgotten(_) => false,
+            | Self::AuditForgotten(_)
+            | Self::RollupsFolded(_) => false,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod local;
 #[cfg(test)]
 pub mod memory;
 pub mod queries;
+pub mod rollups;
 pub mod schedule;
 pub mod stored;
 
@@ -26,7 +27,7 @@ pub use host::{Applied, Change, Changes, Configuration, DeclaredType, Effect, Ho
 
 /// Where an engine keeps everything: the operations of its parts.
 pub trait Storage:
-    Events + Deliveries + ConfigurationStore + schedule::Schedule + queries::Queries + Attempts
+    Events + Deliveries + ConfigurationStore + schedule::Schedule + queries::Queries + Attempts + rollups::Rollups
 {
     /// What takes backups, where that is not left to a database's own means.
     fn backups(&self) -> Option<&dyn Backups>;

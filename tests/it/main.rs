@@ -56,6 +56,7 @@ mod receivers;
 mod reclaim;
 mod recover;
 mod rewrite;
+mod rollups;
 mod semantics;
 mod settings;
 mod shutdown;

@@ -124,7 +124,7 @@ const EVENT: &str = r#"{"type":"user.created","data":{"id":1}}"#;
 
 /// The routes that are open to an admin of one tenant, in an order in which each can be used on its own things: a body,
 /// and the answer.
-const OPEN: [(&str, &str, &str, u16); 36] = [
+const OPEN: [(&str, &str, &str, u16); 37] = [
     ("GET", "/v1/events", "", 200),
     ("POST", "/v1/events", EVENT, 202),
     ("GET", "/v1/events/{id}", "", 200),
@@ -159,6 +159,7 @@ const OPEN: [(&str, &str, &str, u16); 36] = [
     ("GET", "/v1/deliveries/{id}", "", 200),
     ("GET", "/v1/attempts", "", 200),
     ("GET", "/v1/attempts/{id}", "", 200),
+    ("GET", "/v1/rollups", "", 200),
     ("HEAD", "/v1/deliveries/{id}", "", 200),
     ("POST", "/v1/endpoints/{id}/pause", "", 200),
     ("POST", "/v1/deliveries/{id}/retry", "", 200),

@@ -57,7 +57,7 @@ use self::{
 };
 
 /// The routes that are open to a key of one tenant, beside its role. `GET` stands for `HEAD` as well.
-const ROUTES: [(&[&str], &str, Named, Query); 30] = [
+const ROUTES: [(&[&str], &str, Named, Query); 31] = [
     (&["GET"], "/v1/events", Nothing, OfTenant),
     (&["POST"], "/v1/events", Nothing, Plain),
     (&["GET"], "/v1/events/{id}", Event, OfTenant),
@@ -85,6 +85,7 @@ const ROUTES: [(&[&str], &str, Named, Query); 30] = [
     (&["POST"], "/v1/deliveries/{id}/cancel", Delivery, Plain),
     (&["GET"], "/v1/attempts", Nothing, OfTenant),
     (&["GET"], "/v1/attempts/{id}", Attempt, Plain),
+    (&["GET"], "/v1/rollups", Nothing, OfTenant),
     (&["GET"], "/v1/event-types", Nothing, Plain),
     (&["GET"], "/v1/event-types/{type}", Nothing, Plain),
     // The type of this name, whose path is another route's as well.

@@ -109,6 +109,7 @@ impl Model {
             | Record::FloorRaised(_)
             | Record::EndpointsForgotten(_)
             | Record::AuditForgotten(_)
+            | Record::RollupsFolded(_)
             // Nobody erases here.
             | Record::PayloadErased(_) => {}
         }

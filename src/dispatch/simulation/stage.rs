@@ -419,6 +419,7 @@ const fn name_of(record: &Record) -> &'static str {
         | Record::IdempotencyForgotten(_)
         | Record::FloorRaised(_)
         | Record::EndpointsForgotten(_)
-        | Record::AuditForgotten(_) => "reclaim",
+        | Record::AuditForgotten(_)
+        | Record::RollupsFolded(_) => "reclaim",
     }
 }

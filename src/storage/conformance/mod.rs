@@ -31,6 +31,7 @@ mod outcomes;
 mod parts;
 mod queries;
 mod recorder;
+mod rollups;
 mod schedule;
 mod subject;
 

@@ -36,6 +36,7 @@ pub fn encode(record: &Record) -> Result<Draft, CodecError> {
         Record::PayloadErased(body) => encode_body(body),
         Record::Configured(body) => encode_body(body),
         Record::AuditForgotten(body) => encode_body(body),
+        Record::RollupsFolded(body) => encode_body(body),
     }?;
     let flags = if record.is_configuration() {
         journal::CONFIG
@@ -94,6 +95,7 @@ pub fn decode(entry: &Entry) -> Result<Record, CodecError> {
         19 => Record::PayloadErased(decode_body(body)?),
         20 => Record::Configured(decode_body(body)?),
         21 => Record::AuditForgotten(decode_body(body)?),
+        22 => Record::RollupsFolded(decode_body(body)?),
         kind => return Err(CodecError::Kind(kind)),
     })
 }

@@ -166,6 +166,7 @@ impl Gathered {
                 | State::Tally(_)
                 | State::Totals(_)
                 | State::Forgotten(_)
+                | State::Rollups(_)
                 | State::Row(_) => {}
             }
         }

@@ -25,6 +25,7 @@ mod readers;
 mod reading;
 pub mod reclaim;
 mod rewriter;
+mod rollups;
 mod schedule;
 mod served;
 mod unreadable;

@@ -4,7 +4,7 @@
 //!
 //! [`state`] is the maps, and [`apply`] the changes to them, by the rules of `domain`: nothing is decided here that the
 //! domain decides. The traits of [`super`] are implemented over them in [`events`], [`deliveries`],
-//! [`configuration`], [`schedule`], [`queries`] and [`attempts`]; a transaction is one hold of one lock. [`feed`] tells the host, and [`remote`] makes it behave like a
+//! [`configuration`], [`schedule`], [`queries`], [`attempts`] and [`rollups`]; a transaction is one hold of one lock. [`feed`] tells the host, and [`remote`] makes it behave like a
 //! database at the other end of a network.
 //!
 //! # Guarantees
@@ -22,6 +22,7 @@ mod events;
 mod feed;
 mod queries;
 mod remote;
+mod rollups;
 mod schedule;
 mod state;
 #[cfg(test)]

@@ -19,14 +19,15 @@ use crate::{
         reclaim::{
             AttemptLink, AttemptsForgotten, AuditForgotten, Declaration, DeliveryFacts, EndpointFacts,
             EndpointTally, EndpointsForgotten, Erasure, EventFacts, EventTypeFacts, EventsForgotten,
-            FloorRaised, Forgotten, ForgottenEvent, IdempotencyClaim, IdempotencyForgotten, RowCopy, State,
-            Totals,
+            FloorRaised, Forgotten, ForgottenEvent, IdempotencyClaim, IdempotencyForgotten, RollupsFolded,
+            RowCopy, State, Totals,
         },
         record::{
             AttemptSettled, DeliveriesEnded, DeliveriesRetried, EndpointChanged, EndpointDeleted,
             EndpointPut, EventAccepted, EventReplayed, EventTypeDeleted, EventTypePut, KeyPut, KeyRevoked,
             Role,
         },
+        rollup::{Interval, Rollup, Series, WholeInterval},
         time::Timestamp,
     },
     runtime::hex,
@@ -159,7 +160,7 @@ fn others() -> Vec<Record> {
         unproven(),
         carried(state(), none),
         carried(state(), event_type),
-        carried(state(), event),
+        carried(state(), event.clone()),
         Record::FloorRaised(FloorRaised {
             floor: 9,
             accepted_at: AT,
@@ -170,6 +171,31 @@ fn others() -> Vec<Record> {
         settled(),
         unproven(),
         detailed(),
+        carried(rollups(), event),
+        Record::RollupsFolded(RollupsFolded {
+            minutes_before: AT,
+            hours_before: AT,
+        }),
+    ]
+}
+
+fn rollups() -> Vec<State> {
+    let whole = |interval: Interval, series| {
+        State::Rollups(Box::new(WholeInterval {
+            interval,
+            at: interval.of(AT),
+            series,
+        }))
+    };
+    let rollup = |counts: &[(u8, u32)]| Rollup::from(counts.to_vec());
+    let minute = vec![
+        (Series::All, rollup(&[(0, 3), (8, 1), (9, 1), (31, 2)])),
+        (Series::Tenant("t".parse().unwrap()), rollup(&[(0, 2)])),
+        (Series::Endpoint(ENDPOINT), rollup(&[(6, u32::MAX)])),
+    ];
+    vec![
+        whole(Interval::Minute, minute),
+        whole(Interval::Hour, vec![(Series::All, Rollup::default())]),
     ]
 }
 

@@ -91,6 +91,7 @@ impl Writer<'_> {
             Record::FloorRaised(raised) => self.floor_raised(raised),
             Record::PayloadErased(erased) => self.payload_erased(placed, erased),
             Record::AuditForgotten(gone) => self.audit_forgotten(gone),
+            Record::RollupsFolded(folded) => self.rollups_folded(folded),
             Record::EndpointsForgotten(gone) => {
                 self.known.clear();
                 self.endpoints_forgotten(gone)
@@ -158,6 +159,7 @@ impl Writer<'_> {
         self.take_key(placed.lsn, event)?;
         self.draft.totals().events += 1;
         self.draft.totals().unmatched += u64::from(event.fan_out.is_empty());
+        self.roll_event(event);
         let due = self.first_due(event);
         for (endpoint, index) in event.fan_out.iter().zip(0..) {
             let key = DeliveryKey::new(placed.lsn, index);
@@ -292,6 +294,7 @@ impl Writer<'_> {
         self.new_attempt(lsn, &row)?;
         self.draft
             .count(attempt.endpoint, |counts| counts.attempts += 1)?;
+        self.roll_attempt(attempt);
         if let Some(delivery) = delivery {
             self.settle_delivery(lsn, attempt, delivery)?;
         }

@@ -9,6 +9,7 @@ use super::{
     Store, StoreError,
     indexing::{Indexes, TypeChanges},
     keys::{self, Key},
+    rollups::Minutes,
     rows::{self, Row},
     table::{Change, Changes},
     zones::{Timed, Zones},
@@ -37,6 +38,8 @@ pub(super) struct Draft<'a> {
     forgotten: Option<rows::Forgotten>,
     types: TypeChanges,
     zones: Zones,
+    /// What is to be added to rollups.
+    pub(super) minutes: Minutes,
 }
 
 impl<'a> Draft<'a> {
@@ -50,6 +53,7 @@ impl<'a> Draft<'a> {
             forgotten: None,
             types: TypeChanges::new(),
             zones: Zones::default(),
+            minutes: Minutes::default(),
         })
     }
 
@@ -212,6 +216,7 @@ impl<'a> Draft<'a> {
             self.put(keys::forgotten(), &forgotten)?;
         }
         self.write_types()?;
+        self.write_minutes()?;
         let zones = std::mem::take(&mut self.zones);
         self.write_zones(zones)?;
         let totals = self.totals;

@@ -8,6 +8,7 @@ use super::{
     draft::decode,
     indexing::marks_of,
     keys::{self, Key},
+    rollups::SeenRollups,
     rows::{AttemptRow, EventRow},
     zones::{Timed, ZoneRow, zone_of},
 };
@@ -29,6 +30,7 @@ pub(super) struct SeenIndexes {
     found: BTreeMap<u8, u64>,
     types: HashMap<EventType, u64>,
     zones: BTreeMap<u64, ZoneRow>,
+    rollups: SeenRollups,
 }
 
 impl SeenIndexes {
@@ -94,6 +96,9 @@ impl SeenIndexes {
 
     /// Rows that sum others up come after those: their kinds are larger, but for the counts of types.
     fn summary(&mut self, key: &[u8], row: &[u8], report: &mut CheckReport) -> Result<(), StoreError> {
+        if key.first() == Some(&keys::ROLLUP) {
+            return self.rollups.row(key, row, report);
+        }
         if key.first() == Some(&keys::ZONE) {
             let found: ZoneRow = decode(key, row)?;
             let wanted = self.zones.remove(&keys::lsn_in(key)).unwrap_or_default();
@@ -108,6 +113,7 @@ impl SeenIndexes {
     }
 
     pub fn compare(&self, store: &Store, report: &mut CheckReport) -> Result<(), StoreError> {
+        self.rollups.compare(report);
         for zone in self.zones.keys() {
             report.fault(format!("zone {zone} has no row"));
         }

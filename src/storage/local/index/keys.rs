@@ -25,6 +25,7 @@
 //! | `52` | lsn (8), lsn (8) | an attempt of a delivery that the first record created |
 //! | `60` | id (16), which begins with the time | entry of the audit log |
 //! | `61` | lsn / 1024 (8) | the earliest and latest times of what these records brought (see `zones`) |
+//! | `62` | interval (1), minutes since 1970 (4), series (1), endpoint (16) or tenant (bytes) | rollup (see `rollups`) |
 //!
 //! Kinds are append-only. Kind `32`, deliveries that failed, was kept up to layout 2; journals still carry such rows. Rows of kinds `21` and `22` that were written before ids were a tenant's own have no tenant
 //! (see `ids`).
@@ -36,6 +37,7 @@ use crate::domain::{
     event::{EventType, Label},
     id::{AuditId, DeliveryKey, EndpointId, EventId, KeyId, Lsn},
     outcome::Class,
+    rollup::{Interval, Series},
     time::Timestamp,
 };
 
@@ -59,6 +61,7 @@ pub const JUDGED: u8 = 0x51;
 pub const TRIED: u8 = 0x52;
 pub const AUDIT: u8 = 0x60;
 pub const ZONE: u8 = 0x61;
+pub const ROLLUP: u8 = 0x62;
 
 /// The longest key that needs no memory of its own: a schedule entry's is 37 bytes.
 const SHORT: usize = 38;
@@ -366,6 +369,50 @@ pub fn zone(zone: u64) -> Key {
     key(ZONE, &[&zone.to_be_bytes()])
 }
 
+/// Ordinals are persisted: append only.
+const fn interval_ordinal(interval: Interval) -> u8 {
+    match interval {
+        Interval::Minute => 0,
+        Interval::Hour => 1,
+    }
+}
+
+/// The prefix of an interval's rollups, which come in the order of their beginnings: up to the year 9999 four bytes hold them.
+pub fn rollups_at(interval: Interval, at: Timestamp) -> Key {
+    let minutes = u32::try_from(at.as_millis() / Interval::Minute.millis()).unwrap_or(u32::MAX);
+    key(ROLLUP, &[&[interval_ordinal(interval)], &minutes.to_be_bytes()])
+}
+
+/// The prefix of the rollups of all intervals of one length.
+pub fn rollups_of(interval: Interval) -> Key {
+    key(ROLLUP, &[&[interval_ordinal(interval)]])
+}
+
+/// Ordinals of series are persisted: append only.
+pub fn rollup(interval: Interval, at: Timestamp, series: &Series) -> Key {
+    let at = rollups_at(interval, at);
+    let (ordinal, name) = match series {
+        Series::All => (0, &[][..]),
+        Series::Tenant(tenant) => (1, tenant.as_str().as_bytes()),
+        Series::Endpoint(endpoint) => (2, &endpoint.as_bytes()[..]),
+    };
+    key(ROLLUP, &[&at[1..], &[ordinal], name])
+}
+
+/// The beginning of the interval in a `62` key, and the series.
+pub fn rollup_in(key: &[u8]) -> Option<(Timestamp, Series)> {
+    let (head, name) = key.get(2..)?.split_at_checked(5)?;
+    let (minutes, ordinal) = head.split_first_chunk()?;
+    let at = u64::from(u32::from_be_bytes(*minutes)) * Interval::Minute.millis();
+    let series = match ordinal {
+        [0] if name.is_empty() => Series::All,
+        [1] => Series::Tenant(std::str::from_utf8(name).ok()?.parse().ok()?),
+        [2] => Series::Endpoint(EndpointId::from_bytes(name.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((Timestamp::from_millis(at), series))
+}
+
 pub fn due(endpoint: EndpointId, due: Timestamp, at: DeliveryKey) -> Key {
     let millis = due.as_millis().to_be_bytes();
     key(
@@ -468,6 +515,26 @@ mod tests {
             prop_assert_eq!(delivery_in(&key(a)), DeliveryKey::new(a.2, a.3));
             prop_assert_eq!(due_in(&key(a)).as_millis(), a.1);
             prop_assert_eq!(endpoint_in(&key(a)), Some(EndpointId::from_bytes(a.0)));
+        }
+
+        #[test]
+        fn rollups_sort_by_interval_then_time_and_their_keys_say_what_they_are_of(
+            a in (any::<bool>(), 0..1u64 << 37, any::<[u8; 16]>()), b in (any::<bool>(), 0..1u64 << 37, any::<[u8; 16]>()),
+            tenant in "[a-z]{1,60}",
+        ) {
+            let of = |(hour, millis, id): (bool, u64, [u8; 16])| {
+                let interval = if hour { Interval::Hour } else { Interval::Minute };
+                (interval, interval.of(Timestamp::from_millis(millis)), Series::Endpoint(EndpointId::from_bytes(id)))
+            };
+            let key = |(interval, at, series): &(Interval, Timestamp, Series)| rollup(*interval, *at, series);
+            let (a, b) = (of(a), of(b));
+            prop_assert_eq!(a.cmp(&b), key(&a).cmp(&key(&b)));
+            prop_assert_eq!(rollup_in(&key(&a)), Some((a.1, a.2)));
+            for series in [Series::All, Series::Tenant(tenant.parse().unwrap())] {
+                let key = rollup(a.0, a.1, &series);
+                prop_assert!(key.starts_with(&rollups_at(a.0, a.1)) && key.starts_with(&rollups_of(a.0)));
+                prop_assert_eq!(rollup_in(&key), Some((a.1, series)));
+            }
         }
 
         #[test]

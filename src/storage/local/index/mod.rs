@@ -45,6 +45,7 @@ mod plans;
 pub mod query;
 mod reclaim;
 pub mod rewrite;
+mod rollups;
 pub mod rows;
 mod table;
 mod zones;

@@ -33,6 +33,10 @@ pub(super) const SEARCHES: usize = 3;
 pub(super) const ATTEMPTS_AT_ONCE: usize = 2000;
 /// Entries of the audit log looked at, and forgotten, in one piece of work.
 pub(super) const AUDIT_AT_ONCE: usize = 500;
+/// Intervals looked up in one piece of work when their rollups are carried.
+pub(super) const INTERVALS_AT_ONCE: usize = 500;
+/// Rollups folded by one record, but for the rest of their minute.
+pub(super) const ROLLUPS_AT_ONCE: usize = 1000;
 /// Idempotency keys looked at in one piece of work.
 pub(super) const KEYS_AT_ONCE: usize = 1000;
 /// Between rounds through all idempotency keys, at the most: few outlive their window by more than a part of it.
@@ -51,5 +55,7 @@ pub(super) const DELETED_FOR: Duration = Duration::from_secs(3600);
 pub(super) const DELETED_TOLD: usize = 50_000;
 /// About what a delivery's rows take, in bytes, when what would be carried is estimated.
 pub(super) const DELIVERY_BYTES: usize = 300;
+/// About what a rollup takes.
+pub(super) const ROLLUP_BYTES: usize = 60;
 /// About what an endpoint's counts take.
 pub(super) const TALLY_BYTES: usize = 160;

@@ -54,8 +54,9 @@ use super::codec;
 use crate::{
     domain::{
         id::{EndpointId, Lsn},
-        reclaim::{AttemptsForgotten, AuditForgotten, IdempotencyForgotten},
+        reclaim::{AttemptsForgotten, AuditForgotten, IdempotencyForgotten, RollupsFolded},
         record::Record,
+        rollup::Interval,
         time::Timestamp,
     },
     runtime::{chain::chain, codec::CodecError},
@@ -72,6 +73,10 @@ pub struct Retention {
     pub attempts: Duration,
     /// Entries of the audit log.
     pub audit: Duration,
+    /// Rollups by the minute; older ones are folded into hours.
+    pub minutes: Duration,
+    /// Rollups by the hour.
+    pub hours: Duration,
     /// Bytes of the journal past which the oldest settled events go before their time; 0 for none.
     pub max_journal_bytes: u64,
     /// Bytes of held deliveries' events past which the oldest are ended before their time; 0 for none.
@@ -85,6 +90,8 @@ impl Default for Retention {
             events: month,
             attempts: month,
             audit: Duration::from_secs(365 * 86_400),
+            minutes: Duration::from_secs(2 * 86_400),
+            hours: month,
             max_journal_bytes: 8 << 30,
             max_held_bytes: 4 << 30,
         }
@@ -176,6 +183,7 @@ pub(super) enum Again {
 enum Chore {
     Attempts,
     Audit,
+    Rollups,
     /// Beyond this key.
     Keys(Option<Vec<u8>>),
     Held(Box<Round>),
@@ -275,6 +283,7 @@ impl Reclaimer {
         match chore {
             Chore::Attempts => self.forget_attempts(bench),
             Chore::Audit => self.forget_audit(bench),
+            Chore::Rollups => self.fold_rollups(bench),
             Chore::Keys(beyond) => forget_keys(bench, beyond),
             Chore::Held(round) => self.end_held(bench, round),
             Chore::Weigh => self.weigh(bench),
@@ -293,6 +302,7 @@ impl Reclaimer {
             self.look_at = Some(bench.tick + self.retention.look_every());
             self.chores.push_back(Chore::Attempts);
             self.chores.push_back(Chore::Audit);
+            self.chores.push_back(Chore::Rollups);
             if due(self.keys_at) {
                 self.keys_at = Some(bench.tick + self.keys_every());
                 self.chores.push_back(Chore::Keys(None));
@@ -363,6 +373,26 @@ impl Reclaimer {
         let pause = bench.pause()?;
         bench.append(&pause, &[Record::AuditForgotten(AuditForgotten { before })])?;
         Ok(Piece::Go(Chore::Audit))
+    }
+
+    /// Folds a portion of the minutes that are past their time into hours, and forgets an hour that is past its time.
+    fn fold_rollups(&self, bench: &mut Bench<'_>) -> Result<Piece, Trouble> {
+        let cut = |kept| Interval::Hour.of((bench.ago)(kept));
+        let minutes = bench
+            .store
+            .minutes_to_fold(cut(self.retention.minutes), at_most::ROLLUPS_AT_ONCE)?;
+        let (oldest, _) = bench.store.rollups_kept(Interval::Hour)?;
+        let hour = oldest.filter(|oldest| *oldest < cut(self.retention.hours));
+        if minutes.is_none() && hour.is_none() {
+            return Ok(Piece::Done);
+        }
+        let folded = RollupsFolded {
+            minutes_before: minutes.unwrap_or_default(),
+            hours_before: hour.map_or(Timestamp::EPOCH, |hour| Interval::Hour.after(hour)),
+        };
+        let pause = bench.pause()?;
+        bench.append(&pause, &[Record::RollupsFolded(folded)])?;
+        Ok(Piece::Go(Chore::Rollups))
     }
 
     fn forget_attempts_below(&mut self, bench: &mut Bench<'_>, before: Lsn) -> Result<(), Trouble> {

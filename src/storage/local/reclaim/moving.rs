@@ -13,6 +13,7 @@ use crate::{
         id::{AuditId, EndpointId, Lsn},
         reclaim::{EndpointFacts, EndpointsForgotten, FloorRaised, State},
         record::Record,
+        rollup::Interval,
         time::Timestamp,
     },
     runtime::chain::chain,
@@ -32,6 +33,8 @@ pub(super) struct Move {
     deleted: BTreeSet<EndpointId>,
     /// Entries of the audit log that stand below.
     audited: BTreeSet<AuditId>,
+    /// Intervals whose rollups records below added to, or carry.
+    rolled: BTreeSet<(Interval, Timestamp)>,
     /// The configuration that records below are about.
     mentions: BTreeSet<Mention>,
     /// Events whose record cannot be read; they were carried without it.
@@ -54,6 +57,7 @@ enum Stage {
     Attempts,
     Configuration(VecDeque<Mention>),
     Audit,
+    Rollups,
     Last,
 }
 
@@ -77,6 +81,7 @@ impl Move {
             accepted_at: floor.accepted_at,
             deleted: floor.deleted.into_iter().collect(),
             audited: BTreeSet::new(),
+            rolled: BTreeSet::new(),
             mentions: BTreeSet::new(),
             unreadable: BTreeSet::new(),
         })
@@ -97,6 +102,7 @@ impl Reclaimer {
             }
             Stage::Configuration(_) => task.configuration(bench)?,
             Stage::Audit => task.audit(bench)?,
+            Stage::Rollups => task.rollups(bench)?,
             Stage::Last => return self.finish(bench, &task),
         }
         Ok(Piece::Go(Chore::Move(task)))
@@ -174,6 +180,7 @@ impl Move {
     fn note(&mut self, reading: Reading) -> Option<Standing> {
         self.mentions.extend(reading.mentions);
         self.audited.extend(reading.audited);
+        self.rolled.extend(reading.rolled);
         self.deleted.extend(reading.deleted);
         self.accepted_at = self.accepted_at.max(reading.accepted_at.unwrap_or_default());
         reading.event
@@ -267,7 +274,7 @@ impl Move {
     /// Says a portion of the entries of the audit log again that are kept.
     fn audit(&mut self, bench: &mut Bench<'_>) -> Result<(), Trouble> {
         if self.audited.is_empty() {
-            self.stage = Stage::Last;
+            self.stage = Stage::Rollups;
             return Ok(());
         }
         let pause = bench.pause()?;
@@ -284,6 +291,29 @@ impl Move {
             return Ok(());
         }
         bench.append(&pause, &[Record::Configured(Configured { changes })])
+    }
+
+    /// Carries the rollups of a portion of the intervals: each whole, since which series have rollups of their own depends on
+    /// all that was added.
+    fn rollups(&mut self, bench: &mut Bench<'_>) -> Result<(), Trouble> {
+        bench.store.keep_kept(&mut self.rolled)?;
+        let pause = bench.pause()?;
+        let (mut state, mut bytes, mut looks) = (Vec::new(), 0, 0);
+        while bytes < at_most::CARRIED_BYTES
+            && looks < at_most::INTERVALS_AT_ONCE
+            && let Some((interval, at)) = self.rolled.pop_first()
+        {
+            looks += 1;
+            let part = bench.store.whole_interval(interval, at)?;
+            bytes += part.as_ref().map_or(0, State::size);
+            state.extend(part);
+        }
+        let records: Vec<Record> = carry::in_portions(state, false).collect();
+        bench.append(&pause, &records)?;
+        if self.rolled.is_empty() {
+            self.stage = Stage::Last;
+        }
+        Ok(())
     }
 
     /// What applying later records depends on, and all counts, as they are: from here on, a store that is made of what

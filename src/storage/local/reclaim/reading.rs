@@ -6,6 +6,7 @@ use crate::{
         id::{AuditId, EndpointId, Lsn},
         reclaim::{Home, State},
         record::{EventAccepted, Record},
+        rollup::Interval,
         time::Timestamp,
     },
     runtime::codec::CodecError,
@@ -45,6 +46,8 @@ pub(super) struct Reading {
     pub deleted: Vec<EndpointId>,
     /// When its event was accepted, if the deliveries are due from then on.
     pub accepted_at: Option<Timestamp>,
+    /// Minutes, and hours, that it added to, or carries the rollups of.
+    pub rolled: Vec<(Interval, Timestamp)>,
 }
 
 impl Reading {
@@ -59,6 +62,7 @@ impl Reading {
         match &record {
             Record::EventAccepted(event) => {
                 reading.event = Some(Standing::of(entry.lsn, event));
+                reading.rolls(Interval::Minute, event.accepted_at);
                 reading.accepted_at = (event.due <= event.accepted_at).then_some(event.accepted_at);
             }
             Record::PayloadErased(erased) => reading.event = Some(Standing::of(erased.lsn, &erased.event)),
@@ -72,12 +76,16 @@ impl Reading {
                 if let Home::Event { lsn, event } = &carried.home {
                     reading.event = Some(Standing::of(*lsn, event));
                 }
-                for part in carried.state.iter().filter(|_| carried.configuration) {
-                    reading.carried(part);
+                for part in &carried.state {
+                    match part {
+                        State::Rollups(whole) => reading.rolls(whole.interval, whole.at),
+                        part if carried.configuration => reading.carried(part),
+                        _ => {}
+                    }
                 }
             }
-            Record::AttemptSettled(_)
-            | Record::DeliveriesRetried(_)
+            Record::AttemptSettled(attempt) => reading.rolls(Interval::Minute, attempt.ended_at()),
+            Record::DeliveriesRetried(_)
             | Record::DeliveriesEnded(_)
             | Record::EventReplayed(_)
             | Record::EventsForgotten(_)
@@ -85,9 +93,17 @@ impl Reading {
             | Record::IdempotencyForgotten(_)
             | Record::FloorRaised(_)
             | Record::EndpointsForgotten(_)
-            | Record::AuditForgotten(_) => {}
+            | Record::AuditForgotten(_)
+            | Record::RollupsFolded(_) => {}
         }
         Ok(reading)
+    }
+
+    /// It adds to an interval. By now a minute may have been folded into its hour.
+    fn rolls(&mut self, interval: Interval, at: Timestamp) {
+        for interval in [interval, Interval::Hour] {
+            self.rolled.push((interval, interval.of(at)));
+        }
     }
 
     fn changed(&mut self, change: &ConfigChange) {
@@ -118,6 +134,7 @@ impl Reading {
             | State::Tally(_)
             | State::Totals(_)
             | State::Forgotten(_)
+            | State::Rollups(_)
             | State::Row(_) => {}
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     domain::{
         event::Label,
         id::{AuditId, Lsn},
+        rollup::Interval,
         time::Timestamp,
     },
     storage::local::index::{Mention, Store, StoreError, keys, rows::EventRow},
@@ -38,6 +39,7 @@ struct Scale {
     live: u64,
     mentions: BTreeSet<Mention>,
     audited: Vec<AuditId>,
+    rolled: BTreeSet<(Interval, Timestamp)>,
 }
 
 impl Reclaimer {
@@ -141,6 +143,7 @@ impl Scale {
             live: 0,
             mentions: BTreeSet::new(),
             audited: Vec::new(),
+            rolled: BTreeSet::new(),
         })
     }
 
@@ -151,6 +154,7 @@ impl Scale {
         };
         self.mentions.extend(reading.mentions);
         self.audited.extend(reading.audited);
+        self.rolled.extend(reading.rolled);
         let Some(standing) = reading.event else {
             return Ok(());
         };
@@ -166,7 +170,7 @@ impl Scale {
         Ok(())
     }
 
-    fn done(self, store: &Store) -> Result<(Lsn, Weight), StoreError> {
+    fn done(mut self, store: &Store) -> Result<(Lsn, Weight), StoreError> {
         let mut live = self.live;
         for mention in self.mentions {
             let found = store.mentioned(&mention)?;
@@ -174,6 +178,11 @@ impl Scale {
         }
         for id in self.audited {
             live += store.audit_entry(id)?.map_or(0, |entry| entry.size() as u64);
+        }
+        store.keep_kept(&mut self.rolled)?;
+        for (interval, at) in self.rolled {
+            let rows = store.series_in(interval, at)? * at_most::ROLLUP_BYTES;
+            live += rows as u64;
         }
         let bytes = self.segment.bytes;
         Ok((self.segment.first, Weight { bytes, live }))

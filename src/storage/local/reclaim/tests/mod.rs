@@ -2,6 +2,8 @@
 //!
 //! `POSTHASTE_RECLAIM_ROUNDS` sets how many random histories are gone through, `POSTHASTE_RECLAIM_SEED` repeats one.
 
+mod expected;
 mod histories;
+mod rollups;
 mod single;
 mod world;

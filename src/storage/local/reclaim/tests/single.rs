@@ -25,6 +25,8 @@ fn kept_for_an_hour() -> Retention {
         events: HOUR,
         attempts: HOUR,
         audit: HOUR * 24,
+        minutes: HOUR * 48,
+        hours: HOUR * 24 * 30,
         max_journal_bytes: 0,
         max_held_bytes: 0,
     }

@@ -1,12 +1,15 @@
 //! A journal, a store that follows it, and what may happen to them.
 
-use std::{ops::ControlFlow, path::Path, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::super::{Again, Bench, Reclaimer, Retention, Trouble, begin};
+use super::{
+    super::{Again, Bench, Reclaimer, Retention, Trouble, begin},
+    expected::{self, Expected},
+};
 use crate::{
     dispatch::History,
     domain::{
@@ -49,6 +52,10 @@ pub struct World {
     history: History,
     events: u64,
     buffer_bytes: u64,
+    /// Endpoints that were deleted, whose ids nobody gets again.
+    pub deleted: BTreeSet<EndpointId>,
+    /// What was written, as rollups should have it.
+    pub expected: Expected,
 }
 
 #[derive(Copy, Clone, Debug, Default)]
@@ -115,13 +122,17 @@ impl World {
             history: History::default(),
             events: 0,
             buffer_bytes,
+            deleted: BTreeSet::new(),
+            expected: Expected::default(),
         }
     }
 
     /// Appends and applies; answers the first sequence number.
     pub fn append(&mut self, records: &[Record]) -> Lsn {
         let encode = |record| codec::encode(record).unwrap();
-        self.append_drafts(records.iter().map(encode).collect())
+        let first = self.append_drafts(records.iter().map(encode).collect());
+        expected::note(&mut self.expected, records);
+        first
     }
 
     /// The same for what is encoded already.
