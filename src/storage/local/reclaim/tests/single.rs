@@ -329,6 +329,8 @@ fn a_success_in_a_record_of_version_1_still_ends_what_had_ended() {
     let ended_at = settled.ended_at();
     let mut draft = codec::encode(&Record::AttemptSettled(settled)).unwrap();
     draft.version = 1;
+    // Version 1 has no detail behind the attempt: here the eight bytes of an empty one's length.
+    draft.body.truncate(draft.body.len() - 8);
     world.append_drafts(vec![draft]);
     let delivery = world.store.delivery(key).unwrap().unwrap();
     assert_eq!(
