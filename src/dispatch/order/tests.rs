@@ -404,7 +404,8 @@ fn an_order_takes_no_row_of_its_own() {
         *kinds.entry(key[0]).or_default() += 1;
     }
     // Applied, totals, which indexes there are, the endpoint's counts; how many events have the type; events, their ids,
-    // the types they have; deliveries, which are scheduled; the schedule; an attempt, how it ended, of which event; times.
+    // the types they have; deliveries, which are scheduled; the schedule; an attempt, how it ended, of which event; times;
+    // rollups of the minute and of the hour.
     let expected = [
         (0x01, 1),
         (0x02, 1),
@@ -421,6 +422,7 @@ fn an_order_takes_no_row_of_its_own() {
         (0x51, 1),
         (0x52, 1),
         (0x61, 1),
+        (0x62, 2),
     ];
     assert_eq!(kinds, BTreeMap::from(expected));
 }

@@ -82,6 +82,7 @@ async fn an_event_that_comes_again_with_its_id_is_known<S: Subject>(bench: Bench
 async fn an_event_that_comes_again_with_its_key_is_known<S: Subject>(bench: Bench<S>) {
     let first = keyed("a", "once");
     let sequence = bench.first(first.clone()).await;
+    bench.until_due(sequence, 1).await;
     let again = EventAccepted {
         id: "made-up".parse().unwrap(),
         ..first.clone()
