@@ -108,28 +108,33 @@ impl Reading<'_> {
         })?;
         let beyond = next_to(DeliveryKey::new(from, 0), false);
         let mut lister = self.store.lister::<Delivery>(&plan, beyond, true);
-        let mut found = Vec::new();
+        let (mut found, mut last) = (Vec::new(), from);
         loop {
-            match lister.look()? {
-                Look::Row(at, row) if row.event == at.lsn => found.extend(self.complete(row)?),
-                Look::Row(..) | Look::Passed => {}
+            let (at, row) = match lister.look()? {
+                Look::Row(at, row) => (at.lsn, Some(row)),
+                Look::Passed => (lister.at().map_or(last, |at| at.lsn), None),
                 Look::End => return Ok((found, None)),
+            };
+            // Between two events: all deliveries of the one before are found.
+            if at > last && self.is_over(found.len()) {
+                return Ok((found, Some(at)));
             }
-            let at = lister.at().map(|at| at.lsn);
-            if at.is_some_and(|at| at > from) && self.is_over(found.len()) {
-                return Ok((found, at));
+            last = at;
+            if let Some(row) = row.filter(|row| row.event == at) {
+                found.extend(self.complete(row)?);
             }
         }
     }
 
     /// Those that were added to events later.
     fn added(&self, from: Lsn, before: Lsn) -> Result<Part, StoreError> {
-        let mut found = Vec::new();
+        let (mut found, mut last) = (Vec::new(), from);
         for added in self.store.added_between(from, before) {
             let (event, key) = added?;
-            if event > from && self.is_over(found.len()) {
+            if event > last && self.is_over(found.len()) {
                 return Ok((found, Some(event)));
             }
+            last = event;
             if let Some(row) = self.store.delivery(key)? {
                 found.extend(self.complete(row)?);
             }
