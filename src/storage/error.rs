@@ -1,5 +1,7 @@
 //! Why storage did not do something. A kind exists only where a caller acts differently.
 
+use super::Unread;
+
 /// Why an operation of storage failed. Nothing of the operation is stored, unless it says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
@@ -33,4 +35,13 @@ pub enum StorageError {
     /// A read or a write failed. Trying again may help; somebody should look.
     #[error("storage failed")]
     Failed(#[source] std::sync::Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Unread> for StorageError {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Damaged => Self::Damaged,
+            Unread::NotNow => Self::TimedOut,
+        }
+    }
 }

@@ -232,16 +232,11 @@ impl Accepting {
         keys_over: Timestamp,
     ) -> Result<Vec<Used>, StorageError> {
         let served = self.served.clone();
-        let read = move || {
-            let store = served.get()?;
-            let used: Result<Vec<Used>, StoreError> = claims
-                .iter()
-                .map(|claims| used_before(&store, claims, keys_over))
-                .collect();
-            drop(store);
-            used.map_err(|error| served.failure(error))
+        let read = move |store: &Store| {
+            let used = claims.iter().map(|claims| used_before(store, claims, keys_over));
+            used.collect()
         };
-        self.readers.run(read).await
+        self.readers.run(move || served.read(read)).await
     }
 
     /// Appends what is open, as one group, and answers each.

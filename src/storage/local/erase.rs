@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     LocalStorage, codec,
+    index::rows::EventRow,
     journal::{Entry, ReadError},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     runtime::chain::chain,
-    storage::{Overwritten, StorageError, Unread},
+    storage::{Overwritten, StorageError},
 };
 
 impl LocalStorage {
@@ -29,10 +30,7 @@ impl LocalStorage {
         let Some(row) = self.event_row(sequence)?.filter(|row| row.erased.is_none()) else {
             return Ok(None);
         };
-        let event = self.event_or_why(sequence, row.place).map_err(|why| match why {
-            Unread::Damaged => StorageError::Damaged,
-            Unread::NotNow => StorageError::TimedOut,
-        })?;
+        let event = self.event_or_why(sequence, row.place)?;
         Ok(Some(PayloadErased {
             lsn: sequence,
             at,
@@ -84,11 +82,8 @@ impl LocalStorage {
         }
     }
 
-    fn event_row(&self, sequence: Lsn) -> Result<Option<super::index::rows::EventRow>, StorageError> {
-        let store = self.served.get()?;
-        let row = store.event(sequence);
-        drop(store);
-        row.map_err(|error| self.served.failure(error))
+    fn event_row(&self, sequence: Lsn) -> Result<Option<EventRow>, StorageError> {
+        self.served.read(|store| store.event(sequence))
     }
 }
 

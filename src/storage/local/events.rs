@@ -39,23 +39,13 @@ impl Events for LocalStorage {
             return Ok(None);
         }
         self.served.caught_up_with(sequence).await?;
-        let Some(storage) = self.me.upgrade() else {
-            return Err(StorageError::Closed);
-        };
-        let read = move || {
-            let store = storage.served.get()?;
-            let row = store.event(sequence);
-            drop(store);
-            let Some(row) = row.map_err(|error| storage.served.failure(error))? else {
-                return Ok(None);
-            };
-            let event = storage.event_or_why(sequence, row.place);
-            event.map(Some).map_err(|unread| match unread {
-                Unread::Damaged => StorageError::Damaged,
-                Unread::NotNow => StorageError::TimedOut,
-            })
-        };
-        self.readers.run(read).await
+        self.run_on(&self.readers, move |storage| {
+            match storage.served.read(|store| store.event(sequence))? {
+                Some(row) => Ok(Some(storage.event_or_why(sequence, row.place)?)),
+                None => Ok(None),
+            }
+        })
+        .await
     }
 
     fn event_at_hand(&self, event: EventHandle) -> Option<EventAccepted> {

@@ -48,7 +48,7 @@ use self::{
     reclaim::{Reclaimer, Retention},
     unreadable::ReadTrouble,
 };
-use super::{Backups, Storage};
+use super::{Backups, Storage, StorageError};
 pub use readers::Readers;
 #[cfg(test)]
 pub(crate) use schedule::answer;
@@ -96,6 +96,16 @@ impl LocalStorage {
     pub async fn settle(&self) {
         self.writing.close();
         self.writing.wait().await;
+    }
+
+    /// Does work that may wait for the disk on a reader's thread.
+    async fn run_on<T: Send + 'static>(
+        &self,
+        readers: &Readers,
+        work: impl FnOnce(&Self) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let storage = self.me.upgrade().ok_or(StorageError::Closed)?;
+        readers.run(move || work(&storage)).await
     }
 
     fn reclaimer(&self) -> Reclaimer {

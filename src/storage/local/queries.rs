@@ -171,17 +171,10 @@ impl LocalStorage {
         read: impl FnOnce(&Self, &Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StorageError> {
         self.served.caught_up_with(self.journal.last_lsn()).await?;
-        let Some(storage) = self.me.upgrade() else {
-            return Err(StorageError::Closed);
-        };
-        let read = move || {
-            let store = storage.served.get()?;
-            let read = read(&storage, &store);
-            // Closed before it is told of: a failure has the index opened again, which waits for readers.
-            drop(store);
-            read.map_err(|error| storage.served.failure(error))
-        };
-        readers.run(read).await
+        self.run_on(readers, move |storage| {
+            storage.served.read(|store| read(storage, store))
+        })
+        .await
     }
 
     fn listed_event(&self, filter: &EventFilter, sequence: Lsn, row: EventRow) -> Option<StoredEvent> {

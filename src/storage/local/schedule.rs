@@ -19,15 +19,8 @@ impl LocalStorage {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let index = self.served.clone();
-        let read = move || {
-            let store = index.get()?;
-            let read = read(&store);
-            // Closed before it is told of: a failure has the index opened again, which waits for readers.
-            drop(store);
-            read.map_err(|error| index.failure(error))
-        };
-        self.schedule_readers.run(read).await
+        let served = self.served.clone();
+        self.schedule_readers.run(move || served.read(read)).await
     }
 }
 

@@ -39,6 +39,18 @@ impl ServedIndex {
         store.filter(|_| self.is_ready()).ok_or(StorageError::NotReady)
     }
 
+    /// Reads from the store, caught up. A failure is the store's: it is opened again.
+    ///
+    /// # Errors
+    /// `NotReady` while there is none; otherwise what [`Self::failure`] makes of the reader's error.
+    pub fn read<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, StorageError> {
+        let store = self.get()?;
+        let read = read(&store);
+        // Closed before the failure is reported: to open the store again, the applier waits for its readers.
+        drop(store);
+        read.map_err(|error| self.failure(error))
+    }
+
     /// The store, caught up with everything that was durable before this call.
     ///
     /// # Errors

@@ -27,15 +27,6 @@ impl LocalStorage {
         Ok(written.first)
     }
 
-    /// Does what may wait for the disk on a reader's thread.
-    async fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Self) -> Result<T, StorageError> + Send + 'static,
-    ) -> Result<T, StorageError> {
-        let storage = self.me.upgrade().ok_or(StorageError::Closed)?;
-        self.readers.run(move || work(&storage)).await
-    }
-
     /// Makes records durable as one group, and waits until the index, and with it everyone, knows; answers the sequence of
     /// the first.
     async fn write_visibly(&self, records: &[Record]) -> Result<Lsn, StorageError> {
@@ -67,7 +58,7 @@ impl Deliveries for LocalStorage {
     ) -> Result<(), StorageError> {
         self.served.caught_up_with(event).await?;
         let read = move |storage: &Self| storage.erasure(event, at, by);
-        let Some(erased) = self.aside(read).await? else {
+        let Some(erased) = self.run_on(&self.readers, read).await? else {
             return Ok(());
         };
         let audited = audited.map(DeliveryChange::Audited).map(Record::from);
@@ -79,7 +70,8 @@ impl Deliveries for LocalStorage {
     }
 
     async fn overwrite_payload(&self, event: Lsn) -> Result<Overwritten, StorageError> {
-        self.aside(move |storage| storage.overwrite(event)).await
+        self.run_on(&self.readers, move |storage| storage.overwrite(event))
+            .await
     }
 
     async fn record_standalone_attempt(&self, attempt: AttemptSettled) -> Result<Lsn, StorageError> {
