@@ -12,12 +12,7 @@ use super::{
 
 impl Delivery {
     /// The delivery of an event that is accepted, to an endpoint of its fan-out.
-    pub const fn accepted(
-        key: DeliveryKey,
-        event: &EventAccepted,
-        endpoint: EndpointId,
-        due: Timestamp,
-    ) -> Self {
+    pub fn accepted(key: DeliveryKey, event: &EventAccepted, endpoint: EndpointId, due: Timestamp) -> Self {
         Self {
             key,
             event: key.lsn,
@@ -25,10 +20,7 @@ impl Delivery {
             created_at: event.accepted_at,
             expires_at: event.expires_at,
             stage: Stage::Scheduled { due },
-            progress: Progress {
-                spent: 0,
-                all_suspect: true,
-            },
+            progress: Progress::default(),
             attempts: 0,
             replay: false,
             last: None,
@@ -37,7 +29,7 @@ impl Delivery {
     }
 
     /// The delivery of an old event, to an endpoint that it is replayed to.
-    pub const fn replayed(key: DeliveryKey, replayed: &EventReplayed, endpoint: EndpointId) -> Self {
+    pub fn replayed(key: DeliveryKey, replayed: &EventReplayed, endpoint: EndpointId) -> Self {
         Self {
             key,
             event: replayed.event,
@@ -45,10 +37,7 @@ impl Delivery {
             created_at: replayed.due,
             expires_at: None,
             stage: Stage::Scheduled { due: replayed.due },
-            progress: Progress {
-                spent: 0,
-                all_suspect: true,
-            },
+            progress: Progress::default(),
             attempts: 0,
             replay: true,
             last: None,
@@ -123,6 +112,6 @@ impl AttemptSettled {
 
 /// Since when a delivery has its place in the schedule, after an attempt after which it is tried again. From its first
 /// attempt on, its place is not where it is due.
-pub fn place_after_attempt(due: Timestamp, since: Option<Timestamp>) -> Option<Timestamp> {
-    Some(since.unwrap_or(due))
+pub fn place_after_attempt(due: Timestamp, since: Option<Timestamp>) -> Timestamp {
+    since.unwrap_or(due)
 }

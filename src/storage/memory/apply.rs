@@ -133,7 +133,7 @@ impl State {
         if let Some(old) = delivery.copied() {
             let since = self.unschedule(&old);
             let since = match (old.stage, attempt.stage) {
-                (Stage::Scheduled { due }, Stage::Scheduled { .. }) => place_after_attempt(due, since),
+                (Stage::Scheduled { due }, Stage::Scheduled { .. }) => Some(place_after_attempt(due, since)),
                 _ => None,
             };
             let mut new = old;

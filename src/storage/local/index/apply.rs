@@ -311,7 +311,7 @@ impl Writer<'_> {
             (Stage::Scheduled { .. }, Stage::Scheduled { due }) => {
                 let slot = self.slot(&delivery, due)?;
                 Slot {
-                    since: place_after_attempt(due, slot.since),
+                    since: Some(place_after_attempt(due, slot.since)),
                     ..slot
                 }
             }
