@@ -8,12 +8,15 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     StorageError,
     schedule::{EntryPage, Portion},
-    stored::{EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent, Tally, Totals},
+    stored::{
+        AttemptFacts, EventFacts, MissingEvent, StoredAttempt, StoredDelivery, StoredEvent, Tally, Totals,
+    },
 };
 use crate::domain::{
     delivery::{Delivery, StageKind},
     event::{EventType, Label},
     id::{DeliveryKey, EndpointId, EventId, Lsn},
+    operational,
     outcome::Class,
     subscription::Pattern,
     time::Timestamp,
@@ -226,6 +229,18 @@ pub struct DeliveryFilter {
     pub until: Option<Timestamp>,
 }
 
+impl DeliveryFilter {
+    /// Whether a delivery's event is one that the filter names. A lost event belongs to no tenant.
+    pub fn covers(&self, found: &StoredDelivery) -> bool {
+        let Some(event) = &found.event else {
+            return self.tenant.is_none();
+        };
+        let endpoint = found.delivery.endpoint;
+        (self.tenant.is_none() || self.tenant == event.tenant)
+            && (self.operational.has(endpoint) || !operational::is_reserved(&event.event_type))
+    }
+}
+
 /// Which attempts are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptFilter {
@@ -241,6 +256,22 @@ pub struct AttemptFilter {
     /// When they were begun.
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+}
+
+impl AttemptFilter {
+    /// Whether an attempt is one of these, but for its event, which storage finds by other means.
+    pub fn matches(&self, facts: &AttemptFacts) -> bool {
+        let wanted = self.event_type.as_ref();
+        (self.delivery.is_none() || self.delivery == facts.delivery)
+            && self.endpoints.has(facts.endpoint)
+            && self.outcome.is_none_or(|outcome| outcome == facts.class)
+            && wanted.is_none_or(|wanted| wanted.matches(&facts.event_type))
+            && (self.tenant.is_none() || self.tenant == facts.tenant)
+            && (self.operational.has(facts.endpoint) || !operational::is_reserved(&facts.event_type))
+            && (self.status.is_none() || self.status == facts.status)
+            && self.since.is_none_or(|since| facts.started_at >= since)
+            && self.until.is_none_or(|until| facts.started_at <= until)
+    }
 }
 
 /// Which list a cursor is of. Ordinals are persisted in cursors: append only.

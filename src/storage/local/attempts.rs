@@ -13,7 +13,7 @@ impl Attempts for LocalStorage {
     async fn attempt(&self, sequence: Lsn) -> Result<Option<StoredAttempt>, StorageError> {
         self.query(&self.readers, move |storage, store| {
             match store.attempt(sequence)? {
-                Some(row) => storage.stored_attempt(store, sequence, row),
+                Some(row) => storage.stored_attempt(store, sequence, row.place, row.into()),
                 None => Ok(None),
             }
         })

@@ -19,8 +19,7 @@ use crate::{
         delivery::Delivery,
         event::Label,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
-        operational,
-        record::EventAccepted,
+        record::{EventAccepted, Place},
     },
     storage::{
         StorageError,
@@ -73,7 +72,7 @@ impl Queries for LocalStorage {
                 |_, row| {
                     let found = filter.matches(&row).then(|| stored_delivery(store, row));
                     let found = found.transpose()?.flatten();
-                    Ok(found.filter(|found| belongs(&filter, found)))
+                    Ok(found.filter(|found| filter.covers(found)))
                 },
             )
         })
@@ -87,9 +86,11 @@ impl Queries for LocalStorage {
     ) -> Result<ListPage<StoredAttempt>, StorageError> {
         self.query(&self.list_readers, move |storage, store| {
             let plan = |store: &Store| store.plan_attempts(&filter);
-            page(store, plan, range, weight_of_attempt, |at, row| {
-                if filter.matches(&row) {
-                    storage.stored_attempt(store, at.lsn, row)
+            page(store, plan, range, weight_of_attempt, |at, row: AttemptRow| {
+                let place = row.place;
+                let facts = AttemptFacts::from(row);
+                if filter.matches(&facts) {
+                    storage.stored_attempt(store, at.lsn, place, facts)
                 } else {
                     Ok(None)
                 }
@@ -199,14 +200,19 @@ impl LocalStorage {
         &self,
         store: &Store,
         sequence: Lsn,
-        row: AttemptRow,
+        place: Place,
+        facts: AttemptFacts,
     ) -> Result<Option<StoredAttempt>, StoreError> {
-        let record = match self.attempt_or_why(sequence, row.place) {
+        let record = match self.attempt_or_why(sequence, place) {
             Err(None) => return Ok(None),
             Err(Some(why)) => Err(why),
             Ok(record) => Ok(record),
         };
-        let delivery = row.delivery.map(|key| store.delivery(key)).transpose()?.flatten();
+        let delivery = facts
+            .delivery
+            .map(|key| store.delivery(key))
+            .transpose()?
+            .flatten();
         let event = match (&record, &delivery) {
             (Ok(record), _) => Some(record.event_id.clone()),
             (Err(_), Some(delivery)) => store.event(delivery.event)?.map(|event| event.id),
@@ -216,16 +222,7 @@ impl LocalStorage {
             sequence,
             delivery: delivery.map(|delivery| delivery.id()),
             event,
-            facts: AttemptFacts {
-                delivery: row.delivery,
-                endpoint: row.endpoint,
-                event_type: row.event_type,
-                tenant: row.tenant,
-                started_at: row.started_at,
-                class: row.class,
-                reason: row.reason,
-                status: row.status,
-            },
+            facts,
             record,
         }))
     }
@@ -322,16 +319,6 @@ pub(super) fn stored_delivery(
         event: event.map(|event| facts_of(delivery.event, event)),
         delivery,
     }))
-}
-
-/// Whether a delivery's event is one that a filter names. A lost one is of no tenant.
-fn belongs(filter: &DeliveryFilter, found: &StoredDelivery) -> bool {
-    let Some(event) = &found.event else {
-        return filter.tenant.is_none();
-    };
-    let endpoint = found.delivery.endpoint;
-    (filter.tenant.is_none() || filter.tenant == event.tenant)
-        && (filter.operational.has(endpoint) || !operational::is_reserved(&event.event_type))
 }
 
 /// The list of events of a range of time. What a filter of missing events names besides, several patterns and perhaps no

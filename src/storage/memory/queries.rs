@@ -11,7 +11,6 @@ use crate::{
         delivery::Delivery,
         event::Label,
         id::{DeliveryKey, EndpointId, EventId, Lsn},
-        operational,
         record::AttemptSettled,
     },
     storage::{
@@ -65,7 +64,7 @@ impl Queries for MemoryStorage {
                 range,
                 |_, delivery| {
                     let found = filter.matches(delivery).then(|| state.stored_delivery(*delivery));
-                    found.filter(|found| belongs(&filter, found))
+                    found.filter(|found| filter.covers(found))
                 },
             )
         })
@@ -289,17 +288,8 @@ impl State {
 
     fn is_wanted(&self, filter: &AttemptFilter, facts: &AttemptFacts) -> bool {
         let delivery = facts.delivery.and_then(|key| self.deliveries.get(&key));
-        let types = filter.event_type.as_ref();
         (filter.event.is_none() || filter.event == delivery.map(|delivery| delivery.event))
-            && (filter.delivery.is_none() || filter.delivery == facts.delivery)
-            && filter.endpoints.has(facts.endpoint)
-            && filter.outcome.is_none_or(|class| class == facts.class)
-            && types.is_none_or(|types| types.matches(&facts.event_type))
-            && (filter.tenant.is_none() || filter.tenant == facts.tenant)
-            && (filter.operational.has(facts.endpoint) || !operational::is_reserved(&facts.event_type))
-            && (filter.status.is_none() || filter.status == facts.status)
-            && filter.since.is_none_or(|since| facts.started_at >= since)
-            && filter.until.is_none_or(|until| facts.started_at <= until)
+            && filter.matches(facts)
     }
 
     fn is_missed(&self, filter: &MissingFilter, sequence: Lsn, event: &Event) -> bool {
@@ -328,13 +318,4 @@ impl State {
         totals.deliveries.attempts = self.attempts.len() as u64;
         totals
     }
-}
-
-/// Whether a delivery's event is one that a filter names.
-fn belongs(filter: &DeliveryFilter, found: &StoredDelivery) -> bool {
-    let Some(event) = &found.event else {
-        return filter.tenant.is_none();
-    };
-    (filter.tenant.is_none() || filter.tenant == event.tenant)
-        && (filter.operational.has(found.delivery.endpoint) || !operational::is_reserved(&event.event_type))
 }

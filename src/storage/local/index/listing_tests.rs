@@ -410,7 +410,7 @@ impl World {
                 let delivery = row.delivery.and_then(|key| world.store.delivery(key).unwrap());
                 delivery.map(|delivery| delivery.event)
             };
-            (filter.event.is_none() || filter.event == event()) && filter.matches(row)
+            (filter.event.is_none() || filter.event == event()) && filter.matches(&row.clone().into())
         });
     }
 
@@ -533,7 +533,8 @@ fn a_page_of_one_endpoint_takes_few_looks_whatever_others_have_got_since() {
     };
     let plan = world.store.plan_attempts(&attempts).unwrap();
     assert_eq!(
-        looks::<AttemptRow>(&world.store, &plan, true, 5, |row| attempts.matches(row)),
+        looks::<AttemptRow>(&world.store, &plan, true, 5, |row| attempts
+            .matches(&row.clone().into())),
         5
     );
 }

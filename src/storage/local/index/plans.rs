@@ -7,14 +7,13 @@ use super::{
     Indexes, Store, StoreError, keys,
     listing::{Plan, Set},
     marks,
-    rows::{AttemptRow, EventRow},
+    rows::EventRow,
 };
 use crate::{
     domain::{
         delivery::{Delivery, StageKind},
         event::EventType,
         id::{DeliveryKey, EndpointId, Lsn},
-        operational,
         outcome::Class,
         subscription::Pattern,
     },
@@ -223,27 +222,5 @@ impl DeliveryFilter {
                 .is_none_or(|status| row.last.and_then(|last| last.status) == Some(status))
             && self.since.is_none_or(|since| row.created_at >= since)
             && self.until.is_none_or(|until| row.created_at <= until)
-    }
-}
-
-impl AttemptFilter {
-    /// Whether a row has all that a filter names but for the event, which its index tells.
-    pub fn matches(&self, row: &AttemptRow) -> bool {
-        self.delivery
-            .is_none_or(|delivery| row.delivery == Some(delivery))
-            && self.endpoints.has(row.endpoint)
-            && self.outcome.is_none_or(|outcome| outcome == row.class)
-            && self
-                .event_type
-                .as_ref()
-                .is_none_or(|wanted| wanted.matches(&row.event_type))
-            && self
-                .tenant
-                .as_ref()
-                .is_none_or(|tenant| row.tenant.as_ref() == Some(tenant))
-            && (self.operational.has(row.endpoint) || !operational::is_reserved(&row.event_type))
-            && self.status.is_none_or(|status| row.status == Some(status))
-            && self.since.is_none_or(|since| row.started_at >= since)
-            && self.until.is_none_or(|until| row.started_at <= until)
     }
 }

@@ -17,7 +17,10 @@ use crate::{
         time::Timestamp,
     },
     runtime::codec::{CodecError, decode_body},
-    storage::schedule::{Entry, Position},
+    storage::{
+        schedule::{Entry, Position},
+        stored::AttemptFacts,
+    },
 };
 
 /// What is kept as a row.
@@ -195,6 +198,21 @@ pub struct AttemptRow {
     pub class: Class,
     pub reason: Reason,
     pub status: Option<u16>,
+}
+
+impl From<AttemptRow> for AttemptFacts {
+    fn from(row: AttemptRow) -> Self {
+        Self {
+            delivery: row.delivery,
+            endpoint: row.endpoint,
+            event_type: row.event_type,
+            tenant: row.tenant,
+            started_at: row.started_at,
+            class: row.class,
+            reason: row.reason,
+            status: row.status,
+        }
+    }
 }
 
 #[cfg(test)]
