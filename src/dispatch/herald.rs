@@ -108,12 +108,11 @@ async fn announce(shared: &Shared, endpoint: &Endpoint) -> Result<(), EngineErro
             operational::ENDPOINT_DISABLED
         }
     };
-    let held = shared.data.tallies(vec![endpoint.id]).await?;
-    let held = held.first().copied().unwrap_or_default();
+    let tally = shared.tally(endpoint.id).await?;
     let mut data = json!({
         "state": endpoint.standing.state,
         "disabled_reason": shared.clock.show(document::disabled(&endpoint.standing)),
-        "held_deliveries": held.deliveries.scheduled,
+        "held_deliveries": tally.deliveries.scheduled,
     });
     if endpoint.standing.state == EndpointState::Unverified {
         data["verification"] = json!(shared.clock.show(document::verification(endpoint)));

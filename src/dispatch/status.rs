@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{delivery::Counts, duration::Span, endpoint::EndpointState, id::EndpointId},
-    storage::local::index::rows::Totals,
     storage::local::journal::Durability,
+    storage::stored::{Tally, Totals},
     telemetry::metrics,
 };
 
@@ -18,8 +18,7 @@ impl Engine {
     pub async fn endpoint_stats(&self, id: EndpointId) -> Result<StatsView, EngineError> {
         let shared = &self.0;
         let endpoint = shared.endpoint(id)?;
-        let store = shared.storage.caught_up_with(shared.journal.last_lsn()).await?;
-        let tally = store.tally(id).map_err(|error| shared.storage.failure(error))?;
+        let tally = shared.tally(id).await?;
         let mut deliveries = counts(&tally.deliveries);
         if !endpoint.is_active() {
             deliveries.held = std::mem::take(&mut deliveries.scheduled);
@@ -192,6 +191,12 @@ impl Shared {
             (false, true) => "ready",
             (false, false) => "rebuilding",
         }
+    }
+
+    /// An endpoint's counts and health.
+    pub(super) async fn tally(&self, id: EndpointId) -> Result<Tally, EngineError> {
+        let tallies = self.data.tallies(vec![id]).await?;
+        Ok(tallies.first().copied().unwrap_or_default())
     }
 
     fn totals(&self) -> Totals {
