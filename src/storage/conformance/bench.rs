@@ -35,7 +35,10 @@ pub(super) struct Bench<S> {
 
 impl<S: Subject> Bench<S> {
     pub async fn open() -> Self {
-        let mut subject = S::new();
+        Self::begin(S::new()).await
+    }
+
+    async fn begin(mut subject: S) -> Self {
         let host = Arc::new(Recorder::default());
         let storage = subject.open(host.clone());
         host.until(is_ready).await;
@@ -58,14 +61,7 @@ impl<S: Subject> Bench<S> {
         } = self;
         drop(storage);
         subject.kill().await;
-        let host = Arc::new(Recorder::default());
-        let storage = subject.open(host.clone());
-        host.until(is_ready).await;
-        Self {
-            subject,
-            storage,
-            host,
-        }
+        Self::begin(subject).await
     }
 
     pub async fn try_accept(&self, event: AcceptEvent) -> Result<Acceptance, StorageError> {

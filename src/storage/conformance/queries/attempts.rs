@@ -37,13 +37,7 @@ async fn attempts_are_filtered_by_each_of_their_properties<S: Subject>(bench: Be
         (b1, 40, Stage::Delivered, "order.paid", Some("acme")),
         (replay, 50, Stage::Failed, "user.created", None),
     ] {
-        let found = bench
-            .storage
-            .deliveries(vec![key])
-            .await
-            .unwrap()
-            .remove(0)
-            .unwrap();
+        let found = bench.stored(key).await;
         let attempt = AttemptSettled {
             started_at: at(seconds),
             event_type: event_type.parse().unwrap(),

@@ -217,13 +217,7 @@ async fn a_delivery_s_row_says_how_it_ended<S: Subject>(bench: Bench<S>) {
     };
     bench.storage.end_deliveries(ended).await.unwrap();
     bench.settle(&[attempt(&delivery, Stage::Delivered)]).await;
-    let found = bench
-        .storage
-        .deliveries(vec![delivery.key])
-        .await
-        .unwrap()
-        .remove(0)
-        .unwrap();
+    let found = bench.stored(delivery.key).await;
     assert_eq!(
         (found.delivery.stage, found.delivery.settled_at),
         (Stage::Cancelled, Some(at(5)))
@@ -239,13 +233,7 @@ async fn a_delivery_s_row_says_how_it_ended<S: Subject>(bench: Bench<S>) {
     let delivered = attempt(&delivery, Stage::Delivered);
     let ended_at = delivered.ended_at();
     bench.settle(&[delivered]).await;
-    let found = bench
-        .storage
-        .deliveries(vec![delivery.key])
-        .await
-        .unwrap()
-        .remove(0)
-        .unwrap();
+    let found = bench.stored(delivery.key).await;
     assert_eq!(
         (found.delivery.stage, found.delivery.settled_at),
         (Stage::Delivered, Some(ended_at))

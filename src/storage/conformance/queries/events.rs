@@ -80,8 +80,8 @@ async fn a_query_shows_all_that_was_answered_before<S: Subject>(bench: Bench<S>)
             panic!("{found:?}");
         };
         let key = DeliveryKey::new(facts.sequence, 0);
-        let found = bench.storage.deliveries(vec![key]).await.unwrap().remove(0);
-        let outcome = Outcome::attempt(attempt(&found.unwrap().delivery, Stage::Delivered));
+        let found = bench.stored(key).await;
+        let outcome = Outcome::attempt(attempt(&found.delivery, Stage::Delivered));
         bench.storage.record_outcomes(&[outcome]).await.unwrap();
         let filter = AttemptFilter {
             delivery: Some(key),

@@ -18,7 +18,7 @@ use crate::{
     storage::{
         StorageError,
         queries::{AttemptFilter, DeliveryFilter, EventFilter, ListPage, ListRange},
-        stored::Listed,
+        stored::{Listed, StoredDelivery},
     },
 };
 
@@ -84,7 +84,12 @@ impl<S: Subject> Bench<S> {
     }
 
     pub(super) async fn sequence_of(&self, key: DeliveryKey) -> Lsn {
+        self.stored(key).await.delivery.last.unwrap().lsn
+    }
+
+    /// A delivery that is there.
+    async fn stored(&self, key: DeliveryKey) -> StoredDelivery {
         let found = self.storage.deliveries(vec![key]).await.unwrap().remove(0);
-        found.unwrap().delivery.last.unwrap().lsn
+        found.unwrap()
     }
 }
