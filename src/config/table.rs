@@ -140,7 +140,7 @@ settings! {
         /// longer, and pages may be short; and no rollups are kept. A store with other indexes is made afresh at the start.
         indexes: Indexes = "all";
         /// How much is kept of each attempt for GET /v1/attempts/{id}: so many bytes of headers, those of the request and of
-        /// the answer together, and twice as many of the beginning of the answer's body, 4KiB at the most. What is more is cut.
+        /// the answer together, and twice as many of the beginning of the answer's body, 4KiB at the most. The rest is cut.
         /// The URL, the TLS and the times take some 110 bytes beside. "0B" keeps none of this, and no beginning of a body.
         attempt_detail_bytes: ByteSize = "2KiB", "0B"..="16KiB";
         /// How long events are kept, with their deliveries and attempts, once all their deliveries have ended; and

@@ -120,7 +120,7 @@ pub(super) async fn deliver(
 ) -> Seen {
     let attempt = AssertUnwindSafe(deliver_event(shared, endpoint, row, slot)).catch_unwind();
     let mut seen = attempt.await.unwrap_or_else(|_| {
-        tracing::error!(delivery.id = %row.delivery.id(), "an attempt came to grief");
+        tracing::error!(delivery.id = %row.delivery.id(), "an attempt panicked");
         Seen::nothing(None, Fault::Interrupted)
     });
     if seen.about.is_none() {

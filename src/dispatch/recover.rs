@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// Deliveries made due, or events looked at, by one portion: a bounded batch for the store.
+/// Events and deliveries that one portion finds at the most: a bounded batch for the store.
 const AT_ONCE: usize = 500;
 
 /// What a recovery is about.
@@ -79,7 +79,7 @@ pub struct RecoverRequest {
     pub status: Option<u16>,
     pub what: What,
     pub dry_run: bool,
-    /// Stop after about so many events or deliveries looked at.
+    /// Stop after about so many events and deliveries found.
     pub limit: Option<usize>,
     /// Where an earlier portion stopped.
     pub cursor: Option<String>,

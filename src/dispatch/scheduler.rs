@@ -390,7 +390,7 @@ impl Scheduler {
                 else {
                     return;
                 };
-                tracing::error!(delivery.id = %row.delivery.id(), %error, "an attempt came to grief");
+                tracing::error!(delivery.id = %row.delivery.id(), %error, "the task of an attempt failed");
                 let seen = Seen::nothing(None, Fault::Interrupted);
                 Finished {
                     endpoint,

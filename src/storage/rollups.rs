@@ -27,9 +27,10 @@ pub struct RollupsRead {
     pub left_out: bool,
 }
 
-/// Rollups, which outlive what they are of.
+/// Rollups. They are kept longer than the events and attempts that they count.
 ///
-/// Every event, attempt and end of a delivery is counted once, in the interval in which it was.
+/// Each event is counted once, in the interval in which it was accepted; each attempt of a delivery once, in the
+/// interval in which it ended.
 #[async_trait]
 pub trait Rollups: Send + Sync {
     /// *Read your writes*: what was durable when it was called is counted. Nothing where no rollups are kept.

@@ -70,7 +70,9 @@ impl Described {
             };
             match described {
                 Ok(range) => {
-                    known.range = store.map(|_| range.clone()).or(known.range.take());
+                    if store.is_some() {
+                        known.range = Some(range.clone());
+                    }
                     ranges.push(range);
                 }
                 Err(error) => failed = Some(error),

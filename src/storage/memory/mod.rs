@@ -3,9 +3,9 @@
 //! # Parts
 //!
 //! [`state`] is the maps, and [`apply`] the changes to them, by the rules of `domain`: nothing is decided here that the
-//! domain decides. The traits of [`super`] are implemented over them in [`events`], [`deliveries`],
-//! [`configuration`], [`schedule`], [`queries`], [`attempts`] and [`rollups`]; a transaction is one hold of one lock. [`feed`] tells the host, and [`remote`] makes it behave like a
-//! database at the other end of a network.
+//! domain decides. [`events`], [`deliveries`], [`configuration`], [`schedule`], [`queries`], [`attempts`] and
+//! [`rollups`] implement the traits of [`super`] over them; a transaction is one hold of one lock. [`feed`] tells
+//! the host, and [`remote`] makes it behave like a database at the other end of a network.
 //!
 //! # Guarantees
 //!

@@ -47,8 +47,8 @@ impl Minutes {
     }
 }
 
-/// The first and the last interval of a length.
-type Kept = (Option<Timestamp>, Option<Timestamp>);
+/// The beginnings of the first and the last interval that have rollups.
+type Span = (Option<Timestamp>, Option<Timestamp>);
 
 impl Writer<'_> {
     fn rolls_up(&self) -> bool {
@@ -175,24 +175,24 @@ impl Store {
             return Ok(None);
         }
         loop {
-            let kept = self.rollups_kept(Interval::Minute)?;
-            let read = self.rollups_in(query, kept)?;
+            let minutes = self.rollup_span(Interval::Minute)?;
+            let read = self.rollups_in(query, minutes)?;
             // Minutes that were folded meanwhile may have been counted twice, or not at all.
-            if self.rollups_kept(Interval::Minute)?.0 == kept.0 {
+            if self.rollup_span(Interval::Minute)?.0 == minutes.0 {
                 return Ok(Some(read));
             }
         }
     }
 
-    fn rollups_in(&self, query: &RollupQuery, kept: Kept) -> Result<RollupsRead, StoreError> {
+    fn rollups_in(&self, query: &RollupQuery, minutes: Span) -> Result<RollupsRead, StoreError> {
         let mut read = RollupsRead::default();
         let (first, last) = match query.interval {
-            Interval::Minute => kept,
+            Interval::Minute => minutes,
             Interval::Hour => {
-                let hours = self.rollups_kept(Interval::Hour)?;
+                let hours = self.rollup_span(Interval::Hour)?;
                 let in_hours = |at: Option<Timestamp>| at.map(|at| Interval::Hour.of(at));
-                let firsts = hours.0.into_iter().chain(in_hours(kept.0));
-                (firsts.min(), hours.1.max(in_hours(kept.1)))
+                let firsts = hours.0.into_iter().chain(in_hours(minutes.0));
+                (firsts.min(), hours.1.max(in_hours(minutes.1)))
             }
         };
         let (Some(first), Some(last)) = (first, last) else {
@@ -203,7 +203,7 @@ impl Store {
             let mut sum = Rollup::default();
             self.add_interval(query, query.interval, at, &mut sum, &mut read.left_out)?;
             if query.interval == Interval::Hour {
-                let mut minute = at.max(kept.0.unwrap_or(Interval::Hour.after(at)));
+                let mut minute = at.max(minutes.0.unwrap_or(Interval::Hour.after(at)));
                 while minute < Interval::Hour.after(at) {
                     self.add_interval(query, Interval::Minute, minute, &mut sum, &mut read.left_out)?;
                     minute = Interval::Minute.after(minute);
@@ -241,8 +241,8 @@ impl Store {
         Ok(())
     }
 
-    /// The first and the last interval of which there are rollups.
-    pub fn rollups_kept(&self, interval: Interval) -> Result<Kept, StoreError> {
+    /// The first and the last interval of a length that have rollups.
+    pub fn rollup_span(&self, interval: Interval) -> Result<Span, StoreError> {
         let end = |ascending| {
             let window = super::query::Window {
                 prefix: keys::rollups_of(interval).to_vec(),
@@ -258,11 +258,14 @@ impl Store {
         Ok((end(true)?, end(false)?))
     }
 
-    /// Leaves of intervals those that may have rollups.
-    pub fn keep_kept(&self, intervals: &mut BTreeSet<(Interval, Timestamp)>) -> Result<(), StoreError> {
+    /// Drops the intervals that cannot have rollups.
+    pub fn retain_rolled_up(
+        &self,
+        intervals: &mut BTreeSet<(Interval, Timestamp)>,
+    ) -> Result<(), StoreError> {
         let [minutes, hours] = [
-            self.rollups_kept(Interval::Minute)?,
-            self.rollups_kept(Interval::Hour)?,
+            self.rollup_span(Interval::Minute)?,
+            self.rollup_span(Interval::Hour)?,
         ];
         intervals.retain(|(interval, at)| {
             let (first, last) = match interval {

@@ -381,7 +381,7 @@ impl Reclaimer {
         let minutes = bench
             .store
             .minutes_to_fold(cut(self.retention.minutes), at_most::ROLLUPS_AT_ONCE)?;
-        let (oldest, _) = bench.store.rollups_kept(Interval::Hour)?;
+        let (oldest, _) = bench.store.rollup_span(Interval::Hour)?;
         let hour = oldest.filter(|oldest| *oldest < cut(self.retention.hours));
         if minutes.is_none() && hour.is_none() {
             return Ok(Piece::Done);

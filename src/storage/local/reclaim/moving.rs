@@ -296,7 +296,7 @@ impl Move {
     /// Carries the rollups of a portion of the intervals: each whole, since which series have rollups of their own depends on
     /// all that was added.
     fn rollups(&mut self, bench: &mut Bench<'_>) -> Result<(), Trouble> {
-        bench.store.keep_kept(&mut self.rolled)?;
+        bench.store.retain_rolled_up(&mut self.rolled)?;
         let pause = bench.pause()?;
         let (mut state, mut bytes, mut looks) = (Vec::new(), 0, 0);
         while bytes < at_most::CARRIED_BYTES

@@ -179,7 +179,7 @@ impl Scale {
         for id in self.audited {
             live += store.audit_entry(id)?.map_or(0, |entry| entry.size() as u64);
         }
-        store.keep_kept(&mut self.rolled)?;
+        store.retain_rolled_up(&mut self.rolled)?;
         for (interval, at) in self.rolled {
             let rows = store.series_in(interval, at)? * at_most::ROLLUP_BYTES;
             live += rows as u64;
